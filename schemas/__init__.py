@@ -1,0 +1,8 @@
+"""What is declared: events, features, models; errors and records. Light to import, and imports nothing of ours."""
+
+from samestream.schemas.events import Event, Field, event_time, field, key
+from samestream.schemas.expressions import Expr
+from samestream.schemas.features import Features
+from samestream.schemas.models import Label, Model, Trainer, label
+
+__all__ = ["Event", "Expr", "Features", "Field", "Label", "Model", "Trainer", "event_time", "field", "key", "label"]

@@ -1,0 +1,168 @@
+"""Avro: the schema of every declaration, and single-object encoding (two marker bytes, the schema's fingerprint, the body).
+
+The fingerprint is CRC-64-AVRO of the canonical form, little-endian, as the Avro specification says, so any client in any
+language can read and write the topics. fastavro lives here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any
+
+import fastavro
+from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
+
+from samestream.schemas.errors import SchemaError
+from samestream.schemas.events import Event, Field
+from samestream.schemas.expressions import Expr, Kind
+
+MARKER = b"\xc3\x01"
+HEADER_BYTES = 10
+Schema = dict[str, Any]
+
+_TYPES: dict[Kind, Any] = {
+    Kind.INT: "long",
+    Kind.FLOAT: "double",
+    Kind.BOOL: "boolean",
+    Kind.STRING: "string",
+    Kind.TIME: {"type": "long", "logicalType": "timestamp-micros"},
+}
+
+
+def avro_type(kind: Kind, nullable: bool = False) -> Any:
+    """The Avro type of a kind of value."""
+    return ["null", _TYPES[kind]] if nullable else _TYPES[kind]
+
+
+def event_schema(event: type[Event]) -> Schema:
+    """The schema of an event's topic; field docs, units, ranges and PII marks go along as properties."""
+    namespace, _, _ = event.topic.replace("-", "_").rpartition(".")
+    schema: Schema = {
+        "type": "record",
+        "name": event.__name__,
+        "fields": [_field(field) for field in event.fields.values()],
+    }
+    if namespace:
+        schema["namespace"] = namespace
+    if event.__doc__:
+        schema["doc"] = " ".join(event.__doc__.split())
+    return schema
+
+
+def vector_schema(app: str, model: str, entity: Kind, inputs: Mapping[str, Expr[Any]]) -> Schema:
+    """The schema of a model's feature vectors: who, when, which trigger, by which definition, then one nullable field each."""
+    fields: list[dict[str, Any]] = [
+        {"name": "entity", "type": avro_type(entity), "doc": "the trigger's key"},
+        {"name": "event_time", "type": avro_type(Kind.TIME), "doc": "the trigger's event time"},
+        {"name": "trigger_topic", "type": "string"},
+        {"name": "trigger_partition", "type": "int"},
+        {"name": "trigger_offset", "type": "long"},
+        {"name": "fingerprint", "type": "string", "doc": "of the definition that computed it"},
+    ]
+    for name, value in inputs.items():
+        fields.append({"name": name, "type": avro_type(value.kind, nullable=True), "doc": repr(value)})
+    return {"type": "record", "name": f"{model}Vector", "namespace": f"{app}.features", "fields": fields}
+
+
+class Codec:
+    """Reads and writes records of one schema, in single-object encoding. Times are plain microseconds (ints)."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.fingerprint = schema_fingerprint(schema)
+        self.header = MARKER + self.fingerprint
+        self._plain = plain_schema(schema)
+
+    def encode(self, record: Mapping[str, Any]) -> bytes:
+        """One record as bytes. Raises SchemaError naming the schema when a value does not fit."""
+        out = BytesIO()
+        out.write(self.header)
+        try:
+            fastavro.schemaless_writer(out, self._plain, record)
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
+            raise SchemaError(
+                "a record does not fit its schema",
+                where=str(self.schema["name"]),
+                found=f"{type(error).__name__}: {error}",
+                hint="compare the values with the declaration's fields and kinds.",
+            ) from error
+        return out.getvalue()
+
+    def decode(self, value: bytes) -> dict[str, Any]:
+        """One record from bytes written with this very schema. Raises SchemaError otherwise."""
+        if value[:HEADER_BYTES] != self.header:
+            raise SchemaError(
+                "bytes of another schema",
+                where=str(self.schema["name"]),
+                found=value[:HEADER_BYTES].hex(),
+                expected=self.header.hex(),
+                hint="see which schemas the app knows with `samestream topics`.",
+            )
+        body = BytesIO(value)
+        body.seek(HEADER_BYTES)
+        record: dict[str, Any] = fastavro.schemaless_reader(body, self._plain, None)
+        return record
+
+
+class Reader:
+    """Reads values of one writer schema as another (reader) schema; nothing is assumed of the bytes."""
+
+    def __init__(self, writer: Schema, reader: Schema) -> None:
+        self._writer = plain_schema(writer)
+        self._reader = None if schema_fingerprint(writer) == schema_fingerprint(reader) else plain_schema(reader)
+
+    def read(self, value: bytes) -> dict[str, Any]:
+        """The record after the header. Raises SchemaError for bytes that are not exactly one record."""
+        body = BytesIO(value)
+        body.seek(HEADER_BYTES)
+        try:
+            record: dict[str, Any] = fastavro.schemaless_reader(body, self._writer, self._reader)
+        except (
+            Exception
+        ) as error:  # fastavro raises whatever the bytes lead it into: EOFError, IndexError, MemoryError, ...
+            raise SchemaError("undecodable", found=f"{type(error).__name__}: {error}") from error
+        if body.tell() != len(value):
+            raise SchemaError("undecodable", found=f"{len(value) - body.tell()} bytes after the record")
+        return record
+
+
+def schema_fingerprint(schema: Schema) -> bytes:
+    """CRC-64-AVRO of the canonical form: 8 bytes, little-endian as in the single-object header."""
+    return bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
+
+
+def plain_schema(schema: Schema) -> Any:
+    """The schema without logical types, parsed: so times are read and written as plain integers."""
+    return parse_schema(_without_logical(schema), _force=True)
+
+
+def schema_text(schema: Schema) -> str:
+    """The schema as JSON text, the same for the same schema."""
+    return json.dumps(schema, sort_keys=True, separators=(",", ":"))
+
+
+def _without_logical(schema: Any) -> Any:
+    if isinstance(schema, dict):
+        return {
+            name: _without_logical(part)
+            for name, part in schema.items()
+            if name not in ("logicalType", "__fastavro_parsed__", "__named_schemas")
+        }
+    return [_without_logical(part) for part in schema] if isinstance(schema, list) else schema
+
+
+def _field(field: Field[Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {"name": field.name, "type": avro_type(field.kind, field.nullable)}
+    if field.nullable:
+        described["default"] = None
+    if field.doc:
+        described["doc"] = field.doc
+    if field.unit:
+        described["unit"] = field.unit
+    if field.role != "event_time":
+        described |= {name: bound for name, bound in (("low", field.low), ("high", field.high)) if bound is not None}
+    if field.pii:
+        described["pii"] = True
+    return described

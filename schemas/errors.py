@@ -1,0 +1,77 @@
+"""Every error samestream raises on purpose, in one tree.
+
+A message says what is wrong, where, what was found, what was expected, and ends with a line ``Hint:`` saying what to do.
+"""
+
+from __future__ import annotations
+
+
+class SamestreamError(Exception):
+    """Root of the tree: catch this to catch everything samestream raises on purpose."""
+
+    def __init__(
+        self, what: str, *, where: str = "", found: object = None, expected: object = None, hint: str = ""
+    ) -> None:
+        self.what, self.where, self.found, self.expected, self.hint = what, where, found, expected, hint
+        head = f"{where}: {what}" if where else what
+        lines = [head]
+        if found is not None:
+            lines.append(f"Found: {found}")
+        if expected is not None:
+            lines.append(f"Expected: {expected}")
+        if hint:
+            lines.append(f"Hint: {hint}")
+        super().__init__("\n".join(lines))
+
+    @property
+    def line(self) -> str:
+        """The message on one line, as the command line prints it."""
+        return " ".join(str(self).splitlines())
+
+
+class DeclarationError(SamestreamError):
+    """A class of events, features, models or monitors is declared wrongly; raised when its module is imported."""
+
+
+class SettingsError(SamestreamError):
+    """A setting or command-line option has no meaning here."""
+
+
+class SchemaError(SamestreamError):
+    """Bytes, a schema or a fingerprint do not fit the declaration."""
+
+
+class TransportError(SamestreamError):
+    """The broker refused, vanished or answered with something unexpected."""
+
+
+class FencedError(TransportError):
+    """Another process with the same identity has taken over; this one must stop."""
+
+
+class OpenTransactionError(TransportError):
+    """A producer left a transaction open, so the order of the log is not yet known."""
+
+
+class BrokerError(SamestreamError):
+    """The local broker could not be fetched, started, found or stopped."""
+
+
+class RecoveryError(SamestreamError):
+    """State cannot be rebuilt from the journal and the log."""
+
+
+class FeatureLogError(SamestreamError):
+    """The Parquet log is missing, torn or of another shape."""
+
+
+class TrainingError(SamestreamError):
+    """A model cannot be trained from what the log holds."""
+
+
+class ArtifactError(SamestreamError):
+    """A model artifact is missing, altered or not to be trusted."""
+
+
+class EmptyWindowError(SamestreamError):
+    """A statistic was asked of no values."""

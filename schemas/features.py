@@ -1,0 +1,120 @@
+"""Features: what is known of an entity at an instant, computed from one event's stream.
+
+::
+
+    class CarrierNow(Features, by=Departure.carrier):
+        mean_delay_3h = Departure.dep_delay.mean(over="3h")
+
+``CarrierNow.mean_delay_3h`` is then looked up by the trigger's field of the same name as the key, or explicitly:
+``CarrierNow.of(Boarding.carrier).mean_delay_3h``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Self
+
+from samestream.schemas.aggregates import Windowed
+from samestream.schemas.errors import DeclarationError
+from samestream.schemas.events import Event, Field
+from samestream.schemas.expressions import Expr, Literal
+
+
+class FeatureRef(Expr[Any]):
+    """A feature of a view, to be looked up at a trigger's instant by the trigger's key."""
+
+    def __init__(
+        self, view: type[Features], name: str, expression: Expr[Any], by: tuple[Expr[Any], ...] | None = None
+    ) -> None:
+        self.view, self.name, self.expression, self.by, self.kind = view, name, expression, by, expression.kind
+
+    def meaning(self) -> list[Any]:
+        """See `Expr.meaning`."""
+        keys = [field.meaning() for field in self.view.by]
+        return [
+            "Feature",
+            keys,
+            self.expression.meaning(),
+            [key.meaning() for key in self.by] if self.by is not None else None,
+        ]
+
+    def __repr__(self) -> str:
+        return f"{self.view.__name__}.{self.name}"
+
+
+class Features:
+    """A view: features of one entity, all from one event; subclass it with ``by=`` the field (or fields) that name the entity."""
+
+    by: ClassVar[tuple[Field[Any], ...]]
+    event: ClassVar[type[Event]]
+    features: ClassVar[dict[str, FeatureRef]]
+
+    def __init_subclass__(cls, *, by: Field[Any] | tuple[Field[Any], ...] | None = None, **options: Any) -> None:
+        here = cls.__name__
+        keys = by if isinstance(by, tuple) else (by,)
+        if options or not keys or not all(isinstance(part, Field) for part in keys):
+            raise DeclarationError(
+                "a view needs the field that names its entity",
+                where=here,
+                found=", ".join(options) or repr(by),
+                expected="by=Event.field, or by=(Event.field, Event.other)",
+                hint=f"class {here}(Features, by=Departure.carrier).",
+            )
+        cls.by = tuple(part for part in keys if isinstance(part, Field))
+        cls.event = cls.by[0].event
+        if any(part.event is not cls.event for part in cls.by):
+            raise DeclarationError(
+                "the keys of a view belong to one event",
+                where=here,
+                found=", ".join(map(repr, cls.by)),
+                hint="declare one view per event.",
+            )
+        cls.features = {}
+        for name, value in list(vars(cls).items()):
+            if isinstance(value, Expr) and name not in ("by",) and not name.startswith("_"):
+                _check_feature(cls, name, value)
+                cls.features[name] = FeatureRef(cls, name, value)
+                setattr(cls, name, cls.features[name])
+        if not cls.features:
+            raise DeclarationError(
+                "a view declares no feature",
+                where=here,
+                hint=f'add one, such as count_1h = {cls.event.__name__}.count(over="1h").',
+            )
+
+    @classmethod
+    def of(cls, *keys: Field[Any]) -> type[Self]:
+        """The same view looked up by other fields of the trigger, in the order of ``by``."""
+        kinds = [part.kind for part in cls.by]
+        if [key.kind for key in keys] != kinds:
+            raise DeclarationError(
+                "the keys do not fit the view",
+                where=f"{cls.__name__}.of",
+                found=", ".join(f"{key!r} ({key.kind.value})" for key in keys) or "no key",
+                expected=", ".join(f"{part!r} ({part.kind.value})" for part in cls.by),
+                hint="pass one trigger field for each key of the view, in its order.",
+            )
+        bound = {name: FeatureRef(cls, name, feature.expression, keys) for name, feature in cls.features.items()}
+        return type(cls.__name__, (), bound)  # type: ignore[return-value]
+
+
+def _check_feature(view: type[Features], name: str, value: Expr[Any]) -> None:
+    where = f"{view.__name__}.{name}"
+    for leaf in value.leaves():
+        if isinstance(leaf, Literal):
+            continue
+        if not isinstance(leaf, Windowed):
+            raise DeclarationError(
+                "a feature is computed from aggregates",
+                where=where,
+                found=repr(leaf),
+                expected="an aggregate over a window",
+                hint=f'say which: {leaf!r}.mean(over="1h") or {leaf!r}.last(over="1d").',
+            )
+        if leaf.event is not view.event:
+            raise DeclarationError(
+                "a feature aggregates the event of its view",
+                where=where,
+                found=leaf.event.__name__,
+                expected=view.event.__name__,
+                hint=f"declare another view: class {leaf.event.__name__}Now(Features, by={leaf.event.__name__}....).",
+            )

@@ -1,0 +1,177 @@
+"""Models: what is predicted, when, from what, and how one learns later whether it was right.
+
+::
+
+    class LateArrival(Model, on=Boarding, trainer=gradient_boosting(every="1d", history="30d")):
+        carrier_delay = CarrierNow.mean_delay_3h.fill(0)
+        late = label(Arrival.arr_delay > 15, by=Arrival.flight_id, within="1d")
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from samestream.schemas import durations
+from samestream.schemas.aggregates import Windowed
+from samestream.schemas.durations import Duration
+from samestream.schemas.errors import DeclarationError
+from samestream.schemas.events import Event, Field
+from samestream.schemas.expressions import Expr, Kind, Literal
+from samestream.schemas.features import FeatureRef
+
+# Names of the columns that a vector carries besides its features; a feature cannot take one.
+RESERVED = frozenset({"entity", "event_time", "trigger_topic", "trigger_partition", "trigger_offset", "fingerprint"})
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """How a model is trained: the name of a trainer in `samestream.trainers`, how often and from how much history."""
+
+    name: str
+    every_us: int
+    history_us: int
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+class Label:
+    """What then happened: an expression of a later event that carries the trigger's key, within a horizon."""
+
+    def __init__(self, value: Expr[Any], by: Field[Any], within_us: int) -> None:
+        self.value, self.by, self.within_us, self.event = value, by, within_us, by.event
+
+    def meaning(self) -> list[Any]:
+        """See `Expr.meaning`."""
+        return ["Label", self.value.meaning(), self.by.meaning(), self.within_us]
+
+
+def label(value: Expr[Any], *, by: Field[Any], within: Duration) -> Label:
+    """The label of a model: ``value`` of the first event whose ``by`` equals the trigger's key, at most ``within`` after it.
+
+    The first value that is not null wins; a later, different one becomes a correction.
+    """
+    if not isinstance(by, Field):
+        raise DeclarationError(
+            "a label is joined by a field", where="label", found=repr(by), hint="by=Arrival.flight_id."
+        )
+    here = f"label(by={by!r})"
+    leaves = [leaf for leaf in value.leaves() if not isinstance(leaf, Literal)] if isinstance(value, Expr) else []
+    if not leaves or not all(isinstance(leaf, Field) and leaf.event is by.event for leaf in leaves):
+        raise DeclarationError(
+            "a label is computed from the event it is joined by",
+            where=here,
+            found=repr(value),
+            expected=f"an expression of fields of {by.event.__name__}",
+            hint=f"label({by.event.__name__}.... > 15, by={by!r}, within='1d').",
+        )
+    if not (value.kind.is_number or value.kind is Kind.BOOL):
+        raise DeclarationError(
+            "a label is a condition or a number",
+            where=here,
+            found=value.kind.value,
+            hint="compare it: label(field == 'x', ...).",
+        )
+    within_us = durations.parse(within, here)
+    if within_us == 0:
+        raise DeclarationError("a label needs a horizon", where=here, found=repr(within), hint='within="1d".')
+    return Label(value, by, within_us)
+
+
+class Model:
+    """A model scored once per trigger event; its attributes are its inputs, in order, and one label."""
+
+    on: ClassVar[type[Event]]
+    trainer: ClassVar[Trainer]
+    inputs: ClassVar[dict[str, Expr[Any]]]
+    outcome: ClassVar[Label]
+    outcome_name: ClassVar[str]
+
+    def __init_subclass__(
+        cls, *, on: type[Event] | None = None, trainer: Trainer | None = None, **options: Any
+    ) -> None:
+        here = cls.__name__
+        if options or not (isinstance(on, type) and issubclass(on, Event)) or not isinstance(trainer, Trainer):
+            raise DeclarationError(
+                "a model needs its trigger and its trainer",
+                where=here,
+                found=", ".join(options) or f"on={on!r}, trainer={trainer!r}",
+                expected="on=an Event class, trainer=a trainer",
+                hint=f'class {here}(Model, on=Boarding, trainer=gradient_boosting(every="1d", history="30d")).',
+            )
+        cls.on, cls.trainer = on, trainer
+        declared = {name: value for name, value in vars(cls).items() if not name.startswith("_")}
+        cls.inputs = {name: value for name, value in declared.items() if isinstance(value, Expr)}
+        labels = {name: value for name, value in declared.items() if isinstance(value, Label)}
+        if len(labels) != 1:
+            raise DeclarationError(
+                "a model has exactly one label",
+                where=here,
+                found=", ".join(labels) or "none",
+                hint='late = label(Arrival.arr_delay > 15, by=Arrival.flight_id, within="1d").',
+            )
+        if not cls.inputs:
+            raise DeclarationError(
+                "a model needs inputs", where=here, hint="add features or fields of the trigger as attributes."
+            )
+        ((cls.outcome_name, cls.outcome),) = labels.items()
+        for name, value in cls.inputs.items():
+            _check_input(cls, name, value)
+        if cls.outcome.by.kind is not on.key_field.kind:
+            raise DeclarationError(
+                "the label is joined by another kind of key than the trigger's",
+                where=f"{here}.{cls.outcome_name}",
+                found=f"{cls.outcome.by!r} ({cls.outcome.by.kind.value})",
+                expected=f"{on.key_field!r} ({on.key_field.kind.value})",
+                hint="join by the field that holds the trigger's key.",
+            )
+
+
+def lookup_keys(model: type[Model], feature: FeatureRef) -> tuple[Field[Any], ...]:
+    """The trigger's fields by which a feature is looked up."""
+    if feature.by is not None:
+        return tuple(key for key in feature.by if isinstance(key, Field))
+    return tuple(model.on.fields[part.name] for part in feature.view.by)
+
+
+def _check_input(model: type[Model], name: str, value: Expr[Any]) -> None:
+    where = f"{model.__name__}.{name}"
+    if name in RESERVED:
+        raise DeclarationError("this name is kept for the vector itself", where=where, hint="choose another name.")
+    if not (value.kind.is_number or value.kind is Kind.BOOL):
+        raise DeclarationError(
+            "a model's input must be a number or a condition",
+            where=where,
+            found=value.kind.value,
+            hint="compare it, such as field == 'x'.",
+        )
+    for leaf in value.leaves():
+        if isinstance(leaf, Windowed):
+            raise DeclarationError(
+                "an aggregate belongs in a view",
+                where=where,
+                found=repr(leaf),
+                hint="declare it in a Features class, which says by which key.",
+            )
+        if isinstance(leaf, Field) and leaf.event is not model.on:
+            raise DeclarationError(
+                "a model reads fields of its trigger only",
+                where=where,
+                found=repr(leaf),
+                expected=f"a field of {model.on.__name__}",
+                hint="aggregate the other event in a Features class, or this would be a leak from the future.",
+            )
+        if isinstance(leaf, FeatureRef):
+            _check_lookup(model, where, leaf)
+
+
+def _check_lookup(model: type[Model], where: str, feature: FeatureRef) -> None:
+    keys = feature.by if feature.by is not None else tuple(model.on.fields.get(part.name) for part in feature.view.by)
+    for part, found in zip(feature.view.by, keys, strict=True):
+        if not isinstance(found, Field) or found.event is not model.on or found.kind is not part.kind:
+            raise DeclarationError(
+                "a feature cannot be looked up from the trigger",
+                where=where,
+                found=f"{feature!r} is kept by {part!r} ({part.kind.value})",
+                expected=f"a field `{part.name}` of {model.on.__name__} of the same kind",
+                hint=f"name it: {feature.view.__name__}.of({model.on.__name__}.<field>).{feature.name}.",
+            )

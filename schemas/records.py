@@ -1,0 +1,147 @@
+"""The records samestream itself writes: their Avro schemas, one name each (the topics are listed in DESIGN section 1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from samestream.schemas.avro import Schema
+
+_TIME = {"type": "long", "logicalType": "timestamp-micros"}
+
+
+def _record(name: str, doc: str, fields: dict[str, Any]) -> Schema:
+    return {
+        "type": "record",
+        "name": name,
+        "namespace": "samestream",
+        "doc": doc,
+        "fields": [{"name": field, "type": type_} for field, type_ in fields.items()],
+    }
+
+
+REJECTED = _record(
+    "Rejected",
+    "An event that was late or dead: why, where it came from, and its original bytes.",
+    {
+        "reason": "string",
+        "detail": "string",
+        "topic": "string",
+        "partition": "int",
+        "offset": "long",
+        "known_time": _TIME,
+        "event_time": ["null", _TIME],
+        "key": ["null", "bytes"],
+        "value": ["null", "bytes"],
+    },
+)
+
+_RANGE = _record(
+    "Range",
+    "What a batch took from one partition: [start, end), and the partition's clocks after it.",
+    {
+        "topic": "string",
+        "partition": "int",
+        "start": "long",
+        "end": "long",
+        "known_time": _TIME,
+        "event_time": ["null", _TIME],
+        "applied": "long",
+        "late": "long",
+        "dead": {"type": "array", "items": "long"},
+    },
+)
+
+JOURNAL = _record(
+    "Batch",
+    "One committed micro-batch of a processor: with the log it fixes every value.",
+    {
+        "processor": "string",
+        "sequence": "long",
+        "fingerprint": "string",
+        "greatest_event_time": ["null", _TIME],
+        "ranges": {"type": "array", "items": _RANGE},
+        "switches": {"type": "array", "items": "string"},
+        "emitted": "long",
+    },
+)
+
+MODEL = _record(
+    "ModelVersion",
+    "Which artifact fills a slot of a model, and from which known time on.",
+    {
+        "model": "string",
+        "slot": "string",
+        "version": "string",
+        "applies_from": _TIME,
+        "artifact": "string",
+        "digest": "string",
+        "fingerprint": "string",
+        "trained_rows": "long",
+        "metrics": {"type": "map", "values": "double"},
+    },
+)
+
+_TRIGGER = {"trigger_topic": "string", "trigger_partition": "int", "trigger_offset": "long"}
+
+OUTCOME_STATES = ("labelled", "unlabelled", "correction")
+OUTCOME = _record(
+    "Outcome",
+    "A prediction joined with what then happened; a correction replaces the label of an earlier outcome.",
+    {
+        "entity": ["string", "long"],
+        "event_time": _TIME,
+        **_TRIGGER,
+        "version": "string",
+        "score": ["null", "double"],
+        "state": "string",
+        "label": ["null", "double"],
+        "label_time": ["null", _TIME],
+        "label_known_time": ["null", _TIME],
+    },
+)
+
+PREDICTION = _record(
+    "Prediction",
+    "A model's score for one vector, which the trigger's position identifies.",
+    {
+        "entity": ["string", "long"],
+        "event_time": _TIME,
+        **_TRIGGER,
+        "model": "string",
+        "version": "string",
+        "fingerprint": "string",
+        "score": ["null", "double"],
+    },
+)
+
+INCIDENT = _record(
+    "Incident",
+    "A verdict of the monitors: opened, updated or closed. Evidence is JSON.",
+    {
+        "incident": "string",
+        "event": "string",
+        "subject": "string",
+        "cause": "string",
+        "verdict": "string",
+        "severity": "double",
+        "opened_at": _TIME,
+        "at": _TIME,
+        "evidence": "string",
+    },
+)
+
+SCHEMA = _record(
+    "SchemaText",
+    "A schema by its fingerprint (hex), where no registry is configured.",
+    {"fingerprint": "string", "subject": "string", "schema": "string"},
+)
+
+ALL = {
+    "rejected": REJECTED,
+    "journal": JOURNAL,
+    "model": MODEL,
+    "outcome": OUTCOME,
+    "prediction": PREDICTION,
+    "incident": INCIDENT,
+    "schema": SCHEMA,
+}
