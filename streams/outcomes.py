@@ -1,0 +1,168 @@
+"""Outcomes: every prediction joined with what then happened (DESIGN section 2, Models and labels).
+
+A label counts for a prediction when it lies in ``(event time, event time + horizon]`` and carries the trigger's key. The first
+value that is not null wins; a later, different one is a correction. When the label topic's watermark has passed the horizon
+and no label came, the outcome is unlabelled. Which state a prediction ends in depends on the logs alone, not on which of the
+two topics was read first.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from samestream.schemas import records
+from samestream.schemas.avro import Codec
+from samestream.streams import evaluate
+from samestream.streams.clock import NEVER_US, Clocks
+from samestream.streams.decode import encode_key, vector_input
+from samestream.streams.order import Batch
+from samestream.streams.plan import ModelPlan, Plan
+from samestream.streams.processor import FOREVER_US, Emitted
+from samestream.streams.transport import Outgoing
+
+_CODEC = Codec(records.OUTCOME)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A prediction whose horizon is not over."""
+
+    record: dict[str, Any]
+    event_time_us: int
+    label: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A label value that was applied."""
+
+    value: float
+    time_us: int
+    known_us: int
+
+
+class OutcomeTask:
+    """Joins one model's predictions with its labels. See `processor.Task`."""
+
+    query_lag_us = 0
+    memory_us = FOREVER_US  # predictions may lag behind labels by any amount, so recovery replays the whole journal
+
+    def __init__(self, plan: Plan, model: ModelPlan) -> None:
+        self.name = f"outcomes.{model.name}"
+        self.fingerprint = plan.fingerprint
+        self._model, self._label = model, model.label
+        labels = plan.events[self._label.event]
+        self._labels_topic = labels.topic
+        assert labels.gate is not None
+        self._lateness_us = labels.gate.lateness_us
+        self.inputs = (vector_input("predictions", model.topics["predictions"], records.PREDICTION), labels)
+        # events that the feature processor reads too are judged and written out there
+        self.owned = frozenset({labels.name} - set(plan.inputs))
+        self._open: dict[str, list[_Open]] = {}
+        self._closing: list[tuple[int, int, str]] = []
+        self._seen: dict[str, list[_Seen]] = {}
+        self._forgetting: list[tuple[int, str]] = []
+        self._count = 0
+        self._newest_prediction_us = NEVER_US
+
+    def process(self, batch: Batch, clocks: Clocks) -> Emitted:
+        """Apply a judged batch."""
+        out: list[Outgoing] = []
+        for place, what, row in self._merged(batch):
+            known_us = int(batch.known_us[place])
+            if what == "prediction":
+                self._predict(row, known_us, out)
+            else:
+                key, value = row
+                self._observe(key, _Seen(value, int(batch.time_us[place]), known_us), out)
+        self._close(self._watermark_us(clocks), int(batch.known_us[-1]) if len(batch) else 0, out)
+        return Emitted(out, len(out))
+
+    def recall(self, switches: Sequence[str]) -> None:
+        """The join has no switches."""
+
+    def _merged(self, batch: Batch) -> list[tuple[int, str, Any]]:
+        places, predictions = batch.applied("predictions")
+        names = [name for name in predictions if name not in ("model", "fingerprint")]
+        rows = zip(*(predictions[name].values.tolist() for name in names), strict=True)
+        found: list[tuple[int, str, Any]] = [
+            (place, "prediction", dict(zip(names, row, strict=True)))
+            for place, row in zip(places.tolist(), rows, strict=True)
+        ]
+        places, labels = batch.applied(self._label.event)
+        value = evaluate.evaluate(self._label.value, labels, len(places))
+        keys, by = labels[self._label.by].values.tolist(), labels[self._label.by].valid
+        for row in (value.valid & by).nonzero()[0].tolist():
+            found.append((int(places[row]), "label", (str(keys[row]), float(value.values[row]))))
+        found.sort(key=lambda item: item[0])
+        return found
+
+    def _predict(self, record: dict[str, Any], known_us: int, out: list[Outgoing]) -> None:
+        key, event_time_us = str(record["entity"]), record["event_time"]
+        self._newest_prediction_us = max(self._newest_prediction_us, event_time_us)
+        prediction = _Open(record, event_time_us)
+        self._open.setdefault(key, []).append(prediction)
+        self._count += 1
+        heapq.heappush(self._closing, (event_time_us + self._label.within_us, self._count, key))
+        for seen in self._seen.get(key, ()):
+            self._join(prediction, seen, max(known_us, seen.known_us), out)
+
+    def _observe(self, key: str, seen: _Seen, out: list[Outgoing]) -> None:
+        self._seen.setdefault(key, []).append(seen)
+        heapq.heappush(self._forgetting, (seen.time_us, key))
+        for prediction in self._open.get(key, ()):
+            self._join(prediction, seen, seen.known_us, out)
+
+    def _join(self, prediction: _Open, seen: _Seen, known_us: int, out: list[Outgoing]) -> None:
+        if not prediction.event_time_us < seen.time_us <= prediction.event_time_us + self._label.within_us:
+            return
+        if prediction.label is None or prediction.label != seen.value:
+            state = "labelled" if prediction.label is None else "correction"
+            prediction.label = seen.value
+            out.append(self._outcome(prediction, state, seen, known_us))
+
+    def _watermark_us(self, clocks: Clocks) -> int:
+        """No label older than this will be applied any more."""
+        marks = [mark for part, mark in clocks.watermark_us.items() if part.topic == self._labels_topic]
+        return min(marks, default=NEVER_US) - self._lateness_us
+
+    def _close(self, watermark_us: int, known_us: int, out: list[Outgoing]) -> None:
+        while self._closing and self._closing[0][0] < watermark_us:
+            closes_us, _, key = heapq.heappop(self._closing)
+            kept = []
+            for prediction in self._open.get(key, []):
+                if prediction.event_time_us + self._label.within_us > closes_us:
+                    kept.append(prediction)
+                elif prediction.label is None:
+                    out.append(self._outcome(prediction, "unlabelled", None, known_us))
+            if kept:
+                self._open[key] = kept
+            else:
+                self._open.pop(key, None)
+        # a label is kept until predictions have come so far that none to come can reach back to it
+        horizon_us = self._newest_prediction_us - 2 * self._label.within_us
+        while self._forgetting and self._forgetting[0][0] < horizon_us:
+            _, key = heapq.heappop(self._forgetting)
+            kept_labels = [seen for seen in self._seen.get(key, []) if seen.time_us >= horizon_us]
+            if kept_labels:
+                self._seen[key] = kept_labels
+            else:
+                self._seen.pop(key, None)
+
+    def _outcome(self, prediction: _Open, state: str, seen: _Seen | None, known_us: int) -> Outgoing:
+        entity = prediction.record["entity"]
+        value = {
+            **{name: prediction.record[name] for name in ("event_time", "trigger_topic", "trigger_partition")},
+            "trigger_offset": prediction.record["trigger_offset"],
+            "entity": entity,
+            "version": prediction.record["version"],
+            "score": prediction.record["score"],
+            "state": state,
+            "label": seen.value if seen else None,
+            "label_time": seen.time_us if seen else None,
+            "label_known_time": seen.known_us if seen else None,
+        }
+        return Outgoing(self._model.topics["outcomes"], encode_key(entity), _CODEC.encode(value), max(known_us, 1000))

@@ -1,0 +1,338 @@
+"""The plan: what the engines run, lowered from the declarations. Engines read plans, never declarations.
+
+::
+
+    events --Input--> [Table: tiles per key] --Lookup--> aggregates --Output expressions--> vector
+
+A plan is a value: `Plan.fingerprint` is equal for equal meaning, and covers kernel version and CPU architecture, within
+which bit-equality is promised (DESIGN section 2).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from samestream.schemas import avro
+from samestream.schemas.aggregates import Aggregate, Windowed
+from samestream.schemas.app import App
+from samestream.schemas.events import Event, Field
+from samestream.schemas.expressions import Column, Expr, Kind
+from samestream.schemas.features import FeatureRef
+from samestream.schemas.models import Model, Trainer, lookup_keys
+
+KERNEL_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What an event must satisfy to be applied; all in microseconds (DESIGN section 2, Lateness)."""
+
+    lateness_us: int
+    alignment_us: int
+    ahead_us: int
+    earliest_us: int
+    latest_us: int
+
+
+@dataclass(frozen=True)
+class Input:
+    """A topic and how its records are read: ``columns`` are projected from any writer schema onto ``schema``.
+
+    ``gate`` is None for topics that samestream itself writes: their records were judged when they were made.
+    ``key`` names the column that must equal the Kafka key; empty where the key is something else.
+    """
+
+    name: str
+    topic: str
+    schema: avro.Schema
+    columns: Mapping[str, Kind]
+    nullable: frozenset[str]
+    key: str
+    time: str
+    gate: Gate | None = None
+
+
+@dataclass(frozen=True)
+class TableInput:
+    """One column of numbers that cells accumulate: an expression of the event, where a condition holds."""
+
+    value: Expr[Any] | None
+    where: Expr[Any] | None
+
+    def meaning(self) -> list[Any]:
+        """See `Expr.meaning`."""
+        return [part.meaning() if part is not None else None for part in (self.value, self.where)]
+
+
+@dataclass(frozen=True)
+class AggregatePlan:
+    """An aggregate of a table: which of the table's windows, and which cells of that window hold its state."""
+
+    aggregate: Aggregate
+    window: int
+    cells: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The state of one event's stream grouped by one key: cells in tiles (`streams.tiles.TileTable`)."""
+
+    event: str
+    by: tuple[str, ...]
+    inputs: tuple[TableInput, ...]
+    cells: tuple[tuple[str, int], ...]
+    windows: tuple[tuple[int, int, tuple[int, ...]], ...]
+    aggregates: tuple[AggregatePlan, ...]
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A table read at a trigger's instant by the trigger's key columns; aggregate i becomes the column ``columns[i]``."""
+
+    table: int
+    keys: tuple[str, ...]
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LabelPlan:
+    """What then happened: ``value`` of the first event of ``event`` whose ``by`` is the trigger's key, within the horizon."""
+
+    name: str
+    event: str
+    by: str
+    value: Expr[Any]
+    within_us: int
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """One vector per applied trigger: lookups, then one expression per output over trigger columns and looked-up columns."""
+
+    name: str
+    trigger: str
+    lookups: tuple[Lookup, ...]
+    outputs: Mapping[str, Expr[Any]]
+    label: LabelPlan
+    trainer: Trainer
+    vector_schema: avro.Schema
+    topics: Mapping[str, str]
+    lineage: Mapping[str, tuple[tuple[str, str], ...]]
+
+    @property
+    def is_probability(self) -> bool:
+        """Whether the label is a condition, so that the score is a probability."""
+        return self.label.value.kind is Kind.BOOL
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that one app runs: ``inputs`` are the topics of the feature processor, by event name."""
+
+    app: str
+    inputs: Mapping[str, Input]
+    tables: tuple[Table, ...]
+    models: Mapping[str, ModelPlan]
+    events: Mapping[str, Input]
+    journal: str
+    schemas: str
+    registry: str
+    drift: str
+    _memo: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits of the plan's meaning, kernel version and CPU architecture."""
+        if "fingerprint" not in self._memo:
+            meaning = {
+                "kernel": [KERNEL_VERSION, platform.machine()],
+                "inputs": {
+                    name: [part.topic, part.time, vars(part.gate) if part.gate else None]
+                    for name, part in sorted(self.inputs.items())
+                },
+                "tables": [
+                    [table.event, table.by, [part.meaning() for part in table.inputs], table.cells, table.windows]
+                    for table in self.tables
+                ],
+                "models": {
+                    name: [
+                        model.trigger,
+                        [[part.table, part.keys, part.columns] for part in model.lookups],
+                        {output: value.meaning() for output, value in model.outputs.items()},
+                    ]
+                    for name, model in sorted(self.models.items())
+                },
+            }
+            text = json.dumps(meaning, sort_keys=True, default=str)
+            self._memo["fingerprint"] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self._memo["fingerprint"]
+
+    @property
+    def longest_window_us(self) -> int:
+        """How far back a lookup can see, tile included, in microseconds."""
+        return max((length + tile for table in self.tables for length, tile, _ in table.windows), default=0)
+
+    @property
+    def query_lag_us(self) -> int:
+        """How far an instant that is still answered may lie behind the greatest event time applied (DESIGN section 2, H)."""
+        gates = [self.inputs[model.trigger].gate for model in self.models.values()]
+        return max((gate.lateness_us + gate.alignment_us for gate in gates if gate), default=0)
+
+
+def compile_app(app: App) -> Plan:
+    """Lower an app's declarations to a plan."""
+    events = {name: _input(event) for name, event in app.events.items()}
+    builder = _Builder()
+    models = {name: builder.model(app, model) for name, model in app.models.items()}
+    tables = tuple(part.build() for part in builder.tables.values())
+    read = {table.event for table in tables} | {model.trigger for model in models.values()}
+    inputs = {name: events[name] for name in sorted(read)}
+    return Plan(app.name, inputs, tables, models, events, app.journal, app.schemas, app.registry, app.drift)
+
+
+class _TableBuilder:
+    """Collects the aggregates asked of one (event, key) and shares their inputs and cells."""
+
+    def __init__(self, index: int, event: str, by: tuple[str, ...]) -> None:
+        self.index, self.event, self.by = index, event, by
+        self.inputs: dict[str, tuple[int, TableInput]] = {}
+        self.cells: dict[tuple[str, int], int] = {}
+        self.windows: dict[tuple[int, int], tuple[int, dict[int, None]]] = {}
+        self.aggregates: dict[str, tuple[int, AggregatePlan]] = {}
+
+    def add(self, asked: Windowed) -> int:
+        """The index of an aggregate in the table; the same one for the same meaning."""
+        name = json.dumps(asked.meaning())
+        if name not in self.aggregates:
+            value = asked.aggregate.input
+            fed = TableInput(_columns(value), _columns(asked.where))
+            column, _ = self.inputs.setdefault(json.dumps(fed.meaning()), (len(self.inputs), fed))
+            cells = tuple(self.cells.setdefault((op, column), len(self.cells)) for op in asked.aggregate.cell_ops())
+            window, used = self.windows.setdefault((asked.over_us, asked.tile_us), (len(self.windows), {}))
+            used.update(dict.fromkeys(cells))
+            self.aggregates[name] = (len(self.aggregates), AggregatePlan(asked.aggregate, window, cells))
+        return self.aggregates[name][0]
+
+    def build(self) -> Table:
+        """The finished table."""
+        return Table(
+            self.event,
+            self.by,
+            tuple(fed for _, fed in self.inputs.values()),
+            tuple(self.cells),
+            tuple((length, tile, tuple(used)) for (length, tile), (_, used) in self.windows.items()),
+            tuple(part for _, part in self.aggregates.values()),
+        )
+
+
+class _Builder:
+    """Lowers models one after the other, sharing tables between them."""
+
+    def __init__(self) -> None:
+        self.tables: dict[tuple[str, tuple[str, ...]], _TableBuilder] = {}
+
+    def model(self, app: App, model: type[Model]) -> ModelPlan:
+        lookups: dict[tuple[int, tuple[str, ...]], dict[int, str]] = {}
+        lineage: dict[str, tuple[tuple[str, str], ...]] = {}
+
+        def lower_feature(feature: FeatureRef) -> Expr[Any]:
+            by = tuple(part.name for part in feature.view.by)
+            event = feature.view.event.__name__
+            table = self.tables.setdefault((event, by), _TableBuilder(len(self.tables), event, by))
+            keys = tuple(key.name for key in lookup_keys(model, feature))
+
+            def lower_leaf(leaf: Expr[Any]) -> Expr[Any]:
+                if not isinstance(leaf, Windowed):
+                    return leaf
+                index = table.add(leaf)
+                column = lookups.setdefault((table.index, keys), {}).setdefault(
+                    index, f"{table.index}/{'+'.join(keys)}/{index}"
+                )
+                return Column(column, leaf.kind)
+
+            return feature.expression.replace_leaves(lower_leaf)
+
+        def lower(leaf: Expr[Any]) -> Expr[Any]:
+            if isinstance(leaf, FeatureRef):
+                return lower_feature(leaf)
+            return Column(leaf.name, leaf.kind) if isinstance(leaf, Field) else leaf
+
+        outputs = {}
+        for name, value in model.inputs.items():
+            outputs[name] = value.replace_leaves(lower)
+            lineage[name] = _lineage(value)
+        label = model.outcome
+        name = model.__name__
+        return ModelPlan(
+            name=name,
+            trigger=model.on.__name__,
+            lookups=tuple(
+                Lookup(table, keys, tuple(columns.get(i, "") for i in range(max(columns) + 1)))
+                for (table, keys), columns in lookups.items()
+            ),
+            outputs=outputs,
+            label=LabelPlan(
+                model.outcome_name,
+                label.event.__name__,
+                label.by.name,
+                label.value.replace_leaves(lower),
+                label.within_us,
+            ),
+            trainer=model.trainer,
+            vector_schema=avro.vector_schema(app.name, name, model.on.key_field.kind, model.inputs),
+            topics={
+                "features": app.features_topic(name),
+                "predictions": app.predictions_topic(name),
+                "outcomes": app.outcomes_topic(name),
+            },
+            lineage=lineage,
+        )
+
+
+def _columns(value: Expr[Any] | None) -> Expr[Any] | None:
+    if value is None:
+        return None
+    return value.replace_leaves(lambda leaf: Column(leaf.name, leaf.kind) if isinstance(leaf, Field) else leaf)
+
+
+def _lineage(value: Expr[Any]) -> tuple[tuple[str, str], ...]:
+    """The (event, field) pairs a feature is computed from; a count of events gives (event, "")."""
+    found: dict[tuple[str, str], None] = {}
+    for leaf in value.leaves():
+        if isinstance(leaf, Field):
+            found[leaf.event.__name__, leaf.name] = None
+        if isinstance(leaf, FeatureRef):
+            for part in leaf.expression.leaves():
+                if isinstance(part, Windowed):
+                    read = [expr for expr in (part.aggregate.input, part.where) if expr is not None]
+                    fields = [field for expr in read for field in expr.leaves() if isinstance(field, Field)]
+                    found.update(
+                        {(part.event.__name__, field.name): None for field in fields}
+                        or {(part.event.__name__, ""): None}
+                    )
+    return tuple(found)
+
+
+def _input(event: type[Event]) -> Input:
+    time = event.time_field
+    return Input(
+        name=event.__name__,
+        topic=event.topic,
+        schema=avro.event_schema(event),
+        columns={name: part.kind for name, part in event.fields.items()},
+        nullable=frozenset(name for name, part in event.fields.items() if part.nullable),
+        key=event.key_field.name,
+        time=time.name,
+        gate=Gate(
+            event.lateness_us,
+            event.alignment_us,
+            event.ahead_us,
+            round((time.low or 0) * 1_000_000),
+            round((time.high or 0) * 1_000_000),
+        ),
+    )

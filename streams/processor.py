@@ -1,0 +1,318 @@
+"""The processor: reads its inputs in order, hands batches to a task, commits everything a batch caused in one transaction.
+
+The feature engine, the scorer, the outcome join and the monitors are all tasks of this one loop, so each has the same order,
+journal, exactly-once output and recovery (DESIGN section 2).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from samestream.schemas import records
+from samestream.schemas.avro import Codec
+from samestream.schemas.errors import TransportError
+from samestream.streams import journal, replay
+from samestream.streams.clock import LATE_REASONS, Clocks
+from samestream.streams.decode import UNKNOWN_KNOWN_US, Decoder
+from samestream.streams.journal import Balance, Entry
+from samestream.streams.order import APPLIED, DEAD, Batch, Merge
+from samestream.streams.plan import Input
+from samestream.streams.schema_store import SchemaStore
+from samestream.streams.transport import Outgoing, Partition, Reader, TransactionalWriter, Transport
+
+log = logging.getLogger("samestream")
+_REJECTED = Codec(records.REJECTED)
+_STALL_S = 10.0
+FOREVER_US = 2**61  # a memory that reaches back to the first batch
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """What a batch caused: records to write, how many results among them, and switches for the journal."""
+
+    records: Sequence[Outgoing] = ()
+    results: int = 0
+    switches: tuple[str, ...] = ()
+
+
+class Task(Protocol):
+    """What a processor does with batches. Its state must be a function of the batches alone."""
+
+    name: str
+    """Names the journal entries; with the app it is the transactional identity."""
+    inputs: Sequence[Input]
+    owned: frozenset[str]
+    """The inputs, by name, whose late and dead events this task's processor writes out."""
+    fingerprint: str
+    memory_us: int
+    """How far back in event time its state reaches; older batches are not replayed on recovery."""
+    query_lag_us: int
+
+    def process(self, batch: Batch, clocks: Clocks) -> Emitted:
+        """Apply a judged batch."""
+
+    def recall(self, switches: Sequence[str]) -> None:
+        """Take up the switches of entries that recovery passed over."""
+
+
+@dataclass
+class Health:
+    """How a processor is doing; read by the health endpoint and by progress displays."""
+
+    name: str
+    state: str = "starting"
+    batches: int = 0
+    events: int = 0
+    results: int = 0
+    lag: int = 0
+    known_us: int = 0
+    stalled_by: list[str] = field(default_factory=list)
+    balances: dict[str, Balance] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+
+
+class Processor:
+    """Runs one task on one transport until told to stop.
+
+    batch_records : the most records in one transaction
+    wait_s : how long an event at the live tail waits for earlier ones of other partitions
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        app: str,
+        journal_topic: str,
+        task: Task,
+        store: SchemaStore,
+        *,
+        batch_records: int = 20_000,
+        wait_s: float = 0.005,
+    ) -> None:
+        self.task, self.health = task, Health(task.name)
+        self._transport, self._journal_topic = transport, journal_topic
+        self._identity = f"{app}.{task.name}"
+        self._batch_records, self._wait_s = batch_records, wait_s
+        self._decoders = {part.topic: Decoder(part, store) for part in task.inputs}
+        self._clocks = Clocks(task.query_lag_us)
+        self._sequence = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Recover, then process until ``stop`` is set; the batch under way is finished first.
+
+        Raises FencedError when another process with the same identity takes over.
+        """
+        writer = self._transport.transactional_writer(self._identity)
+        reader = self._transport.reader()
+        try:
+            writer.open()
+            positions = self._recover()
+            merge = Merge(self.task.inputs, self._input_of(positions))
+            reader.assign(positions)
+            self.health.state = "running"
+            loop = _Loop(self, reader, writer, merge, positions)
+            while not stop.is_set():
+                loop.turn()
+            self.health.state = "stopped"
+        finally:
+            reader.close()
+            writer.close()
+
+    def _input_of(self, positions: dict[Partition, int]) -> dict[Partition, int]:
+        index = {part.topic: position for position, part in enumerate(self.task.inputs)}
+        return {partition: index[partition.topic] for partition in positions}
+
+    def _recover(self) -> dict[Partition, int]:
+        """Rebuild the state from the journal and the log; returns where each partition goes on."""
+        self.health.state = "recovering"
+        entries = journal.read(self._transport, self._journal_topic, self.task.name)
+        positions = self._starts(entries)
+        if not entries:
+            return positions
+        since = entries[-1].greatest_us - self.task.memory_us
+        first = next((i for i, entry in enumerate(entries) if entry.greatest_us >= since), len(entries))
+        self.task.recall([switch for entry in entries[:first] for switch in entry.switches])
+        self._clocks = journal.clocks_after(entries[:first], self.task.query_lag_us)
+        source = replay.TopicSource(self._transport, self._decoders, entries[first:])
+        try:
+            for _, batch in replay.batches(entries[first:], self.task.inputs, source, self._clocks):
+                self.task.process(batch, self._clocks)
+        finally:
+            source.close()
+        self._sequence = entries[-1].sequence
+        self.health.balances = journal.balance(entries)
+        self.health.events = sum(part.read for part in self.health.balances.values())
+        self.health.results = sum(entry.emitted for entry in entries)
+        log.info("%s: recovered %d of %d batches from the journal", self.task.name, len(entries) - first, len(entries))
+        return positions
+
+    def _starts(self, entries: list[Entry]) -> dict[Partition, int]:
+        topics = self._transport.topics()
+        missing = [part.topic for part in self.task.inputs if part.topic not in topics]
+        if missing:
+            raise TransportError(
+                "topics are missing",
+                where=self.task.name,
+                found=", ".join(missing),
+                hint="create them with `samestream apply MODULE`.",
+            )
+        every = [Partition(part.topic, number) for part in self.task.inputs for number in range(topics[part.topic])]
+        done = journal.ends(entries)
+        vanished = sorted(str(part) for part in done if part.topic in self._decoders and part not in every)
+        grown = sorted(
+            str(part)
+            for part in every
+            if done and part not in done and any(part.topic == other.topic for other in done)
+        )
+        if vanished:
+            raise TransportError(
+                "a topic has lost partitions that the journal speaks of",
+                where=self.task.name,
+                found=", ".join(vanished),
+                hint="the topic was made anew; start with a new app name, or delete the journal topic too.",
+            )
+        if grown:
+            log.warning("%s: partitions without journal entries so far: %s", self.task.name, ", ".join(grown))
+        starts = self._transport.starts([part for part in every if part not in done])
+        return {partition: done.get(partition, starts.get(partition, 0)) for partition in every}
+
+
+class _Loop:
+    """One turn: read, choose what is safe to take, order, process, commit."""
+
+    def __init__(
+        self,
+        processor: Processor,
+        reader: Reader,
+        writer: TransactionalWriter,
+        merge: Merge,
+        positions: dict[Partition, int],
+    ) -> None:
+        self._p, self._reader, self._writer, self._merge = processor, reader, writer, merge
+        self._positions = dict(positions)
+        self._known = {part: processor._clocks.known_us.get(part, UNKNOWN_KNOWN_US) for part in positions}
+        self._received_s = 0.0
+        self._moved_s = time.monotonic()
+
+    def turn(self) -> None:
+        held = any(pending.count for pending in self._merge.pending.values())
+        self._read(0.0 if held else 0.2)
+        if not any(pending.count for pending in self._merge.pending.values()):
+            self._p.health.stalled_by = []
+            self._moved_s = time.monotonic()
+            return
+        at_end = self._at_end() if self._merge.drained() else set()
+        counts = self._merge.choose(at_end, self._p._batch_records)
+        if counts:
+            self._commit(self._merge.take(counts))
+            self._moved_s = time.monotonic()
+            self._p.health.stalled_by = []
+        elif time.monotonic() - self._moved_s > _STALL_S:
+            self._report_stall(self._merge.drained() - self._reader.at_end())
+
+    def _read(self, timeout_s: float) -> None:
+        for fetched in self._reader.fetch(self._p._batch_records, timeout_s):
+            decoded = self._p._decoders[fetched.partition.topic].decode(fetched, self._known[fetched.partition])
+            if len(decoded):
+                self._known[fetched.partition] = int(decoded.known_us[-1])
+                self._received_s = time.monotonic()
+            self._merge.add(decoded)
+
+    def _at_end(self) -> set[Partition]:
+        """Partitions with nothing more in the broker, asked after the newest event held was received and a short wait."""
+        rest_s = self._received_s + self._p._wait_s - time.monotonic()
+        if rest_s > 0:
+            self._read(rest_s)
+        at_end = self._reader.at_end()
+        if self._merge.drained() - at_end:
+            # something is on its way (or a transaction is open): read it, then ask again, since it may come first
+            self._read(0.05)
+            return set()
+        return at_end
+
+    def _report_stall(self, blocking: set[Partition]) -> None:
+        names = sorted(map(str, blocking))
+        if names != self._p.health.stalled_by:
+            log.warning(
+                "%s: waiting for %s: unavailable, or a producer left a transaction open; others cannot pass it",
+                self._p.task.name,
+                ", ".join(names),
+            )
+        self._p.health.stalled_by = names
+
+    def _commit(self, batch: Batch) -> None:
+        p = self._p
+        p._clocks.judge(batch)
+        emitted = p.task.process(batch, p._clocks)
+        ranges = journal.ranges_of(batch, self._positions, p._clocks)
+        p._sequence += 1
+        entry = Entry(
+            p.task.name,
+            p._sequence,
+            p.task.fingerprint,
+            p._clocks.greatest_us,
+            ranges,
+            emitted.switches,
+            emitted.results,
+        )
+        moved = {part.partition: part.end for part in ranges}
+        self._writer.begin()
+        self._writer.send(emitted.records)
+        self._writer.send(rejects(batch, p.task.owned))
+        self._writer.send([entry.record(p._journal_topic)])
+        self._writer.commit(moved, p._identity)
+        self._positions.update(moved)
+        self._note(entry)
+
+    def _note(self, entry: Entry) -> None:
+        health = self._p.health
+        health.batches += 1
+        health.results += entry.emitted
+        for topic, part in journal.balance([entry]).items():
+            before = health.balances.get(topic, Balance())
+            health.balances[topic] = Balance(
+                before.applied + part.applied, before.late + part.late, before.dead + part.dead
+            )
+            health.events += part.read
+        health.known_us = max((part.known_us for part in entry.ranges), default=health.known_us)
+        health.lag = sum(pending.count for pending in self._merge.pending.values())
+
+
+def rejects(batch: Batch, owned: frozenset[str]) -> Iterator[Outgoing]:
+    """The late and dead events of the owned inputs, as records of their `.late` and `.dead` topics."""
+    chunks = {}
+    for place in np.flatnonzero(batch.decision != APPLIED).tolist():
+        input = batch.inputs[int(batch.input[place])]
+        if input.name not in owned:
+            continue
+        partition, offset = batch.partitions[int(batch.partition[place])], int(batch.offset[place])
+        chunk = next(
+            part
+            for part in chunks.setdefault(partition, [part for part in batch.taken if part.partition == partition])
+            if int(part.offsets[0]) <= offset <= int(part.offsets[-1])
+        )
+        row = int(np.searchsorted(chunk.offsets, offset))
+        decision = int(batch.decision[place])
+        is_dead = decision == DEAD
+        reason, detail = chunk.deaths[offset] if is_dead else (LATE_REASONS[decision], "older than the clocks allow")
+        value = {
+            "reason": reason,
+            "detail": detail,
+            "topic": partition.topic,
+            "partition": partition.partition,
+            "offset": offset,
+            "known_time": int(chunk.stamps_us[row]),
+            "event_time": None if is_dead and not batch.time_us[place] else int(batch.time_us[place]),
+            "key": chunk.keys[row],
+            "value": chunk.values[row],
+        }
+        topic = f"{partition.topic}.{'dead' if is_dead else 'late'}"
+        stamp_us = max(int(chunk.stamps_us[row]), 1000)
+        yield Outgoing(topic, chunk.keys[row], _REJECTED.encode(value), stamp_us, partition.partition)

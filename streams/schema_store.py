@@ -1,0 +1,60 @@
+"""Schemas by fingerprint, kept in the app's compacted schemas topic (where no registry is configured)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from samestream.schemas import avro, records
+from samestream.schemas.avro import Codec, Schema
+from samestream.streams.transport import Outgoing, Transport
+
+_CODEC = Codec(records.SCHEMA)
+
+
+class SchemaStore:
+    """The writer schemas an app has met. An unknown fingerprint makes it read the topic again, once per fingerprint."""
+
+    def __init__(self, transport: Transport | None, topic: str, known: Iterable[Schema] = ()) -> None:
+        self._transport, self._topic = transport, topic
+        self._schemas = {avro.schema_fingerprint(schema): schema for schema in known}
+        self._asked: set[bytes] = set()
+
+    def find(self, fingerprint: bytes) -> Schema | None:
+        """The schema with this fingerprint (8 bytes), or None."""
+        if fingerprint not in self._schemas and fingerprint not in self._asked and self._transport is not None:
+            self._asked.add(fingerprint)
+            self.refresh()
+        return self._schemas.get(fingerprint)
+
+    def refresh(self) -> None:
+        """Read the whole topic. A record that is no schema is passed over: it can make no event readable."""
+        assert self._transport is not None
+        for fetched in self._transport.read_all(self._topic):
+            for value in fetched.values:
+                if value is None or not value.startswith(_CODEC.header):
+                    continue
+                schema = json.loads(_CODEC.decode(value)["schema"])
+                self._schemas[avro.schema_fingerprint(schema)] = schema
+
+    def publish(self, schemas: Iterable[tuple[str, Schema]]) -> list[str]:
+        """Write those not there yet, as (subject, schema); returns their subjects."""
+        assert self._transport is not None
+        self.refresh()
+        new = [(subject, schema) for subject, schema in schemas if avro.schema_fingerprint(schema) not in self._schemas]
+        if new:
+            writer = self._transport.writer()
+            try:
+                writer.send(schema_record(self._topic, subject, schema) for subject, schema in new)
+                writer.flush()
+            finally:
+                writer.close()
+            self._schemas.update({avro.schema_fingerprint(schema): schema for _, schema in new})
+        return [subject for subject, _ in new]
+
+
+def schema_record(topic: str, subject: str, schema: Schema) -> Outgoing:
+    """One schema as a record of the schemas topic, keyed by its fingerprint in hex."""
+    fingerprint = avro.schema_fingerprint(schema).hex()
+    value = _CODEC.encode({"fingerprint": fingerprint, "subject": subject, "schema": avro.schema_text(schema)})
+    return Outgoing(topic, fingerprint.encode(), value, 1000)

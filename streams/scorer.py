@@ -1,0 +1,116 @@
+"""The scorer: one prediction per vector, by the model that applies at the vector's known time.
+
+The models topic is merged with the vectors in the same order, so a switch has one place in the stream, which the journal
+keeps; no restart is needed for a new champion.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from samestream.schemas import records
+from samestream.schemas.avro import Codec
+from samestream.schemas.errors import ArtifactError
+from samestream.streams import artifact
+from samestream.streams.clock import Clocks
+from samestream.streams.columns import Columns, Int64Array
+from samestream.streams.decode import encode_key, vector_input
+from samestream.streams.model_registry import CHAMPION, registry_input
+from samestream.streams.order import Batch
+from samestream.streams.plan import ModelPlan, Plan
+from samestream.streams.processor import Emitted
+from samestream.streams.transport import Outgoing
+
+log = logging.getLogger("samestream")
+_CODEC = Codec(records.PREDICTION)
+
+
+class ScorerTask:
+    """Scores one model's vectors. Vectors known before the first model applies are passed over. See `processor.Task`."""
+
+    owned: frozenset[str] = frozenset()
+    memory_us = 0
+    query_lag_us = 0
+
+    def __init__(self, plan: Plan, model: ModelPlan) -> None:
+        self.name = f"scorer.{model.name}"
+        self.fingerprint = plan.fingerprint
+        self._model = model
+        self.inputs = (
+            vector_input("vectors", model.topics["features"], model.vector_schema),
+            registry_input(plan.registry),
+        )
+        self._current: artifact.Artifact | None = None
+
+    def process(self, batch: Batch, clocks: Clocks) -> Emitted:
+        """Apply a judged batch."""
+        places, vectors = batch.applied("vectors")
+        switch_places, switches = batch.applied("models")
+        out: list[Outgoing] = []
+        journaled: list[str] = []
+        start = 0
+        for place, record in zip(switch_places.tolist(), _rows(switches), strict=True):
+            if record["model"] != self._model.name or record["slot"] != CHAMPION:
+                continue
+            stop = int(np.searchsorted(places, place))
+            out += self._score(batch, places[start:stop], vectors, slice(start, stop))
+            start = stop
+            if self._switch(record):
+                journaled.append(json.dumps(record, sort_keys=True))
+        out += self._score(batch, places[start:], vectors, slice(start, len(places)))
+        return Emitted(out, len(out), tuple(journaled))
+
+    def recall(self, switches: Sequence[str]) -> None:
+        """Take up the last model that the journal names."""
+        for switch in switches[-1:]:
+            self._switch(json.loads(switch))
+
+    def _switch(self, record: Mapping[str, Any]) -> bool:
+        """Load a new champion. One that cannot be trusted is refused, and the old one stays."""
+        try:
+            loaded = artifact.load(record["artifact"], record["digest"])
+            loaded.predictor()
+            unknown = [name for name in loaded.inputs if name not in self._model.outputs]
+            if unknown:
+                raise ArtifactError(
+                    "the artifact reads inputs that vectors do not have",
+                    where=f"{loaded.model} {loaded.version}",
+                    found=", ".join(unknown),
+                    hint="train again with the present definition: `samestream train`.",
+                )
+        except ArtifactError as error:
+            log.error(
+                "%s: refused model version %s; the previous one stays. %s", self.name, record["version"], error.line
+            )
+            return False
+        log.info("%s: version %s applies from now on", self.name, loaded.version)
+        self._current = loaded
+        return True
+
+    def _score(self, batch: Batch, places: Int64Array, vectors: Columns, rows: slice) -> Iterator[Outgoing]:
+        current = self._current
+        if current is None or not len(places):
+            return
+        columns = [vectors[name].take(rows) for name in current.inputs]
+        matrix = np.column_stack([np.where(part.valid, part.values.astype(np.float64), np.nan) for part in columns])
+        scores = current.predictor().predict(matrix)
+        names = ("entity", "event_time", "trigger_topic", "trigger_partition", "trigger_offset", "fingerprint")
+        identity = [vectors[name].values[rows].tolist() for name in names]
+        topic = self._model.topics["predictions"]
+        for known_us, score, row in zip(
+            batch.known_us[places].tolist(), scores.tolist(), zip(*identity, strict=True), strict=True
+        ):
+            value = dict(zip(names, row, strict=True))
+            value |= {"model": current.model, "version": current.version, "score": score}
+            yield Outgoing(topic, encode_key(value["entity"]), _CODEC.encode(value), known_us)
+
+
+def _rows(columns: Columns) -> Iterator[dict[str, Any]]:
+    names = list(columns)
+    for row in zip(*(columns[name].values.tolist() for name in names), strict=True):
+        yield dict(zip(names, row, strict=True))
