@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from samestream.monitors import Monitors, drift, parity, quality, silence
 from samestream.schemas import Event, Features, Field, Model, event_time, field, key, label
 from samestream.trainers import gradient_boosting
 
@@ -95,3 +96,10 @@ class LateArrival(Model, on=Boarding, trainer=gradient_boosting(every="1d", hist
     distance = Boarding.distance
     hour = Boarding.scheduled_dep_hour
     late = label(Arrival.arr_delay > 15, by=Arrival.flight_id, within="1d")
+
+
+class LateArrivalHealth(Monitors, of=LateArrival, alarms="1/week"):
+    """Is the model healthy, and if not, what kind of thing is wrong?"""
+
+    features = parity(), drift(window="1d"), quality(), silence(longer_than="2h")
+    scores = drift(window="1d")

@@ -178,7 +178,7 @@ class Windowed(Expr[Any]):
     def event(self) -> type[Event]:
         """The event whose stream it summarises; raises DeclarationError when fields of two events are mixed."""
         inside = [part for part in (self.aggregate.input, self.where) if part is not None]
-        events = {leaf.event for part in inside for leaf in part.leaves() if hasattr(leaf, "event")}
+        events: set[type[Event]] = {leaf.event for part in inside for leaf in part.leaves() if hasattr(leaf, "event")}
         if self._event is not None:
             events.add(self._event)
         if len(events) != 1:

@@ -94,7 +94,7 @@ class Features:
                 hint="pass one trigger field for each key of the view, in its order.",
             )
         bound = {name: FeatureRef(cls, name, feature.expression, keys) for name, feature in cls.features.items()}
-        return type(cls.__name__, (), bound)  # type: ignore[return-value]
+        return type(cls.__name__, (), bound)
 
 
 def _check_feature(view: type[Features], name: str, value: Expr[Any]) -> None:

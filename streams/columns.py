@@ -86,7 +86,7 @@ def empty(kind: Kind) -> ColumnData:
     return ColumnData(np.empty(0, DTYPES[kind]), np.empty(0, np.bool_))
 
 
-def to_arrow(column: ColumnData, kind: Kind) -> pa.Array:
+def to_arrow(column: ColumnData, kind: Kind) -> pa.Array[Any]:
     """The column as Arrow, null where there is no value."""
     values: Any = column.values
     if kind is Kind.STRING:
@@ -97,7 +97,7 @@ def to_arrow(column: ColumnData, kind: Kind) -> pa.Array:
     )
 
 
-def from_arrow(array: pa.Array | pa.ChunkedArray, kind: Kind) -> ColumnData:
+def from_arrow(array: pa.Array[Any] | pa.ChunkedArray[Any], kind: Kind) -> ColumnData:
     """An Arrow array as a column."""
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()

@@ -20,6 +20,7 @@ MAX_EVENT_BYTES = 1024 * 1024  # a longer event is dead: it would stall batches 
 UNKNOWN_KNOWN_US = -(2**62)  # running known time before the first good record of a partition
 
 Death = tuple[str, str]
+JOURNALED: Death = ("journaled", "dead when it was first read")
 
 
 @dataclass(eq=False)
@@ -82,14 +83,13 @@ class Decoder:
         deaths: dict[int, Death] = {}
         key_name = self.input.key
         for offset, key, value in zip(fetched.offsets.tolist(), fetched.keys, fetched.values, strict=True):
-            row, death = (
-                self._read(value) if offset not in forced_dead else (None, ("journaled", "dead when first read"))
-            )
+            row, death = (None, JOURNALED) if offset in forced_dead else self._read(value)
             if row is not None and key_name:
+                inside = str(row[key_name])
                 if not key:
                     row, death = None, ("missing_key", "the record has no Kafka key")
-                elif key != str(row[key_name]).encode():
-                    row, death = None, ("key_mismatch", f"the Kafka key is not {key_name} {str(row[key_name])[:80]!r}")
+                elif key != inside.encode():
+                    row, death = None, ("key_mismatch", f"the Kafka key is not {key_name} {inside[:80]!r}")
             if row is None:
                 assert death is not None
                 deaths[offset] = death

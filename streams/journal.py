@@ -98,9 +98,15 @@ def read(transport: Transport, topic: str, processor: str | None = None) -> list
     key = processor.encode() if processor is not None else None
     for fetched in transport.read_all(topic):
         for record_key, value in zip(fetched.keys, fetched.values, strict=True):
-            if value is not None and value.startswith(_CODEC.header) and key in (None, record_key):
-                entries.append(_entry(value))
+            entry = parse(value) if key in (None, record_key) else None
+            if entry is not None:
+                entries.append(entry)
     return entries
+
+
+def parse(value: bytes | None) -> Entry | None:
+    """The entry in a record of the journal topic; None for anything else."""
+    return _entry(value) if value is not None and value.startswith(_CODEC.header) else None
 
 
 def ends(entries: Sequence[Entry]) -> dict[Partition, int]:
@@ -132,16 +138,18 @@ class Balance:
         """All events judged."""
         return self.applied + self.late + self.dead
 
+    def plus(self, other: Balance) -> Balance:
+        """Both together."""
+        return Balance(self.applied + other.applied, self.late + other.late, self.dead + other.dead)
+
 
 def balance(entries: Sequence[Entry]) -> dict[str, Balance]:
     """Per topic, what became of the events that these entries cover."""
     found: dict[str, Balance] = {}
     for entry in entries:
         for part in entry.ranges:
-            before = found.get(part.partition.topic, Balance())
-            found[part.partition.topic] = Balance(
-                before.applied + part.applied, before.late + part.late, before.dead + len(part.dead)
-            )
+            more = Balance(part.applied, part.late, len(part.dead))
+            found[part.partition.topic] = found.get(part.partition.topic, Balance()).plus(more)
     return found
 
 

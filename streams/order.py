@@ -130,8 +130,8 @@ class Merge:
             bound = min(bound, (int(np.partition(every, limit - 1)[limit - 1]), len(self.ranked)))
         counts = {}
         for partition, times in known.items():
-            side = "right" if self.rank[partition] <= bound[1] else "left"
-            count = int(np.searchsorted(times, bound[0], side=side))
+            may_tie = self.rank[partition] <= bound[1]
+            count = int(np.searchsorted(times, bound[0], side="right" if may_tie else "left"))
             if count:
                 counts[partition] = count
         return counts

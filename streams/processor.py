@@ -20,7 +20,7 @@ from samestream.schemas.avro import Codec
 from samestream.schemas.errors import TransportError
 from samestream.streams import journal, replay
 from samestream.streams.clock import LATE_REASONS, Clocks
-from samestream.streams.decode import UNKNOWN_KNOWN_US, Decoder
+from samestream.streams.decode import UNKNOWN_KNOWN_US, Decoded, Decoder
 from samestream.streams.journal import Balance, Entry
 from samestream.streams.order import APPLIED, DEAD, Batch, Merge
 from samestream.streams.plan import Input
@@ -45,15 +45,29 @@ class Emitted:
 class Task(Protocol):
     """What a processor does with batches. Its state must be a function of the batches alone."""
 
-    name: str
-    """Names the journal entries; with the app it is the transactional identity."""
-    inputs: Sequence[Input]
-    owned: frozenset[str]
-    """The inputs, by name, whose late and dead events this task's processor writes out."""
-    fingerprint: str
-    memory_us: int
-    """How far back in event time its state reaches; older batches are not replayed on recovery."""
-    query_lag_us: int
+    @property
+    def name(self) -> str:
+        """Names the journal entries; with the app it is the transactional identity."""
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """The topics it reads, and how."""
+
+    @property
+    def owned(self) -> frozenset[str]:
+        """The inputs, by name, whose late and dead events this task's processor writes out."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the definition it runs."""
+
+    @property
+    def memory_us(self) -> int:
+        """How far back in event time its state reaches; older batches are not replayed on recovery."""
+
+    @property
+    def query_lag_us(self) -> int:
+        """How far behind the greatest event time applied it still answers instants."""
 
     def process(self, batch: Batch, clocks: Clocks) -> Emitted:
         """Apply a judged batch."""
@@ -276,10 +290,7 @@ class _Loop:
         health.batches += 1
         health.results += entry.emitted
         for topic, part in journal.balance([entry]).items():
-            before = health.balances.get(topic, Balance())
-            health.balances[topic] = Balance(
-                before.applied + part.applied, before.late + part.late, before.dead + part.dead
-            )
+            health.balances[topic] = health.balances.get(topic, Balance()).plus(part)
             health.events += part.read
         health.known_us = max((part.known_us for part in entry.ranges), default=health.known_us)
         health.lag = sum(pending.count for pending in self._merge.pending.values())
@@ -287,7 +298,7 @@ class _Loop:
 
 def rejects(batch: Batch, owned: frozenset[str]) -> Iterator[Outgoing]:
     """The late and dead events of the owned inputs, as records of their `.late` and `.dead` topics."""
-    chunks = {}
+    chunks: dict[Partition, list[Decoded]] = {}
     for place in np.flatnonzero(batch.decision != APPLIED).tolist():
         input = batch.inputs[int(batch.input[place])]
         if input.name not in owned:

@@ -1,0 +1,52 @@
+# Two commands do everything on a fresh machine with Python 3.11+, make and a network:
+#   make demo            the main job, on genuine Kafka      (options: make demo ARGS="--months 1-2 --summary out.json")
+#   make test            lint, types, import rules, unit, laws, engines, end-to-end on genuine Kafka
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python; do \
+	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+FOLDERS := schemas streams trainers monitors console examples
+ARGS ?=
+PYTEST_ARGS ?=
+
+.PHONY: help demo test env lint types imports check-wheel constraints clean
+
+help: ## This list
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
+
+env: $(VENV)/.ready build/typing/.ready ## The environment in .venv, with samestream in it
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "samestream needs Python 3.11 or newer, with venv; say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev]'
+	@touch $@
+
+# Type checkers do not follow editable installs of mapped packages: they read the namespace through links.
+build/typing/.ready:
+	@mkdir -p build/typing/samestream
+	@for folder in $(FOLDERS); do ln -sfn ../../../$$folder build/typing/samestream/$$folder; done
+	@touch $@
+
+demo: env ## The main job on real flights, on genuine Kafka
+	@$(BIN)/samestream demo $(ARGS)
+
+test: env lint types imports ## Everything that CI checks
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: env
+	$(BIN)/mypy
+
+imports: env
+	$(BIN)/lint-imports
+
+constraints: env ## Compile constraints.txt anew from pyproject.toml
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra demo --extra dev --universal --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet --upgrade --output-file constraints.txt
+
+clean: ## Remove what make made; the broker's and the demo's data too
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .samestream $(VENV)

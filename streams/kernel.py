@@ -1,0 +1,492 @@
+"""The compiled half of the window state: how tiles are kept, merged and read (DESIGN section 2).
+
+All state is int64 words, a float being the bits of a float64, so that every function here has one signature.
+
+* ``slab``: sorted rows of words, in regions. A region belongs to one key, and holds the tiles of one tier
+  (``index, slots...``), their aligned blocks of 16 (the same), or the raw events (``t, position, values..., valid
+  bits...``). It grows by moving to the slab's end.
+* ``rows``: one row of words per key: ``settled``, then ``start, length, capacity`` of its regions (the tiles of every
+  tier, the blocks of every tier, the raw events), then per window ``until, slots...``.
+* ``cells``: one row ``op, input, tile slot, slot, width`` per cell of a tier or window; ``slot`` is where its own
+  accumulator lies, ``tile slot`` where a window's cell lies in a tile's row.
+
+A query leaves its answers in the key's row. As long as nothing earlier than that instant (``settled``) is applied and
+neither end of the window crosses a tile boundary (``until``), the next query only adds the events since: the very
+additions, in the very order, of a computation from the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Words = NDArray[np.int64]
+F = TypeVar("F", bound=Callable[..., object])
+
+COUNT, SUM_INT, SUM_FLOAT, MIN_INT, MAX_INT, MIN_FLOAT, MAX_FLOAT, LAST, FIRST, MOMENTS = range(10)
+OP, INPUT, TILE_SLOT, SLOT, WIDTH = range(5)  # columns of `cells`
+TILE_US, KEPT_US, STRIDE, TIER_FROM, TIER_TO = range(5)  # columns of `tiers`: a row per region of a key
+TIER, LENGTH_US, ROW_AT, SLOTS, OUT_AT, WINDOW_FROM, WINDOW_TO = range(7)  # columns of `windows`
+USED, QUERIES, NEED = range(3)  # words of `marks`
+START, LENGTH, CAPACITY = range(3)  # words of a region in a key's row, after `settled`
+BLOCK_BITS = 4  # tiles in a kept block, as a power of two
+DENSE = 64  # tiles a region has room for when its blocks are first kept; sparse keys are faster and smaller without
+SMALLEST = 4  # rows in a new region
+NEVER = np.iinfo(np.int64).max
+LOWEST = np.iinfo(np.int64).min
+EARLIEST = -(2**62)  # a horizon before this counts as this, so that subtracting a window cannot wrap
+INFINITY = np.array([np.inf]).view(np.int64)[0]
+MINUS_INFINITY = np.array([-np.inf]).view(np.int64)[0]
+MINUS_ZERO = np.array([-0.0]).view(np.int64)[0]
+
+
+def compiled(function: F) -> F:
+    """Compile with strict IEEE arithmetic (no reordering, no contraction), on one thread, cached on disk."""
+    return njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(function)  # type: ignore[no-any-return]
+
+
+@compiled
+def real(word: int) -> float:
+    """Return the float64 whose bits are ``word``."""
+    return np.int64(word).view(np.float64)
+
+
+@compiled
+def bits(x: float) -> int:
+    """Return the bits of ``x``."""
+    return np.float64(x).view(np.int64)  # type: ignore[return-value]
+
+
+@compiled
+def zero(cells: Words, first: int, last: int, state: Words, base: int) -> None:
+    """Write the identity of every cell; merging it changes no bit (hence -0.0 for float sums)."""
+    for c in range(first, last):
+        op, at = cells[c, OP], base + cells[c, SLOT]
+        for word in range(cells[c, WIDTH]):
+            state[at + word] = 0
+        if op == SUM_FLOAT:
+            state[at] = MINUS_ZERO
+        elif op == MIN_INT:
+            state[at] = NEVER
+        elif op == MAX_INT:
+            state[at] = LOWEST
+        elif op == MIN_FLOAT:
+            state[at] = INFINITY
+        elif op == MAX_FLOAT:
+            state[at] = MINUS_INFINITY
+        elif op == LAST:
+            state[at] = LOWEST
+            state[at + 1] = LOWEST
+        elif op == FIRST:
+            state[at] = NEVER
+            state[at + 1] = NEVER
+
+
+@compiled
+def add(cells: Words, first: int, last: int, state: Words, base: int, events: Words, event: int, inputs: int) -> None:
+    """Add the event at word ``event`` to the cells whose input is valid in it."""
+    for c in range(first, last):
+        column = cells[c, INPUT]
+        if (events[event + 2 + inputs + (column >> 6)] >> (column & 63)) & 1 == 0:
+            continue
+        value = events[event + 2 + column]
+        op, at = cells[c, OP], base + cells[c, SLOT]
+        if op == COUNT:
+            state[at] += 1
+        elif op == SUM_INT:
+            state[at] += value
+        elif op == SUM_FLOAT:
+            state[at] = bits(real(state[at]) + real(value))
+        elif op == MIN_INT:
+            state[at] = min(state[at], value)
+        elif op == MAX_INT:
+            state[at] = max(state[at], value)
+        elif op == MIN_FLOAT:
+            if real(value) < real(state[at]):
+                state[at] = value
+        elif op == MAX_FLOAT:
+            if real(value) > real(state[at]):
+                state[at] = value
+        elif op == MOMENTS:
+            x, mean = real(value), real(state[at + 1])
+            count = state[at] + 1
+            apart = x - mean
+            mean = mean + apart / count
+            state[at] = count
+            state[at + 1] = bits(mean)
+            state[at + 2] = bits(real(state[at + 2]) + apart * (x - mean))
+        else:
+            t, position = events[event], events[event + 1]
+            later = t > state[at] or (t == state[at] and position > state[at + 1])
+            earlier = t < state[at] or (t == state[at] and position < state[at + 1])
+            if (op == LAST and later) or (op == FIRST and earlier):
+                state[at] = t
+                state[at + 1] = position
+                state[at + 2] = value
+
+
+@compiled
+def merge(cells: Words, first: int, last: int, left: Words, a: int, right: Words, b: int, column: int) -> None:
+    """Add the later state at word ``b`` to the one at word ``a``; ``column`` of cells says where its slots lie."""
+    for c in range(first, last):
+        op, i, j = cells[c, OP], a + cells[c, SLOT], b + cells[c, column]
+        if op in (COUNT, SUM_INT):
+            left[i] += right[j]
+        elif op == SUM_FLOAT:
+            left[i] = bits(real(left[i]) + real(right[j]))
+        elif op == MIN_INT:
+            left[i] = min(left[i], right[j])
+        elif op == MAX_INT:
+            left[i] = max(left[i], right[j])
+        elif op == MIN_FLOAT:
+            if real(right[j]) < real(left[i]):
+                left[i] = right[j]
+        elif op == MAX_FLOAT:
+            if real(right[j]) > real(left[i]):
+                left[i] = right[j]
+        elif op == MOMENTS:
+            if left[i] == 0:
+                for word in range(3):
+                    left[i + word] = right[j + word]
+            elif right[j] != 0:
+                count = left[i] + right[j]
+                share = right[j] / count
+                mean = real(left[i + 1])
+                apart = real(right[j + 1]) - mean
+                both = real(left[i + 2]) + real(right[j + 2])
+                left[i + 2] = bits(both + (apart * apart) * (left[i] * share))
+                left[i + 1] = bits(mean + apart * share)
+                left[i] = count
+        else:
+            later = right[j] > left[i] or (right[j] == left[i] and right[j + 1] > left[i + 1])
+            earlier = right[j] < left[i] or (right[j] == left[i] and right[j + 1] < left[i + 1])
+            if (op == LAST and later) or (op == FIRST and earlier):
+                for word in range(3):
+                    left[i + word] = right[j + word]
+
+
+@compiled
+def lower_bound(slab: Words, start: int, length: int, stride: int, value: int) -> int:
+    """Rows of the region that begin with less than ``value``; searched from the newest, where it nearly always is."""
+    above, step = length, 1
+    while above - step >= 0 and slab[start + (above - step) * stride] >= value:
+        above -= step
+        step *= 2
+    below = max(above - step, 0)
+    while below < above:
+        middle = (below + above) >> 1
+        if slab[start + middle * stride] < value:
+            below = middle + 1
+        else:
+            above = middle
+    return below
+
+
+@compiled
+def fold(
+    cells: Words, first: int, last: int, width: int, slab: Words, row: int, end: int, stride: int,
+    tail: int, head: int, stack: Words, joins: Words, depth: int,
+) -> int:  # fmt: skip
+    """Merge the tiles at words ``row`` to ``end`` as the canonical blocks of ``[tail, head)`` into the stack's bottom.
+
+    Two neighbours in a block meet at the node of the highest bit in which their indices differ, so a stack that keeps
+    these (``joins``) builds the tree without ever touching an empty tile. ``depth`` is 1 if the bottom already holds
+    what lies before ``tail``, else 0; return the same for ``head``.
+    """
+    floor, block_end, previous = 0, tail, 0
+    while row < end:
+        index = slab[row]
+        if index >= block_end:
+            while depth > 1:  # the block is complete: close it from the right, then fold it into what lies before it
+                depth -= 1
+                merge(cells, first, last, stack, (depth - 1) * width, stack, depth * width, SLOT)
+            floor = depth
+            while index >= block_end:
+                size, rest = block_end & -block_end, head - block_end
+                if size == 0 or size > rest:  # the largest power of two within the rest
+                    for shift in (1, 2, 4, 8, 16, 32):
+                        rest |= rest >> shift
+                    size = rest - (rest >> 1)
+                block_end += size
+        joined = False
+        if depth > floor:
+            join = index ^ previous
+            if join == 1:  # siblings
+                merge(cells, first, last, stack, (depth - 1) * width, slab, row, TILE_SLOT)
+                joined = True
+            else:
+                # joins[...] < its xor with join and < join: its highest bit is lower, so that node is complete
+                while depth - floor > 1 and joins[depth - 1] < join and joins[depth - 1] < joins[depth - 1] ^ join:
+                    depth -= 1
+                    merge(cells, first, last, stack, (depth - 1) * width, stack, depth * width, SLOT)
+                joins[depth] = join
+        if not joined:
+            for c in range(first, last):
+                for word in range(cells[c, WIDTH]):
+                    stack[depth * width + cells[c, SLOT] + word] = slab[row + cells[c, TILE_SLOT] + word]
+            depth += 1
+        previous = index
+        row += stride
+    while depth > 1:
+        depth -= 1
+        merge(cells, first, last, stack, (depth - 1) * width, stack, depth * width, SLOT)
+    return depth
+
+
+@compiled
+def insert(where: int, stride: int, oldest: int, at: int, rows: Words, slab: Words, marks: Words) -> int:
+    """Open a gap of one row before row ``where`` of the region described at word ``at`` of rows; return the gap's word.
+
+    A full region drops the rows that begin below ``oldest`` if that frees a quarter of it, and moves otherwise.
+    """
+    start, length, capacity = rows[at + START], rows[at + LENGTH], rows[at + CAPACITY]
+    if length == capacity:
+        dropped = min(lower_bound(slab, start, length, stride, oldest), where)
+        live, target = length - dropped, start
+        if capacity == 0 or 4 * live > 3 * capacity:
+            target = marks[USED]
+            rows[at + START], rows[at + CAPACITY] = target, max(SMALLEST, 2 * capacity)
+            marks[USED] += rows[at + CAPACITY] * stride
+        for word in range(live * stride):
+            slab[target + word] = slab[start + dropped * stride + word]
+        start, length, where = target, live, where - dropped
+    gap = start + where * stride
+    for word in range(start + length * stride - 1, gap - 1, -1):
+        slab[word + stride] = slab[word]
+    rows[at + LENGTH] = length + 1
+    return int(gap)
+
+
+@compiled
+def refresh(
+    block: int, tiers: Words, tier: int, cells: Words, row: int, rows: Words, slab: Words, stack: Words, joins: Words
+) -> None:  # fmt: skip
+    """Compute a kept block from its tiles."""
+    stride, at = tiers[tier, STRIDE], row + 1 + 3 * tier
+    start, length = rows[at + START], rows[at + LENGTH]
+    tail, head = block << BLOCK_BITS, (block + 1) << BLOCK_BITS
+    begin = start + lower_bound(slab, start, length, stride, tail) * stride
+    end = start + lower_bound(slab, start, length, stride, head) * stride
+    first, last = tiers[tier, TIER_FROM], tiers[tier, TIER_TO]
+    at += 3 * (tiers.shape[0] // 2)
+    to = rows[at + START] + lower_bound(slab, rows[at + START], rows[at + LENGTH], stride, block) * stride
+    if fold(cells, first, last, stride, slab, begin, end, stride, tail, head, stack, joins, 0) == 1:
+        for word in range(1, stride):
+            slab[to + word] = stack[word]
+
+
+@compiled
+def keep(
+    block: int, oldest: int, tiers: Words, tier: int, cells: Words, row: int, rows: Words, slab: Words, marks: Words,
+    stack: Words, joins: Words,
+) -> None:  # fmt: skip
+    """Bring the kept blocks up to date after a new tile in ``block``, or a late event.
+
+    Every block that has a tile is kept; all but the newest, which a query refreshes if it needs it, are right.
+    """
+    stride, at = tiers[tier, STRIDE], row + 1 + 3 * tier
+    blocks = at + 3 * (tiers.shape[0] // 2)
+    start, length = rows[at + START], rows[at + LENGTH]
+    if rows[blocks + LENGTH] == 0:
+        for tile in range(start, start + length * stride, stride):
+            count, index = rows[blocks + LENGTH], slab[tile] >> BLOCK_BITS
+            if count == 0 or slab[rows[blocks + START] + (count - 1) * stride] != index:
+                slab[insert(count, stride, oldest, blocks, rows, slab, marks)] = index
+                refresh(index, tiers, tier, cells, row, rows, slab, stack, joins)
+        return
+    start, count = rows[blocks + START], rows[blocks + LENGTH]
+    where, newest = lower_bound(slab, start, count, stride, block), slab[start + (count - 1) * stride]
+    if where == count or slab[start + where * stride] != block:
+        if block > newest:  # which is now complete
+            refresh(newest, tiers, tier, cells, row, rows, slab, stack, joins)
+        slab[insert(where, stride, oldest, blocks, rows, slab, marks)] = block
+    if block < newest:
+        refresh(block, tiers, tier, cells, row, rows, slab, stack, joins)
+
+
+@compiled
+def close(
+    t: int, w: int, row: int, tiers: Words, windows: Words, cells: Words, rows: Words, slab: Words, stack: Words,
+    joins: Words,
+) -> int:  # fmt: skip
+    """Merge the closed tiles of window ``w`` at ``t`` into the stack's bottom; 0 if there is none, else 1."""
+    first, last, slots = windows[w, WINDOW_FROM], windows[w, WINDOW_TO], windows[w, SLOTS]
+    tier = windows[w, TIER]
+    tile_us, stride, at = tiers[tier, TILE_US], tiers[tier, STRIDE], row + 1 + 3 * tier
+    start, length = rows[at + START], rows[at + LENGTH]
+    tail, head = (t - windows[w, LENGTH_US]) // tile_us, t // tile_us
+    end = lower_bound(slab, start, length, stride, head)
+    begin = lower_bound(slab, start, end, stride, tail)
+    blocks, depth = at + 3 * (tiers.shape[0] // 2), 0
+    if rows[blocks + LENGTH] > 0 and end - begin >= 2 << BLOCK_BITS:  # then a whole block is within
+        # Canonical blocks smaller than a kept one lie before the first multiple of 16 or after the last one, and those
+        # between are as canonical in units of 16: three folds in a row are the one fold of all tiles.
+        from_block, to_block = -(-tail >> BLOCK_BITS), head >> BLOCK_BITS
+        newest = slab[start + (length - 1) * stride] >> BLOCK_BITS
+        if newest < to_block:
+            refresh(newest, tiers, tier, cells, row, rows, slab, stack, joins)
+        edge = lower_bound(slab, start, end, stride, from_block << BLOCK_BITS)
+        depth = fold(
+            cells, first, last, slots, slab, start + begin * stride, start + edge * stride, stride,
+            tail, from_block << BLOCK_BITS, stack, joins, 0,
+        )  # fmt: skip
+        kept = rows[blocks + START]
+        above = lower_bound(slab, kept, rows[blocks + LENGTH], stride, to_block)
+        below = lower_bound(slab, kept, above, stride, from_block)
+        depth = fold(
+            cells, first, last, slots, slab, kept + below * stride, kept + above * stride, stride,
+            from_block, to_block, stack, joins, depth,
+        )  # fmt: skip
+        tail = to_block << BLOCK_BITS
+        begin = lower_bound(slab, start, end, stride, tail)
+    return fold(
+        cells, first, last, slots, slab, start + begin * stride, start + end * stride, stride,
+        tail, head, stack, joins, depth,
+    )  # fmt: skip
+
+
+@compiled
+def read(
+    t: int, row: int, nth: int, queries: int, tiers: Words, windows: Words, cells: Words, inputs: int,
+    rows: Words, slab: Words, stack: Words, joins: Words, out: Words,
+) -> None:  # fmt: skip
+    """Answer every window at ``t`` for the key whose row starts at word ``row``, as query ``nth`` of ``queries``."""
+    raw = tiers.shape[0] - 1
+    raw_stride, raw_at = tiers[raw, STRIDE], row + 1 + 3 * raw
+    raw_start, raw_length = rows[raw_at + START], rows[raw_at + LENGTH]
+    settled = rows[row]
+    for w in range(windows.shape[0]):
+        first, last, slots = windows[w, WINDOW_FROM], windows[w, WINDOW_TO], windows[w, SLOTS]
+        until, state = row + windows[w, ROW_AT], row + windows[w, ROW_AT] + 1
+        if settled <= t < rows[until]:
+            since = settled
+        else:
+            tile_us, length_us = tiers[windows[w, TIER], TILE_US], windows[w, LENGTH_US]
+            if close(t, w, row, tiers, windows, cells, rows, slab, stack, joins) == 1:
+                for word in range(slots):
+                    rows[state + word] = stack[word]
+            else:
+                zero(cells, first, last, rows, state)
+            tail, head = (t - length_us) // tile_us, t // tile_us
+            rows[until] = min((head + 1) * tile_us, (tail + 1) * tile_us + length_us)
+            since = head * tile_us
+        event = raw_start + lower_bound(slab, raw_start, raw_length, raw_stride, since) * raw_stride
+        while event < raw_start + raw_length * raw_stride and slab[event] < t:
+            add(cells, first, last, rows, state, slab, event, inputs)
+            event += raw_stride
+        at = windows[w, OUT_AT] * queries + nth * slots
+        for word in range(slots):
+            out[at + word] = rows[state + word]
+    rows[row] = t
+
+
+@compiled
+def update(
+    horizon: int, row: int, tiers: Words, cells: Words, inputs: int, rows: Words, slab: Words, marks: Words,
+    event: Words, stack: Words, joins: Words,
+) -> None:  # fmt: skip
+    """Apply the event to the key whose row starts at word ``row``; what no query can reach any more is not stored."""
+    t, raw = event[0], tiers.shape[0] - 1
+    for tier in range(raw // 2):
+        tile_us, stride, at = tiers[tier, TILE_US], tiers[tier, STRIDE], row + 1 + 3 * tier
+        index, start, length = t // tile_us, rows[at + START], rows[at + LENGTH]
+        if (index + 1) * tile_us <= horizon - tiers[tier, KEPT_US]:
+            continue
+        where = lower_bound(slab, start, length, stride, index)
+        tile = start + where * stride
+        oldest = (horizon - tiers[tier, KEPT_US]) // tile_us
+        new = where == length or slab[tile] != index
+        if new:
+            tile = insert(where, stride, oldest, at, rows, slab, marks)
+            slab[tile] = index
+            zero(cells, tiers[tier, TIER_FROM], tiers[tier, TIER_TO], slab, tile)
+        add(cells, tiers[tier, TIER_FROM], tiers[tier, TIER_TO], slab, tile, event, 0, inputs)
+        if rows[at + CAPACITY] >= DENSE:
+            newest = slab[rows[at + START] + (rows[at + LENGTH] - 1) * stride]
+            block = index >> BLOCK_BITS
+            if new or block < newest >> BLOCK_BITS:
+                keep(block, oldest >> BLOCK_BITS, tiers, tier, cells, row, rows, slab, marks, stack, joins)
+    if t >= horizon - tiers[raw, KEPT_US]:
+        stride, at = tiers[raw, STRIDE], row + 1 + 3 * raw
+        start, length = rows[at + START], rows[at + LENGTH]
+        where = lower_bound(slab, start, length, stride, t + 1)
+        while where > 0:
+            before = start + (where - 1) * stride
+            if slab[before] < t or slab[before + 1] <= event[1]:
+                break
+            where -= 1
+        gap = insert(where, stride, horizon - tiers[raw, KEPT_US], at, rows, slab, marks)
+        for word in range(stride):
+            slab[gap + word] = event[word]
+    if t < rows[row]:
+        rows[row] = NEVER
+
+
+@compiled
+def run(
+    kind: NDArray[np.int8], key: Words, t_us: Words, position: Words, horizon_us: Words, values: Words,
+    valid: NDArray[np.uint8], op: int, row_words: int, tiers: Words, windows: Words, cells: Words, rows: Words,
+    slab: Words, marks: Words, event: Words, stack: Words, joins: Words, out: Words, queries: int,
+) -> int:  # fmt: skip
+    """Apply the operations from number ``op`` on; return the one that needs a larger slab, or their count.
+
+    An operation that may not fit changes nothing; ``marks[NEED]`` then says how many words it may want.
+    """
+    inputs, regions = values.shape[1], tiers.shape[0]
+    while op < kind.shape[0]:
+        row, t = key[op] * row_words, t_us[op]
+        if kind[op] == 1:
+            read(t, row, marks[QUERIES], queries, tiers, windows, cells, inputs, rows, slab, stack, joins, out)
+            marks[QUERIES] += 1
+        else:
+            need = 0
+            for region in range(regions):
+                at = row + 1 + 3 * region
+                if regions // 2 <= region < regions - 1 and rows[at + CAPACITY] == 0:
+                    tiles = 2 * rows[at - 3 * (regions // 2) + CAPACITY]
+                    need += 4 * tiles * tiers[region, STRIDE] if tiles >= DENSE else 0  # all doublings up to a row each
+                elif rows[at + LENGTH] == rows[at + CAPACITY]:
+                    need += tiers[region, STRIDE] * max(SMALLEST, 2 * rows[at + CAPACITY])
+            if need > slab.shape[0] - marks[USED]:
+                marks[NEED] = need
+                return op
+            event[0], event[1] = t, position[op]
+            for word in range(2 + inputs, event.shape[0]):
+                event[word] = 0
+            for i in range(inputs):
+                event[2 + i] = values[op, i]
+                if valid[op, i]:
+                    event[2 + inputs + (i >> 6)] |= np.int64(1) << (i & 63)
+            horizon = max(horizon_us[op], EARLIEST)
+            update(horizon, row, tiers, cells, inputs, rows, slab, marks, event, stack, joins)
+        op += 1
+    return op
+
+
+@compiled
+def pack(horizon_us: int, keys: int, row_words: int, tiers: Words, rows: Words, slab: Words, to: Words) -> int:
+    """Copy what can still be read into the slab ``to``, regions side by side with room to grow; return the words used.
+
+    With an empty ``to`` nothing is changed: the answer is the size it needs.
+    """
+    used, horizon, regions = 0, max(horizon_us, EARLIEST), tiers.shape[0]
+    for key in range(keys):
+        for region in range(regions):
+            at, stride = key * row_words + 1 + 3 * region, tiers[region, STRIDE]
+            start, length = rows[at + START], rows[at + LENGTH]
+            oldest = (horizon - tiers[region, KEPT_US]) // tiers[region, TILE_US]
+            dropped = lower_bound(slab, start, length, stride, oldest)
+            live = length - dropped
+            if regions // 2 <= region < regions - 1 and rows[at - 3 * (regions // 2) + CAPACITY] < DENSE:
+                live = 0
+            capacity = max(SMALLEST, live + (live >> 1)) if live > 0 else 0
+            if to.shape[0] > 0:
+                for word in range(live * stride):
+                    to[used + word] = slab[start + dropped * stride + word]
+                rows[at + START], rows[at + LENGTH], rows[at + CAPACITY] = used, live, capacity
+            used += capacity * stride
+    return used

@@ -1,0 +1,131 @@
+"""Runs processors on the in-memory transport until a log at rest is worked off, and reads what they wrote."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from samestream.schemas.app import App, load
+from samestream.schemas.avro import Codec
+from samestream.streams import journal, provision
+from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
+from samestream.streams.plan import Plan, compile_app
+from samestream.streams.processor import Processor, Task
+from samestream.streams.transport import Outgoing, Transport
+
+SHOP = load(str(Path(__file__).with_name("shop.py")))
+PLAN = compile_app(SHOP)
+START_US = 1_700_000_000_000_000
+SECOND_US = 1_000_000
+Seen = dict[str, list[tuple[int, bytes | None, bytes | None, int]]]
+
+
+def fresh(app: App = SHOP, plan: Plan = PLAN) -> MemoryTransport:
+    """An empty broker with the app's topics."""
+    transport = MemoryTransport(MemoryBroker())
+    provision.provision(transport, app, plan)
+    return transport
+
+
+def encode(plan: Plan, event: str, key: Any, known_us: int, **values: Any) -> Outgoing:
+    """One event as a record."""
+    return Outgoing(
+        plan.events[event].topic, str(key).encode(), Codec(plan.events[event].schema).encode(values), known_us
+    )
+
+
+def shop_events(count: int, seed: int = 1) -> list[Outgoing]:
+    """Views, prices and orders of a few users, out of order by seconds, some late, in known-time order."""
+    draw = random.Random(seed)
+    out = []
+    for number in range(count):
+        known_us = START_US + number * 7 * SECOND_US + draw.randrange(3) * 1000
+        at = known_us - draw.choice([0, 1, 5, 30, 30, 400, 4000]) * SECOND_US - draw.randrange(1000)
+        user, product = f"u{draw.randrange(5)}", f"p{draw.randrange(3)}"
+        kind = draw.random()
+        if kind < 0.7:
+            seconds = None if draw.random() < 0.1 else draw.uniform(0, 90)
+            out.append(encode(PLAN, "View", user, known_us, user=user, product=product, seconds=seconds, at=at))
+        elif kind < 0.85:
+            out.append(encode(PLAN, "Price", product, known_us, product=product, cents=draw.randrange(10_000), at=at))
+        else:
+            out.append(encode(PLAN, "Order", user, known_us, user=user, amount=draw.uniform(1, 9), at=at))
+    return out
+
+
+def send(transport: Transport, records: Iterable[Outgoing]) -> None:
+    """Write records, without a transaction."""
+    writer = transport.writer()
+    writer.send(records)
+    writer.flush()
+    writer.close()
+
+
+def work_off(transport: Transport, task: Task, plan: Plan = PLAN, *, batch_records: int = 20_000) -> Processor:
+    """Run a processor until its inputs are worked off; the processor, stopped."""
+    processor = Processor(
+        transport,
+        plan.app,
+        plan.journal,
+        task,
+        provision.store(transport, plan),
+        batch_records=batch_records,
+        wait_s=0.0,
+    )
+    run_until(processor, lambda: _worked_off(transport, plan, task))
+    return processor
+
+
+def run_until(processor: Processor, done: Callable[[], bool]) -> None:
+    """Run a processor in a thread until ``done``; what it raises is raised here."""
+    stop, failed = threading.Event(), []
+
+    def go() -> None:
+        try:
+            processor.run(stop)
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=go, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while thread.is_alive() and not done() and time.monotonic() < deadline:
+        thread.join(0.02)
+    stop.set()
+    thread.join(30)
+    if failed:
+        raise failed[0]
+    assert done(), "the processor did not finish in time"
+
+
+def _worked_off(transport: Transport, plan: Plan, task: Task) -> bool:
+    done = journal.balance(journal.read(transport, plan.journal, task.name))
+    return all(
+        done.get(part.topic, journal.Balance()).read == sum(len(fetched) for fetched in transport.read_all(part.topic))
+        for part in task.inputs
+    )
+
+
+def contents(transport: Transport, topics: Sequence[str]) -> Seen:
+    """Every committed record of some topics: partition, key, value, record timestamp, in order."""
+    found: Seen = {topic: [] for topic in topics}
+    for topic in topics:
+        for fetched in transport.read_all(topic):
+            found[topic] += [
+                (fetched.partition.partition, key, value, known_us)
+                for key, value, known_us in zip(fetched.keys, fetched.values, fetched.known_us.tolist(), strict=True)
+            ]
+        found[topic].sort(key=lambda item: item[0])
+    return found
+
+
+def output_topics(plan: Plan = PLAN) -> list[str]:
+    """The topics that the feature processor writes, but the journal: that one tells batches apart."""
+    out = [model.topics["features"] for model in plan.models.values()]
+    for part in plan.inputs.values():
+        out += [f"{part.topic}.late", f"{part.topic}.dead"]
+    return out
