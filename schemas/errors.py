@@ -57,6 +57,10 @@ class BrokerError(SamestreamError):
     """The local broker could not be fetched, started, found or stopped."""
 
 
+class BrokerUnavailableError(BrokerError):
+    """Neither a Kafka nor what it runs on can be fetched: no network, no mirror, no Java."""
+
+
 class RecoveryError(SamestreamError):
     """State cannot be rebuilt from the journal and the log."""
 

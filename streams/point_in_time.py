@@ -19,7 +19,8 @@ import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -72,11 +73,15 @@ def as_known(
 
 @dataclass(frozen=True)
 class Difference:
-    """How one column differs: rows compared, those that differ, and the greatest absolute difference of two numbers."""
+    """How one column differs: rows compared, those that differ, and the greatest absolute difference of two numbers.
+
+    differs : for each compared row, in order of position, whether it differs; the same rows for every column.
+    """
 
     compared: int
     mismatched: int
     greatest: float
+    differs: cols.BoolArray = field(repr=False)
 
 
 def difference(served: pa.Table, expected: pa.Table, columns: Sequence[str]) -> dict[str, Difference]:
@@ -93,23 +98,23 @@ def difference(served: pa.Table, expected: pa.Table, columns: Sequence[str]) -> 
             apart = np.where(both & (a.values != b.values), np.abs(a.values - b.values), 0.0)
             bound = TOLERANCE * np.maximum(1.0, np.maximum(np.abs(a.values), np.abs(b.values)))
             wrong = (a.valid != b.valid) | (apart > bound) | np.isinf(apart)
-        found[name] = Difference(len(left), int(wrong.sum()), float(apart.max(initial=0.0)))
+        found[name] = Difference(len(left), int(wrong.sum()), float(apart.max(initial=0.0)), wrong)
     return found
 
 
 def _same_rows(served: pa.Table, expected: pa.Table) -> tuple[cols.Int64Array, cols.Int64Array]:
-    keys = [
-        (table["_partition"].to_numpy().astype(np.int64) << 48) | table["_offset"].to_numpy().astype(np.int64)
+    places = [
+        np.asarray(table["_partition"].to_numpy(), np.int64) << 48 | np.asarray(table["_offset"].to_numpy(), np.int64)
         for table in (served, expected)
     ]
-    _, left, right = np.intersect1d(*keys, return_indices=True)
+    _, left, right = np.intersect1d(places[0], places[1], return_indices=True)
     return left, right
 
 
 def _numbers(table: pa.Table, name: str) -> cols.ColumnData:
-    column = (
-        table[name].cast(pa.float64()) if not pa.types.is_boolean(table[name].type) else table[name].cast(pa.int8())
-    )
+    column = table[name]
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.int8())
     return cols.from_arrow(column.cast(pa.float64()), Kind.FLOAT)
 
 
@@ -140,9 +145,9 @@ def _vectors(
             joins += "".join(f" LEFT JOIN {name} USING (_row)" for name in answers)
             looked_up += [sql.quoted(name) for name in lookup.columns if name]
         outputs = ", ".join(f"{sql.expression(value)} AS {sql.quoted(name)}" for name, value in model.outputs.items())
-        return database.sql(
-            f"SELECT _partition, _offset, {outputs} FROM triggers{joins} ORDER BY _row"
-        ).to_arrow_table()
+        query = f"SELECT _partition, _offset, {outputs} FROM triggers{joins} ORDER BY _row"
+        found: pa.Table = database.sql(query).to_arrow_table()
+        return found
 
 
 @contextmanager
@@ -162,27 +167,28 @@ def _workspace(connection: duckdb.DuckDBPyConnection | None) -> Iterator[duckdb.
 
 def _stage(database: duckdb.DuckDBPyConnection, name: str, input: Input, table: pa.Table, marks: Sequence[str]) -> None:
     """Make a table of an input's columns in the types of `sql.TYPES`, and of where each row lies in the log."""
-    taken = {mark: table[mark] for mark in ("_partition", "_offset", *marks)}
-    for column, kind in input.columns.items():
+    marks = ("_partition", "_offset", *marks)
+    taken: dict[str, Any] = {}
+    for column in (*marks, *input.columns):
+        kind = input.columns.get(column)
         if column in table.column_names:
-            values = table[column].cast(cols.ARROW[kind])
-            taken[column] = values.cast(pa.int64()) if kind is Kind.TIME else values
-        elif not len(table) or column in input.nullable:  # a log from before the field was declared
-            taken[column] = pa.nulls(len(table), pa.int64() if kind is Kind.TIME else cols.ARROW[kind])
+            taken[column] = table[column].cast(cols.ARROW[kind]) if kind else table[column]
+        elif kind and (not len(table) or column in input.nullable):  # a log from before the field was declared
+            taken[column] = pa.array([None] * len(table), cols.ARROW[kind])
         else:
             raise FeatureLogError(
-                "a column of the events is missing",
+                "a column is missing",
                 where=f"{input.name}.{column}",
                 found=", ".join(table.column_names),
-                hint="pass the table with all its columns, as FeatureLog.read gives it.",
+                hint="pass all columns of FeatureLog.read; `as_known` needs ranks besides.",
             )
+        if kind is Kind.TIME:
+            taken[column] = taken[column].cast(pa.int64())
     database.register("staged", pa.table(taken))
     columns = [
         f"{sql.present(kind, sql.quoted(column))} AS {sql.quoted(column)}" for column, kind in input.columns.items()
     ]
-    database.execute(
-        f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {', '.join(['_partition', '_offset', *marks, *columns])} FROM staged"
-    )
+    database.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {', '.join([*marks, *columns])} FROM staged")
     database.unregister("staged")
 
 
@@ -257,10 +263,10 @@ class _Lookup:
     def _grain_us(self) -> int:
         """The span of a block of level 0: as long as tiles allow, halved while events of one key crowd in it."""
         grain_us = math.gcd(*(tile for _, tile in self._windows))
-        (crowd,) = self._one(
-            f"SELECT sum(n * n) / sum(n) FROM (SELECT CAST(count(*) AS DOUBLE) AS n FROM kept GROUP BY key, {_floor('t', grain_us)})"
-        )
-        while crowd and crowd > _CROWD and grain_us % 2 == 0:
+        grains = f"SELECT CAST(count(*) AS DOUBLE) AS n FROM kept GROUP BY key, {_floor('t', grain_us)}"
+        found = self._database.execute(f"SELECT coalesce(sum(n * n) / sum(n), 0) FROM ({grains})").fetchone()
+        crowd: float = found[0] if found else 0.0
+        while crowd > _CROWD and grain_us % 2 == 0:
             grain_us, crowd = grain_us // 2, crowd / 2
         return grain_us
 
@@ -326,11 +332,6 @@ class _Lookup:
 
     def _make(self, table: str, query: str) -> None:
         self._database.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}")
-
-    def _one(self, query: str) -> tuple[object, ...]:
-        found = self._database.execute(query).fetchone()
-        assert found is not None
-        return found
 
 
 def _floor(value: str, step: int) -> str:

@@ -1,0 +1,103 @@
+"""What the demo found, read from topics: figures for the summary, and the report that people read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from samestream.schemas import records
+from samestream.schemas.avro import Codec
+from samestream.streams import scoring_metrics
+from samestream.streams.transport import Transport
+
+_OUTCOME, _INCIDENT = Codec(records.OUTCOME), Codec(records.INCIDENT)
+
+
+def outcome_figures(transport: Transport, topic: str, trained: Mapping[str, Any] | None) -> dict[str, Any]:
+    """How the model did on months it never saw, by the labels that came; and how many outcomes are in which state."""
+    labels: dict[tuple[str, int, int], tuple[float, float]] = {}
+    counts = {"labelled": 0, "unlabelled": 0}
+    for fetched in transport.read_all(topic):
+        for value in fetched.values:
+            if value is None:
+                continue
+            outcome = _OUTCOME.decode(value)
+            if outcome["state"] in counts:
+                counts[outcome["state"]] += 1
+            if outcome["label"] is not None:
+                trigger = (outcome["trigger_topic"], outcome["trigger_partition"], outcome["trigger_offset"])
+                labels[trigger] = (outcome["label"], outcome["score"])
+    figures: dict[str, Any] = {"outcomes": counts, "auc": None, "log_loss": None, "baseline_log_loss": None}
+    if labels and trained:
+        # sorted by trigger, so that the sums do not depend on the order in which labels came
+        y, p = (np.array(column) for column in zip(*(labels[trigger] for trigger in sorted(labels)), strict=True))
+        figures["log_loss"] = scoring_metrics.log_loss(y, p)
+        figures["baseline_log_loss"] = scoring_metrics.log_loss(y, np.full(len(y), trained["base_rate"]))
+        figures["auc"] = scoring_metrics.auc(y, p)
+    return figures
+
+
+def incidents(transport: Transport, topic: str) -> list[dict[str, Any]]:
+    """Every incident as it last stood, by the time it opened; its evidence is what it opened with and all learned since."""
+    latest: dict[str, dict[str, Any]] = {}
+    evidence: dict[str, dict[str, Any]] = {}
+    for fetched in transport.read_all(topic):
+        for value in fetched.values:
+            if value is not None:
+                record = _INCIDENT.decode(value)
+                latest[record["incident"]] = record
+                evidence.setdefault(record["incident"], {}).update(json.loads(record["evidence"]))
+    found = [
+        {
+            "subject": record["subject"],
+            "cause": record["cause"],
+            "verdict": record["verdict"],
+            "state": record["event"],
+            "opened_at": instant(record["opened_at"]),
+            "evidence": evidence[name],
+        }
+        for name, record in latest.items()
+    ]
+    return sorted(found, key=lambda item: (item["opened_at"], item["subject"], item["cause"]))
+
+
+def instant(time_us: int) -> str:
+    """An instant as people and JSON readers know it: ``2013-02-08T17:00:00Z``."""
+    return f"{np.datetime64(time_us // 1_000_000, 's')}Z"
+
+
+def report(summary: Mapping[str, Any]) -> str:
+    """The summary as a page of text."""
+    broker, model, parity, outcomes = (summary[name] for name in ("broker", "model", "parity", "outcomes"))
+    lines = [
+        "",
+        f"Broker     {broker['kind']} {broker['version']}",
+        "Events     topic                    produced     applied    late    dead",
+    ]
+    for topic, part in summary["events"].items():
+        lines.append(
+            f"           {topic:<22}{part['produced']:>11,}{part['applied']:>12,}{part['late']:>8,}{part['dead']:>8,}"
+        )
+    lines += [
+        f"Served     {summary['vectors']:,} feature vectors, {summary['predictions']:,} predictions",
+        f"Outcomes   {outcomes['labelled']:,} labelled, {outcomes['unlabelled']:,} unlabelled, {outcomes['pending']:,} pending",
+    ]
+    if model["auc"] is not None:
+        lines.append(
+            f"Model      AUC {model['auc']:.3f}, log loss {model['log_loss']:.4f} against {model['baseline_log_loss']:.4f} for the base rate,"
+            f" on months it never saw ({model['trained_rows']:,} rows trained)"
+        )
+    lines += [
+        f"Parity     {parity['compared']:,} vectors replayed from the journal: {parity['mismatched']:,} differ;"
+        f" {parity['lateness_skewed']:,} would differ had nothing come late",
+        f"Incidents  {len(summary['incidents']) or 'none'}",
+    ]
+    for incident in summary["incidents"]:
+        lines.append(
+            f"           {incident['opened_at']}  {incident['verdict']:<18} {incident['subject']}  because of {incident['cause']}"
+        )
+    lines.append(f"Took       {summary['seconds']} s")
+    return "\n".join(lines)

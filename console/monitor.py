@@ -1,0 +1,139 @@
+"""`samestream monitor`: the incidents on the drift topic."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from samestream.console.options import CONNECTION, Module, configured
+
+if TYPE_CHECKING:
+    from samestream.console.settings import Settings
+    from samestream.streams.transport import Transport
+
+SHORT = 160
+"""Characters of evidence in the list."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(monitor)
+
+
+@configured(*CONNECTION)
+def monitor(
+    settings: Settings,
+    module: Module,
+    incident: Annotated[
+        str, typer.Argument(metavar="INCIDENT", help="Show all of this incident; the start of its id will do.")
+    ] = "",
+    only_open: Annotated[bool, typer.Option("--open", help="Only incidents that are not closed.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on and print every change, until Ctrl-C.")] = False,
+) -> None:
+    """Print the incidents of MODULE: what is wrong, with which feature, since when, and why.
+
+    The monitors write them to the drift topic while `samestream run` is on;
+    this only reads.
+
+    \b
+    samestream monitor examples/flights.py --open
+    samestream monitor examples/flights.py 3fa2b1
+    """
+    from contextlib import closing
+
+    from samestream.console.rejected import find
+    from samestream.console.settings import connect
+    from samestream.schemas.app import load
+
+    drift = load(module).drift
+    with closing(connect(settings)) as transport:
+        find(transport, drift)
+        found, positions = _latest(transport, drift)
+        shown = [one for one in found if one["event"] != "close" or not only_open]
+        if incident:
+            shown = [one for one in found if one["incident"].startswith(incident)]
+        for one in shown:
+            _tell(one, as_json, whole=bool(incident))
+        if not shown and not as_json and not follow:
+            if incident:
+                from samestream.schemas.errors import SettingsError
+
+                raise SettingsError(
+                    "there is no such incident", where=incident, hint="list them with `samestream monitor MODULE`."
+                )
+            print("no open incidents" if only_open else "no incidents")
+        if follow:
+            _follow(transport, positions, as_json)
+
+
+def _latest(transport: Transport, drift: str) -> tuple[list[dict[str, Any]], dict[Any, int]]:
+    """The latest record per incident, by the time it was opened; and where reading goes on."""
+    from samestream.console.reading import every
+    from samestream.streams.transport import Partition
+
+    partitions = [Partition(drift, number) for number in range(transport.topics()[drift])]
+    positions = transport.starts(partitions)
+    found: dict[str, dict[str, Any]] = {}
+    for seen in every(transport, drift):
+        positions[seen.partition] = seen.offset + 1
+        if (one := _incident(seen.value)) is not None:
+            found[one["incident"]] = one
+    return sorted(found.values(), key=lambda one: (one["opened_at"], one["incident"])), positions
+
+
+def _incident(value: bytes | None) -> dict[str, Any] | None:
+    from samestream.schemas import records
+    from samestream.schemas.avro import Codec
+
+    codec = Codec(records.INCIDENT)
+    if value is None or not value.startswith(codec.header):
+        return None
+    from samestream.console.reading import instant
+
+    found = codec.decode(value)
+    try:
+        evidence = json.loads(found["evidence"])
+    except ValueError:
+        evidence = found["evidence"]
+    return {**found, "opened_at": instant(found["opened_at"]), "at": instant(found["at"]), "evidence": evidence}
+
+
+def _tell(one: dict[str, Any], as_json: bool, whole: bool = False) -> None:
+    if as_json:
+        print(json.dumps(one, ensure_ascii=False))
+        return
+    state = f"closed {one['at']}" if one["event"] == "close" else "open"
+    print(f"{one['verdict']}  {one['subject']}  ({state}, severity {one['severity']:g})")
+    print(f"  cause {one['cause']}, opened {one['opened_at']}, incident {one['incident']}")
+    evidence = one["evidence"]
+    if isinstance(evidence, dict):
+        if whole:
+            for name, value in evidence.items():
+                print(f"  {name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+            return
+        # what only repeats the lines above is left out of the short form
+        told = {"meaning", "advice", "place", "opened_at", "at", "command", "alarms_per_week_declared"}
+        evidence = "  ".join(f"{name}={value}" for name, value in evidence.items() if name not in told)
+        if meaning := one["evidence"].get("meaning"):
+            print(f"  {meaning}")
+    text = str(evidence)
+    if text:
+        print(f"  {text if whole or len(text) <= SHORT else text[: SHORT - 3] + '...'}")
+
+
+def _follow(transport: Transport, positions: dict[Any, int], as_json: bool) -> None:
+    reader = transport.reader()
+    try:
+        reader.assign(positions)
+        while True:
+            for fetched in reader.fetch(1000, 0.2):
+                for value in fetched.values:
+                    if (one := _incident(value)) is not None:
+                        _tell(one, as_json)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        reader.close()

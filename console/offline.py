@@ -1,0 +1,233 @@
+"""`samestream train`, `replay` and `parity`: what is done from the log."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from samestream.console.options import CONNECTION, Module, configured
+from samestream.schemas.errors import SamestreamError, SettingsError
+
+if TYPE_CHECKING:
+    from samestream.console.settings import Settings
+
+From = Annotated[str | None, typer.Option("--from", metavar="TIME", help="First trigger event time, ISO 8601 (UTC).")]
+To = Annotated[
+    str | None, typer.Option("--to", metavar="TIME", help="Trigger event times before this, ISO 8601 (UTC).")
+]
+OneModel = Annotated[str | None, typer.Option("--model", help="Which model; needed when the app declares several.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("train")(train)
+    app.command("replay")(replay)
+    app.command("parity")(parity)
+
+
+@configured(*CONNECTION, "log", "artifacts")
+def train(
+    settings: Settings,
+    module: Module,
+    model: OneModel = None,
+    from_: From = None,
+    to: To = None,
+    force: Annotated[bool, typer.Option("--force", help="Publish even if it does not beat the base rate.")] = False,
+) -> None:
+    """Train a model from the feature log and publish it.
+
+    \b
+    Labelled vectors of the declared history become a training set; the latest fifth
+    of it judges the model, which is published to the models topic if it beats the
+    base rate. A running scorer takes it up without a restart.
+
+    \b
+    Example: samestream train examples/flights.py --to 2013-02-01
+    """
+    from samestream.console.settings import connect
+    from samestream.schemas.app import load
+    from samestream.streams.feature_log import FeatureLog
+    from samestream.streams.plan import compile_app
+    from samestream.trainers.train import train as run
+
+    plan = compile_app(load(module))
+    chosen = _one_model(list(plan.models), model)
+    done = run(
+        plan,
+        plan.models[chosen],
+        FeatureLog(settings.log_uri),
+        connect(settings),
+        settings.artifacts_uri,
+        from_us=_instant(from_, "--from"),
+        to_us=_instant(to, "--to"),
+        force=force,
+    )
+    typer.echo(f"{chosen} {done.version.version}: trained on {done.rows:,} labelled vectors, published as champion")
+    for name, value in sorted(done.metrics.items()):
+        typer.echo(f"  {name:<24}{value:,.4f}")
+    typer.echo(f"  artifact                {done.version.artifact}")
+
+
+@configured(*CONNECTION, "log")
+def replay(
+    settings: Settings,
+    module: Module,
+    from_: From = None,
+    to: To = None,
+    out: Annotated[Path | None, typer.Option(help="Write the vectors to this Parquet file.", dir_okay=False)] = None,
+    topic: Annotated[str | None, typer.Option("--to-topic", help="Also send the records to this topic.")] = None,
+) -> None:
+    """Compute the served vectors again, from the feature log by the journal.
+
+    \b
+    The same kernel over the same events in the same order: the same bytes. Nothing is
+    written unless you say where, and never to a topic that the app itself writes.
+
+    \b
+    Example: samestream replay examples/flights.py --from 2013-01-05 --out vectors.parquet
+    """
+    from samestream.console.replaying import Replayed, vectors_of
+    from samestream.console.settings import connect
+    from samestream.schemas.app import load
+    from samestream.streams import provision
+    from samestream.streams.feature_log import FeatureLog
+    from samestream.streams.plan import compile_app
+
+    app = load(module)
+    plan = compile_app(app)
+    transport = connect(settings)
+    if topic is not None and topic in {spec.name for spec in provision.topics(app, plan)}:
+        raise SettingsError(
+            "a replay never writes to a topic of the app itself",
+            where="--to-topic",
+            found=topic,
+            hint="name another topic.",
+        )
+    found: Replayed = vectors_of(
+        plan,
+        transport,
+        FeatureLog(settings.log_uri),
+        from_us=_instant(from_, "--from"),
+        to_us=_instant(to, "--to"),
+        on_progress=_progress,
+    )
+    _progress_end()
+    if topic is not None:
+        found.send(transport, topic)
+        typer.echo(f"sent {found.count:,} vectors to {topic}")
+    if out is not None:
+        found.write(out)
+        typer.echo(f"wrote {found.count:,} vectors to {out}")
+    typer.echo(f"replayed {found.events:,} events into {found.count:,} vectors in {found.seconds:.1f} s")
+
+
+@configured(*CONNECTION, "log")
+def parity(
+    settings: Settings,
+    module: Module,
+    point_in_time: Annotated[
+        bool, typer.Option(help="Also compare with point-in-time values, for the lateness skew.")
+    ] = True,
+    target: Annotated[Path | None, typer.Option("--json", help="Write the figures there.", dir_okay=False)] = None,
+) -> None:
+    """Compare what was served online with what the log says offline.
+
+    \b
+    Every vector is computed again from the feature log by the journal, in this process
+    with empty state, and must equal the served record byte for byte. A difference opens
+    an incident on the drift topic and ends this command with exit code 1.
+
+    \b
+    Example: samestream parity examples/flights.py
+    """
+    from dataclasses import asdict
+
+    from samestream.console.settings import connect
+    from samestream.monitors.vector_parity import verify
+    from samestream.monitors.parity_incident import publish
+    from samestream.schemas.app import load
+    from samestream.streams.feature_log import FeatureLog
+    from samestream.streams.plan import compile_app
+
+    app = load(module)
+    plan = compile_app(app)
+    transport = connect(settings)
+    found = verify(
+        plan, transport, FeatureLog(settings.log_uri), with_point_in_time=point_in_time, on_progress=_progress
+    )
+    _progress_end()
+    publish(transport, plan, list(app.monitors.values()), found)
+    if target is not None:
+        target.write_text(json.dumps({name: asdict(part) for name, part in found.items()}, indent=2) + "\n")
+    for name, part in found.items():
+        typer.echo(
+            f"{name}: {part.compared:,} vectors compared, {part.mismatched:,} differ from the replay of their journal"
+        )
+        if part.other_definition:
+            typer.echo(f"  {part.other_definition:,} vectors of another definition were passed over")
+        if part.mismatched:
+            typer.echo(f"  missing {part.missing:,}, served twice {part.doubled:,}, by feature {part.by_feature}")
+        if point_in_time:
+            typer.echo(f"  {part.lateness_skewed:,} would differ had nothing come late")
+            for feature, skew in part.skew.items():
+                figures = ", ".join(f"{key} {value:,.6g}" for key, value in skew.items())
+                typer.echo(f"    {feature:<24}{figures}")
+    if any(part.mismatched for part in found.values()):
+        raise SamestreamError(
+            "online and offline differ", where=plan.app, hint=f"see `samestream monitor {module}` for the incident."
+        )
+
+
+def _one_model(models: list[str], asked: str | None) -> str:
+    if asked is None and len(models) == 1:
+        return models[0]
+    if asked not in models:
+        raise SettingsError(
+            "which model?", where="--model", found=asked or "none", expected=", ".join(models), hint="name one."
+        )
+    return asked
+
+
+def _instant(text: str | None, where: str) -> int | None:
+    """An ISO 8601 time as microseconds; UTC where it names no zone."""
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(
+            "a time is not understood", where=where, found=text, hint="write 2013-02-01 or 2013-02-01T12:00Z."
+        ) from error
+    found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    return round(found.timestamp() * 1_000_000)
+
+
+_shown: dict[str, Any] = {}
+
+
+def _progress(what: str, done: int, total: int) -> None:
+    """One line that rewrites itself, on a terminal only."""
+    import sys
+    import time
+
+    if not sys.stderr.isatty():
+        return
+    now = time.monotonic()
+    if _shown.get("what") != what:
+        _shown.update(what=what, since=now, told=0.0)
+    if now - _shown["told"] > 0.2:
+        _shown["told"] = now
+        rate = done / max(now - _shown["since"], 1e-9)
+        left = f", {(total - done) / rate:,.0f} s left" if rate else ""
+        print(f"\r{what}: {done:,} of {total:,}{left}   ", end="", file=sys.stderr, flush=True)
+
+
+def _progress_end() -> None:
+    import sys
+
+    if sys.stderr.isatty():
+        print("\r" + " " * 70 + "\r", end="", file=sys.stderr, flush=True)

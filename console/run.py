@@ -1,0 +1,171 @@
+"""`samestream run`: the roles of an app, in this process, until a signal, a failure or idleness ends them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from samestream.console.options import CONNECTION, Module, configured
+
+if TYPE_CHECKING:
+    from samestream.console.crew import Crew, Lags
+    from samestream.console.progress import Progress
+    from samestream.console.roles import Role
+    from samestream.console.settings import Settings
+    from samestream.schemas.app import App
+    from samestream.streams.transport import Transport
+
+DRAIN_S = 60.0
+"""How long the others get to finish their batch after one has failed."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(run)
+
+
+@configured(*CONNECTION, "log")
+def run(
+    settings: Settings,
+    module: Module,
+    roles: Annotated[
+        list[str] | None, typer.Argument(metavar="ROLE", help="features, scorer, outcomes, log, monitor; or all.")
+    ] = None,
+    health_port: Annotated[
+        int | None, typer.Option(help="Serve /health and /metrics on this port; 0 takes any.")
+    ] = None,
+    health_host: Annotated[str, typer.Option(help="Address to serve them on; 0.0.0.0 in a container.")] = "127.0.0.1",
+    until_idle: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="End once everything is read and nothing has moved so long.")
+    ] = None,
+) -> None:
+    """Run the ROLEs of MODULE in this process, all of them if none is named.
+
+    Ctrl-C and SIGTERM finish the batch under way and leave with 0. A second
+    Ctrl-C leaves at once and loses nothing either: the next start recovers.
+    In production run each role in a process of its own. A second process of
+    a role takes over from the first, which then leaves with 3.
+
+    \b
+    samestream run examples/flights.py
+    samestream run examples/flights.py features --health-port 8080
+    """
+    from contextlib import closing
+
+    from samestream.console.crew import Crew, Lags
+    from samestream.console.progress import Progress, log_to
+    from samestream.console.settings import connect
+    from samestream.schemas.app import load
+
+    app = load(module)
+    with closing(connect(settings)) as transport:
+        _check_topics(transport, app)
+        built = _build(app, transport, settings.log_uri, roles or [])
+        crew, lags, progress = Crew(built), Lags(transport, app.name, built), Progress(built)
+        with log_to(progress.console), _serving(crew, lags, health_host, health_port), _signals(crew, progress):
+            crew.start()
+            lags.start()
+            try:
+                _watch(crew, lags, progress, until_idle)
+            finally:
+                lags.close()
+        progress.finish(lags)
+    if crew.failure is not None:
+        raise crew.failure
+
+
+def _check_topics(transport: Transport, app: App) -> None:
+    from samestream.schemas.errors import TransportError
+    from samestream.streams import provision
+    from samestream.streams.plan import compile_app
+
+    existing = transport.topics()
+    missing = [spec.name for spec in provision.topics(app, compile_app(app)) if spec.name not in existing]
+    if missing:
+        raise TransportError(
+            "topics are missing",
+            where=app.name,
+            found=", ".join(missing),
+            hint="create them with `samestream apply MODULE`.",
+        )
+
+
+def _build(app: App, transport: Transport, log_uri: str, names: list[str]) -> list[Role]:
+    """The workers of the named roles, or of all. Raises SettingsError where a named role has nothing to do."""
+    from samestream.console import roles
+    from samestream.schemas.errors import SettingsError
+
+    built: list[Role] = []
+    for name in dict.fromkeys(names or roles.ROLES):
+        if name == "monitor" and not app.monitors:
+            if names:
+                raise SettingsError(
+                    "the app declares no monitors",
+                    where="samestream run",
+                    found=name,
+                    hint="declare a class that derives from Monitors, or leave the role out.",
+                )
+            continue
+        built += roles.build(name, app, transport, log_uri)
+    return built
+
+
+def _watch(crew: Crew, lags: Lags, progress: Progress, until_idle_s: float | None) -> None:
+    """Wait in short steps, so that signals are noticed, until every thread has ended."""
+    moved, moved_s = crew.moved(), time.monotonic()
+    drain_until_s = float("inf")
+    while crew.alive:
+        time.sleep(0.05)
+        progress.show(crew, lags)
+        now, now_s = crew.moved(), time.monotonic()
+        if now != moved or crew.state == "starting":
+            moved, moved_s = now, now_s
+        if crew.failure is not None:
+            drain_until_s = min(drain_until_s, now_s + DRAIN_S)
+            if now_s > drain_until_s:
+                return
+        # A role may be at its first batch for long, so lag counts; one that waits for an absent partition is idle.
+        rests = all(role.health.stalled_by or not lags.of(role) for role in crew.roles)
+        if until_idle_s is not None and rests and now_s - moved_s >= until_idle_s and lags.asked_s > moved_s:
+            crew.stop.set()
+
+
+@contextmanager
+def _signals(crew: Crew, progress: Progress) -> Iterator[None]:
+    """The first signal drains, the second ends the process."""
+
+    def drain(number: int, _frame: object) -> None:
+        if crew.stop.is_set() and number == signal.SIGINT:
+            progress.close()
+            sys.stdout.flush()
+            os._exit(130)
+        crew.stop.set()
+
+    before = {number: signal.signal(number, drain) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _serving(crew: Crew, lags: Lags, host: str, port: int | None) -> Iterator[None]:
+    if port is None:
+        yield
+        return
+    from samestream.console.health import HealthServer
+
+    server = HealthServer(crew, lags, host, port)
+    print(f"health at http://{host}:{server.port}/health, metrics at /metrics", flush=True)
+    try:
+        yield
+    finally:
+        server.close()

@@ -1,0 +1,92 @@
+"""How far an app's processors have come, told by the journal and the feature log, without asking the processors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from samestream.console.backlog import backlog
+from samestream.schemas.errors import TransportError
+from samestream.streams import journal
+from samestream.streams.journal import Balance, Entry
+from samestream.streams.plan import Plan
+from samestream.streams.transport import Partition, Transport
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far one processor has come. known_us : greatest known time it has judged, None before the first batch."""
+
+    name: str
+    batches: int
+    results: int
+    lag: int
+    known_us: int | None
+    balances: Mapping[str, Balance] = field(default_factory=dict)
+    partitions: Mapping[str, int] = field(default_factory=dict)
+
+
+def standings(transport: Transport, plan: Plan, log_uri: str = "") -> list[Standing]:
+    """One for every processor that the journal knows, for the feature engine in any case, and for the log if there is one.
+
+    Raises TransportError where the app's topics do not exist.
+    """
+    counts = transport.topics()
+    if plan.journal not in counts:
+        raise TransportError(
+            "the app has no topics here", where=plan.app, hint="create them with `samestream apply MODULE`."
+        )
+    entries: dict[str, list[Entry]] = {"features": []}
+    for entry in journal.read(transport, plan.journal):
+        entries.setdefault(entry.processor, []).append(entry)
+    found = [_standing(transport, counts, plan, name, mine) for name, mine in sorted(entries.items())]
+    return found + _logged(transport, counts, plan, log_uri)
+
+
+def _standing(transport: Transport, counts: Mapping[str, int], plan: Plan, name: str, entries: list[Entry]) -> Standing:
+    done = journal.ends(entries)
+    topics = {part.topic for part in done}
+    if name == "features":
+        topics |= {part.topic for part in plan.inputs.values()}
+    partitions = {topic: counts[topic] for topic in sorted(topics) if topic in counts}
+    return Standing(
+        name,
+        len(entries),
+        sum(entry.emitted for entry in entries),
+        backlog(transport, _positions(transport, partitions, done)),
+        max((part.known_us for entry in entries for part in entry.ranges), default=None),
+        journal.balance(entries),
+        partitions,
+    )
+
+
+def _logged(transport: Transport, counts: Mapping[str, int], plan: Plan, log_uri: str) -> list[Standing]:
+    from samestream.streams.feature_log import FeatureLog
+    from samestream.streams.log_writer import logged_inputs
+
+    if not log_uri:
+        return []
+    log = FeatureLog(log_uri)
+    batches = {part.topic: log.batches(part.topic) for part in logged_inputs(plan) if part.topic in counts}
+    if not any(batches.values()):
+        return []
+    done = {
+        Partition(topic, number): offset
+        for topic, written in batches.items()
+        if written
+        for number, offset in written[-1].next_offsets.items()
+    }
+    partitions = {topic: counts[topic] for topic in batches}
+    every = [batch for written in batches.values() for batch in written]
+    known = [file.known_us[1] for batch in every for file in batch.files]
+    lag = backlog(transport, _positions(transport, partitions, done))
+    rows = sum(batch.rows for batch in every)
+    return [Standing("log", len(every), rows, lag, max(known, default=None), {}, partitions)]
+
+
+def _positions(
+    transport: Transport, partitions: Mapping[str, int], done: Mapping[Partition, int]
+) -> dict[Partition, int]:
+    every = [Partition(topic, number) for topic, count in partitions.items() for number in range(count)]
+    starts = transport.starts([part for part in every if part not in done])
+    return {part: done.get(part, starts.get(part, 0)) for part in every}

@@ -1,0 +1,211 @@
+"""What a user writes to have a model watched: values, collected and checked when the class is made.
+
+Loads no numpy: declaring costs nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from samestream.schemas import durations
+from samestream.schemas.errors import DeclarationError
+from samestream.schemas.models import Model
+
+_WEEKS = {"hour": 1 / 168, "day": 1 / 7, "week": 1.0, "month": 30 / 7}
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Served features must equal what replaying the log gives, bit for bit; one mismatch is an incident."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Windows of values are compared with what the model was trained on.
+
+    window : length of a window of known time, such as ``"1d"``.
+    """
+
+    window: str
+
+    @property
+    def window_us(self) -> int:
+        """Length of a window in microseconds.
+
+        Raises DeclarationError if `window` is no duration.
+        """
+        return durations.parse(self.window)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The sources are watched for values out of range, in another unit or frozen, and for events that come late."""
+
+
+@dataclass(frozen=True)
+class Silence:
+    """The sources are watched for saying nothing.
+
+    longer_than : shortest silence that counts, such as ``"2h"``; a source's usual silences are learned and never count.
+    """
+
+    longer_than: str
+
+    @property
+    def longer_than_us(self) -> int:
+        """Shortest silence that counts, in microseconds.
+
+        Raises DeclarationError if `longer_than` is no duration.
+        """
+        return durations.parse(self.longer_than)
+
+
+Check = Parity | Drift | Quality | Silence
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a subclass of Monitors declares.
+
+    alarms_per_week : incidents a week the user accepts, above 0.
+    """
+
+    of: type[Model]
+    alarms_per_week: float
+    features: tuple[Check, ...] = ()
+    scores: tuple[Check, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the model watched."""
+        return self.of.__name__
+
+
+class Monitors:
+    """How a model is watched; a subclass declares `features`, `scores` or both.
+
+    ``alarms`` is the number of alarms the user accepts, such as ``"1/week"`` (hour, day, week, month of 30 days).
+    The declaration is kept in ``__monitors__``.
+
+    Raises DeclarationError, when the class is made, for anything that does not mean a monitor.
+    """
+
+    __monitors__: ClassVar[Declared]
+
+    def __init_subclass__(cls, *, of: Any = None, alarms: Any = "1/week", **options: Any) -> None:
+        here = cls.__name__
+        if options or not (isinstance(of, type) and issubclass(of, Model)):
+            raise DeclarationError(
+                "monitors need the model they watch",
+                where=here,
+                found=", ".join(options) or f"of={of!r}",
+                expected="of=a Model class",
+                hint=f'class {here}(Monitors, of=LateArrival, alarms="1/week").',
+            )
+        declared = {name: value for name, value in vars(cls).items() if not name.startswith("_")}
+        for name, value in declared.items():
+            if name not in _ALLOWED:
+                raise DeclarationError(
+                    "only features and scores are monitored",
+                    where=f"{here}.{name}",
+                    found=repr(value),
+                    expected="an attribute named features or scores",
+                    hint='scores = drift(window="1d").',
+                )
+        if not declared:
+            raise DeclarationError(
+                "nothing is monitored", where=here, hint='say what to watch: features = parity(), drift(window="1d").'
+            )
+        checks = {name: _checks(f"{here}.{name}", _ALLOWED[name], value) for name, value in declared.items()}
+        cls.__monitors__ = Declared(of=of, alarms_per_week=_per_week(here, alarms), **checks)
+
+
+def parity() -> Parity:
+    """Compare what was served online with what the log says offline, key by key."""
+    return Parity()
+
+
+def drift(window: str) -> Drift:
+    """Compare windows of this length with what the model was trained on."""
+    return Drift(window)
+
+
+def quality() -> Quality:
+    """Watch sources for bad values (range, unit, frozen) and late events."""
+    return Quality()
+
+
+def silence(longer_than: str) -> Silence:
+    """Watch sources for silences longer than this and longer than they ever were."""
+    return Silence(longer_than)
+
+
+_ALLOWED: dict[str, tuple[type, ...]] = {"features": (Parity, Drift, Quality, Silence), "scores": (Drift,)}
+_LENGTHS: tuple[tuple[type, str, Callable[[Any], int]], ...] = (
+    (Drift, "window", lambda check: int(check.window_us)),
+    (Silence, "longer_than", lambda check: int(check.longer_than_us)),
+)
+
+
+def _checks(where: str, allowed: tuple[type, ...], value: Any) -> tuple[Check, ...]:
+    checks = value if isinstance(value, tuple) else (value,)
+    names = ", ".join(f"{kind.__name__.lower()}()" for kind in allowed)
+    for check in checks:
+        if not isinstance(check, allowed):
+            raise DeclarationError(
+                "this is not a check that can be made here",
+                where=where,
+                found=repr(check),
+                expected=names,
+                hint="write the calls, separated by commas.",
+            )
+        for kind, option, length_of in _LENGTHS:
+            if isinstance(check, kind):
+                _check_length(where, f"{kind.__name__.lower()}({option}=...)", check, length_of)
+    kinds = [type(check) for check in checks]
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            raise DeclarationError(
+                f"{kind.__name__.lower()}() is declared twice",
+                where=where,
+                found=repr(checks),
+                expected="each check at most once",
+                hint="keep the one you mean.",
+            )
+    return checks
+
+
+def _check_length(where: str, what: str, check: Any, length_of: Callable[[Any], int]) -> None:
+    try:
+        length_us = length_of(check)
+    except DeclarationError as error:
+        raise DeclarationError(
+            f"the length in {what} was not understood",
+            where=where,
+            found=repr(check),
+            expected="a number and a unit, one of us ms s m h d w",
+            hint='write for example "2h" or "1d".',
+        ) from error
+    if length_us <= 0:
+        raise DeclarationError(
+            f"the length in {what} must be above zero", where=where, found=repr(check), hint='write for example "2h".'
+        )
+
+
+def _per_week(where: str, alarms: Any) -> float:
+    found = (
+        re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*/\s*(hour|day|week|month)\s*", alarms) if isinstance(alarms, str) else None
+    )
+    if not found or float(found[1]) == 0:
+        raise DeclarationError(
+            "the alarm budget was not understood",
+            where=f"{where}, alarms",
+            found=repr(alarms),
+            expected="a number above zero and hour, day, week or month",
+            hint='alarms="1/week"; a budget of zero could never raise an alarm.',
+        )
+    per_unit = _WEEKS[found[2]]
+    return float(found[1]) / per_unit

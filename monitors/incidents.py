@@ -1,0 +1,211 @@
+"""Incidents: opened, updated, closed; one cause, one incident, however many features it spoils."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from samestream.monitors.diagnosis import VERDICTS, command, instant
+
+HOUR_US = 3_600_000_000
+CALM_US = 6 * HOUR_US
+"""A source incident closes when its condition has been gone for so long in known time."""
+
+PARITY = "online against offline"
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What the features of a model are computed from.
+
+    features : in the order of the model. sources : feature -> (event, field) pairs; a bare count gives ``(event, "")``.
+    """
+
+    model: str
+    features: tuple[str, ...]
+    sources: Mapping[str, tuple[tuple[str, str], ...]]
+
+    def causes_of(self, feature: str) -> tuple[str, ...]:
+        """What can spoil a feature: ``Event.field`` for each field it reads, then each event."""
+        pairs = self.sources.get(feature, ())
+        fields = [f"{event}.{name}" for event, name in pairs if name]
+        return tuple(dict.fromkeys([*fields, *(event for event, _ in pairs)]))
+
+    def affected_by(self, cause: str) -> list[str]:
+        """Features that a cause (``Event.field`` or ``Event``) can spoil, in the order of the model."""
+        return [feature for feature in self.features if cause in self.causes_of(feature)]
+
+    def subject(self, features: Sequence[str]) -> str:
+        """The subject of an incident: the first of these features, or the score where there is none."""
+        return f"{self.model}.{features[0]}" if features else f"{self.model}.score"
+
+
+@dataclass(frozen=True)
+class IncidentRecord:
+    """One record of the drift topic.
+
+    severity : 0 to 1. opened_at_us, at_us : known time, microseconds UTC. evidence : what JSON holds.
+    """
+
+    incident: str
+    event: Literal["open", "update", "close"]
+    subject: str
+    cause: str
+    verdict: str
+    severity: float
+    opened_at_us: int
+    at_us: int
+    evidence: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A condition that holds now. extent : how much of what could be wrong is wrong, 0 to 1."""
+
+    verdict: str
+    extent: float
+    evidence: Mapping[str, Any]
+
+    @property
+    def severity(self) -> float:
+        """Weight of the verdict times the extent, rounded to three places."""
+        return round(VERDICTS[self.verdict].weight * min(max(self.extent, 0.0), 1.0), 3)
+
+
+@dataclass
+class Incident:
+    """An incident and what was said of it; `told` holds (at_us, verdict, severity), one for each change."""
+
+    identity: str
+    place: str
+    subject: str
+    cause: str
+    opened_at_us: int
+    told: list[tuple[int, str, float]]
+    closed_at_us: int | None = None
+    calm_since_us: int | None = None
+    moved: set[str] = field(default_factory=set)
+
+    def at(self, at_us: int) -> tuple[str, float]:
+        """Verdict and severity as they were at an instant, for families of monitors look at it at their own pace."""
+        said = [(verdict, severity) for told_us, verdict, severity in self.told if told_us <= at_us]
+        return said[-1]
+
+    def holds(self, from_us: int, until_us: int) -> bool:
+        """True if it was open at any time after `from_us` and up to `until_us`, judged by what was known then."""
+        closed = self.closed_at_us is not None and self.closed_at_us <= until_us
+        return self.opened_at_us <= until_us and not (closed and (self.closed_at_us or 0) <= from_us)
+
+
+class IncidentBook:
+    """All incidents of one model, and the records not yet asked for.
+
+    budget : alarms a week that were declared; it is told in the evidence, nothing is suppressed by it today.
+    """
+
+    def __init__(self, lineage: Lineage, budget: float) -> None:
+        self.lineage, self.budget = lineage, budget
+        self._open: dict[tuple[str, str], Incident] = {}  # by place and cause: the families never mix
+        self._all: list[Incident] = []
+        self._records: list[IncidentRecord] = []
+
+    def records(self) -> list[IncidentRecord]:
+        """What was recorded since the last call, ordered by the instant it is about."""
+        records, self._records = self._records, []
+        return sorted(records, key=lambda record: (record.at_us, record.opened_at_us, record.cause, record.incident))
+
+    def observe(
+        self,
+        cause: str,
+        findings: Sequence[Finding],
+        at_us: int,
+        *,
+        place: str = "source",
+        affected: Sequence[str] | None = None,
+    ) -> None:
+        """Say what is wrong with a cause at an instant; nothing, if nothing is.
+
+        Opens an incident, tells a verdict of higher rank, and closes it when nothing was wrong for six hours. Instants
+        of one cause do not decrease. affected : features; by default those computed from the cause.
+        """
+        incident = self._open.get((place, cause))
+        if not findings:
+            if incident is not None:
+                self._calm(incident, at_us)
+            return
+        best = max(findings, key=lambda finding: (VERDICTS[finding.verdict].rank, finding.severity, finding.verdict))
+        if incident is None:
+            self.open(cause, best, at_us, self.lineage.affected_by(cause) if affected is None else affected)
+            return
+        incident.calm_since_us = None
+        told = incident.told[-1][1]
+        if VERDICTS[best.verdict].rank > VERDICTS[told].rank:
+            incident.told.append((at_us, best.verdict, best.severity))
+            self._record("update", incident, at_us, {**best.evidence, "verdict_before": told})
+
+    def open(self, cause: str, finding: Finding, at_us: int, affected: Sequence[str]) -> Incident:
+        """Open an incident for a cause that has none open."""
+        subject = self.lineage.subject(affected)
+        place = VERDICTS[finding.verdict].place
+        identity = hashlib.sha256(f"{place}|{subject}|{cause}|{at_us}".encode()).hexdigest()[:16]
+        incident = Incident(identity, place, subject, cause, at_us, [(at_us, finding.verdict, finding.severity)])
+        self._open[place, cause] = incident
+        self._all.append(incident)
+        self._record("open", incident, at_us, {"affected": list(affected), **finding.evidence})
+        return incident
+
+    def update(self, incident: Incident, at_us: int, evidence: Mapping[str, Any]) -> None:
+        """Tell more about an incident, unless it was closed by then."""
+        if incident.closed_at_us is None or incident.closed_at_us > at_us:
+            self._record("update", incident, at_us, evidence)
+
+    def close(self, incident: Incident, at_us: int) -> None:
+        """Close an open incident."""
+        incident.closed_at_us = at_us
+        del self._open[incident.place, incident.cause]
+        open_hours = (at_us - incident.opened_at_us) / HOUR_US
+        self._record("close", incident, at_us, {"open_hours": round(open_hours, 2)})
+
+    def holding(self, causes: Iterable[str], from_us: int, until_us: int, place: str = "source") -> Incident | None:
+        """The earliest incident of any of these causes that held at any time after `from_us`, up to `until_us`."""
+        wanted = {(place, cause) for cause in causes}
+        found = [
+            known for known in self._all if (known.place, known.cause) in wanted and known.holds(from_us, until_us)
+        ]
+        return min(found, key=lambda incident: (incident.opened_at_us, incident.cause), default=None)
+
+    def _calm(self, incident: Incident, at_us: int) -> None:
+        if incident.calm_since_us is None:
+            incident.calm_since_us = at_us
+        elif at_us - incident.calm_since_us >= CALM_US:
+            self.close(incident, at_us)
+
+    def _record(
+        self, event: Literal["open", "update", "close"], incident: Incident, at_us: int, evidence: Mapping[str, Any]
+    ) -> None:
+        verdict, severity = incident.at(at_us)
+        row = VERDICTS[verdict]
+        told = {
+            "meaning": row.meaning,
+            "advice": row.advice,
+            "place": row.place,
+            "opened_at": instant(incident.opened_at_us),
+            "at": instant(at_us),
+            "alarms_per_week_declared": self.budget,
+            "command": command(incident.identity),
+        }
+        self._records.append(
+            IncidentRecord(
+                incident=incident.identity,
+                event=event,
+                subject=incident.subject,
+                cause=incident.cause,
+                verdict=verdict,
+                severity=severity,
+                opened_at_us=incident.opened_at_us,
+                at_us=at_us,
+                evidence={**evidence, **told},
+            )
+        )

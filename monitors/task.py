@@ -1,0 +1,127 @@
+"""The monitors' task: feeds a watch with what flows, and writes its verdicts to the drift topic.
+
+It reads topics that processors write and never writes to one that a processor reads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from samestream.monitors.declared import Declared
+from samestream.monitors.watch import IncidentRecord, Lineage, SourceSpec, Watch
+from samestream.schemas import records
+from samestream.schemas.avro import Codec
+from samestream.schemas.expressions import Kind
+from samestream.streams import artifact
+from samestream.streams.clock import Clocks
+from samestream.streams.columns import ColumnData
+from samestream.streams.decode import vector_input
+from samestream.streams.model_registry import CHAMPION, registry_input
+from samestream.streams.order import Batch
+from samestream.streams.plan import Input, ModelPlan, Plan
+from samestream.streams.processor import FOREVER_US, Emitted
+from samestream.streams.transport import Outgoing
+
+_CODEC = Codec(records.INCIDENT)
+_NUMERIC = (Kind.INT, Kind.FLOAT, Kind.BOOL)
+
+
+class MonitorTask:
+    """Watches one model: its sources, its vectors, its scores. See `processor.Task`."""
+
+    owned: frozenset[str] = frozenset()
+    memory_us = FOREVER_US
+    query_lag_us = 0
+
+    def __init__(self, plan: Plan, watched: type[Any]) -> None:
+        declared: Declared = watched.__monitors__
+        model = plan.models[declared.of.__name__]
+        self.name = f"monitor.{model.name}"
+        self.fingerprint = plan.fingerprint
+        self._drift, self._model = plan.drift, model
+        self._sources = _source_inputs(plan, model)
+        self.inputs: tuple[Input, ...] = (
+            *self._sources.values(),
+            vector_input("vectors", model.topics["features"], model.vector_schema),
+            vector_input("predictions", model.topics["predictions"], records.PREDICTION),
+            registry_input(plan.registry),
+        )
+        self._watch = make_watch(plan, model, declared)
+
+    def process(self, batch: Batch, clocks: Clocks) -> Emitted:
+        """Apply a judged batch."""
+        self._take_models(batch)
+        for name, input in self._sources.items():
+            places, columns = batch.applied(name)
+            fields = {column: _numbers(columns[column]) for column, kind in input.columns.items() if kind in _NUMERIC}
+            self._watch.on_events(name, batch.known_us[places], batch.time_us[places], fields)
+        self._move_clock(batch, self._sources, self._watch.source_clock)
+        places, vectors = batch.applied("vectors")
+        self._watch.on_vectors(batch.known_us[places], {name: _numbers(vectors[name]) for name in self._model.outputs})
+        # a model applies from a known time after everything seen so far, so the two clocks go together
+        self._move_clock(batch, ("vectors",), self._watch.vector_clock)
+        self._move_clock(batch, ("vectors",), self._watch.model_clock)
+        places, predictions = batch.applied("predictions")
+        self._watch.on_scores(batch.known_us[places], predictions["score"].values)
+        self._move_clock(batch, ("predictions",), self._watch.score_clock)
+        out = [record_of(self._drift, found) for found in self._watch.records()]
+        return Emitted(out, len(out))
+
+    def recall(self, switches: Sequence[str]) -> None:
+        """The watch is rebuilt from the whole journal, so there is nothing to recall."""
+
+    def _take_models(self, batch: Batch) -> None:
+        _, models = batch.applied("models")
+        for row in range(len(models["model"].values)):
+            record = {name: column.values[row] for name, column in models.items()}
+            if record["model"] == self._model.name and record["slot"] == CHAMPION:
+                loaded = artifact.load(record["artifact"], record["digest"])
+                self._watch.on_model(loaded.version, loaded.applies_from_us, loaded.reference)
+
+    def _move_clock(self, batch: Batch, names: Iterable[str], move: Any) -> None:
+        indices = [index for index, part in enumerate(batch.inputs) if part.name in set(names)]
+        places = np.flatnonzero(np.isin(batch.input, indices))
+        if len(places):
+            move(int(batch.known_us[places[-1]]))
+
+
+def make_watch(plan: Plan, model: ModelPlan, declared: Declared) -> Watch:
+    """The watch over a model, told what its features are computed from and what ranges were declared."""
+    specs = []
+    for name, input in _source_inputs(plan, model).items():
+        assert input.gate is not None
+        numeric = tuple(column for column, kind in input.columns.items() if kind in (Kind.INT, Kind.FLOAT))
+        described = {part["name"]: part for part in input.schema["fields"]}
+        low = {column: float(described[column]["low"]) for column in numeric if "low" in described[column]}
+        high = {column: float(described[column]["high"]) for column in numeric if "high" in described[column]}
+        specs.append(SourceSpec(name, numeric, low, high, input.gate.lateness_us))
+    return Watch(Lineage(model.name, tuple(model.outputs), model.lineage), specs, declared)
+
+
+def record_of(topic: str, found: IncidentRecord) -> Outgoing:
+    """An incident as a record of the drift topic, keyed by the incident."""
+    value = {
+        "incident": found.incident,
+        "event": found.event,
+        "subject": found.subject,
+        "cause": found.cause,
+        "verdict": found.verdict,
+        "severity": found.severity,
+        "opened_at": found.opened_at_us,
+        "at": found.at_us,
+        "evidence": json.dumps(found.evidence, sort_keys=True),
+    }
+    return Outgoing(topic, found.incident.encode(), _CODEC.encode(value), max(found.at_us, 1000))
+
+
+def _source_inputs(plan: Plan, model: ModelPlan) -> dict[str, Input]:
+    read = {event for pairs in model.lineage.values() for event, _ in pairs} | {model.trigger}
+    return {name: plan.events[name] for name in sorted(read)}
+
+
+def _numbers(column: ColumnData) -> tuple[Any, Any]:
+    return column.values.astype(np.float64), column.valid

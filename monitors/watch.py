@@ -1,0 +1,168 @@
+"""The whole watch over one model: fed with what flows, it answers with incidents.
+
+Every decision is a function of known time and data: not of batch boundaries, of wall time, or of which topic was read
+first. A family of monitors speaks about an instant only when the clocks of all it depends on have passed that instant:
+
+============  =====================================
+about         waits for
+============  =====================================
+sources       source_clock
+features      source_clock, vector_clock, model_clock
+scores        those and score_clock
+parity        nothing: each comparison speaks at once
+============  =====================================
+
+A clock says that everything known *before* it has been handed over. A clock that is never moved holds back what waits
+for it; `progress` tells how far each family has come.
+
+The declared alarm budget is told in the evidence of every record. It is **not** enforced: thresholds come from the
+stream's own history with a margin, and no rate of false alarms is promised by them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from samestream.monitors.declared import Declared, Drift, Parity, Quality, Silence
+from samestream.monitors.incidents import IncidentBook, IncidentRecord, Lineage
+from samestream.monitors.sources import SourceSpec, SourceWatch
+from samestream.monitors.vectors import FeatureWatch, ParityWatch, Reference, ScoreWatch
+from samestream.schemas.errors import SamestreamError
+
+__all__ = ["IncidentRecord", "Lineage", "SourceSpec", "Watch"]
+
+Int64s = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+_UNSET = int(np.iinfo(np.int64).min)
+
+
+class Watch:
+    """The monitors of one model, as declared. All times are known time in microseconds UTC."""
+
+    def __init__(self, lineage: Lineage, sources: Sequence[SourceSpec], declared: Declared) -> None:
+        self.lineage = lineage
+        self._book = IncidentBook(lineage, declared.alarms_per_week)
+        silence = next((check.longer_than_us for check in declared.features if isinstance(check, Silence)), None)
+        quality = any(isinstance(check, Quality) for check in declared.features)
+        self._sources = {spec.event: SourceWatch(spec, silence_us=silence, quality=quality) for spec in sources}
+        window_us = {
+            place: next((check.window_us for check in checks if isinstance(check, Drift)), None)
+            for place, checks in (("features", declared.features), ("scores", declared.scores))
+        }
+        self._features: FeatureWatch | None = None
+        self._scores: ScoreWatch | None = None
+        if window_us["features"]:
+            self._features = FeatureWatch(lineage, window_us["features"], self._book)
+        if window_us["scores"]:
+            self._scores = ScoreWatch(lineage, window_us["scores"], self._book, self._features)
+        watched = any(isinstance(check, Parity) for check in declared.features)
+        self._parity = ParityWatch(lineage, self._book) if watched else None
+        self._source_us = self._vector_us = self._model_us = self._score_us = _UNSET
+
+    @property
+    def progress(self) -> dict[str, int]:
+        """Known time up to which each family has spoken; the least integer where a clock was never moved."""
+        features = min(self._source_us, self._vector_us, self._model_us)
+        return {"sources": self._source_us, "features": features, "scores": min(features, self._score_us)}
+
+    def on_events(
+        self, event: str, known_us: Int64s, time_us: Int64s, fields: Mapping[str, tuple[Floats, Bools]]
+    ) -> None:
+        """Take applied events of one type, in known-time order.
+
+        known_us, time_us : known and event time, shape (n,). fields : at least the numeric fields of the source's spec,
+        each as (values, valid) of shape (n,).
+        Raises SamestreamError for an event no source was declared for, or a field that is missing.
+        """
+        if event not in self._sources:
+            raise SamestreamError(
+                "events of a source that is not watched",
+                where=f"Watch of {self.lineage.model}",
+                found=event,
+                expected=", ".join(self._sources) or "no events",
+                hint="name the source when the Watch is made.",
+            )
+        source = self._sources[event]
+        source.rows.add(known_us, time_us, *_columns(event, source.spec.numeric_fields, fields))
+
+    def source_clock(self, known_us: int) -> None:
+        """Every source has been read up to this known time."""
+        self._source_us = max(self._source_us, known_us)
+        for source in self._sources.values():
+            source.advance(self._source_us, self._book.observe)
+        self._advance()
+
+    def on_vectors(self, known_us: Int64s, fields: Mapping[str, tuple[Floats, Bools]]) -> None:
+        """Take served vectors, in known-time order. fields : feature -> (values, valid), shape (n,) each."""
+        if self._features is not None:
+            self._features.windows.rows.add(known_us, *_columns("vectors", self.lineage.features, fields))
+
+    def vector_clock(self, known_us: int) -> None:
+        """All vectors known before this have been handed over."""
+        self._vector_us = max(self._vector_us, known_us)
+        self._advance()
+
+    def on_scores(self, known_us: Int64s, scores: Floats) -> None:
+        """Take scores, in known-time order. scores : shape (n,)."""
+        if self._scores is not None:
+            self._scores.windows.rows.add(known_us, np.asarray(scores, np.float64), np.ones(len(scores), np.bool_))
+
+    def score_clock(self, known_us: int) -> None:
+        """All scores known before this have been handed over."""
+        self._score_us = max(self._score_us, known_us)
+        self._advance()
+
+    def on_model(self, version: str, applies_from_us: int, reference: Mapping[str, Any]) -> None:
+        """Take a model version. ``reference["features"][name]`` is the profile (as JSON) of the training set's column.
+
+        ``reference["from_us"]``, where given, is when the training period began; otherwise 30 days are assumed.
+        Raises SchemaError for a profile counted by another rule.
+        """
+        if self._features is not None:
+            self._features.add_reference(Reference.read(version, applies_from_us, reference))
+
+    def model_clock(self, known_us: int) -> None:
+        """All model versions that apply from before this have been handed over."""
+        self._model_us = max(self._model_us, known_us)
+        self._advance()
+
+    def on_parity(self, compared: int, mismatched: int, by_feature: Mapping[str, int], known_us: int) -> None:
+        """Take the outcome of one comparison of served with replayed vectors; known times do not decrease.
+
+        by_feature : feature -> vectors in which it differed.
+        """
+        if self._parity is not None:
+            self._parity.compared(compared, mismatched, by_feature, known_us)
+
+    def records(self) -> list[IncidentRecord]:
+        """Return what happened to incidents since the last call, ordered by the instant each record is about."""
+        return self._book.records()
+
+    def _advance(self) -> None:
+        if self._features is not None:
+            self._features.advance(self.progress["features"])
+        if self._scores is not None:
+            self._scores.advance(self.progress["scores"])
+
+
+def _columns(where: str, names: Sequence[str], fields: Mapping[str, tuple[Floats, Bools]]) -> list[npt.NDArray[Any]]:
+    missing = [name for name in names if name not in fields]
+    if missing:
+        raise SamestreamError(
+            "columns are missing",
+            where=where,
+            found=", ".join(fields),
+            expected=", ".join(names),
+            hint="hand over every column, all invalid where it holds nothing.",
+        )
+    columns: list[npt.NDArray[Any]] = []
+    for name in names:
+        values, valid = fields[name]
+        columns += [np.asarray(values, np.float64), np.asarray(valid, np.bool_)]
+    return columns

@@ -1,0 +1,108 @@
+"""Declaring monitors: what is collected, and every wrong declaration's message."""
+
+import dataclasses
+import subprocess
+import sys
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from samestream.monitors import Monitors, drift, parity, quality, silence
+from samestream.monitors.declared import Declared, Drift, Parity, Quality, Silence
+from samestream.schemas import Event, Field, Model, Trainer, event_time, field, key, label
+from samestream.schemas.errors import DeclarationError
+
+
+class Take(Event, topic="rides.takes", lateness="10m"):
+    bike: Field[str] = key()
+    charge: Field[float] = field()
+    at: Field[datetime] = event_time()
+
+
+class Return(Event, topic="rides.returns", lateness="10m"):
+    bike: Field[str] = key()
+    minutes: Field[float] = field()
+    at: Field[datetime] = event_time()
+
+
+class LongRide(Model, on=Take, trainer=Trainer("boosted_trees", 86_400_000_000, 864_000_000_000)):
+    charge = Take.charge
+    long = label(Return.minutes > 30, by=Return.bike, within="1d")
+
+
+def test_a_declaration_is_a_frozen_value() -> None:
+    class Health(Monitors, of=LongRide, alarms="1/week"):
+        features = parity(), drift(window="1d"), quality(), silence(longer_than="2h")
+        scores = drift(window="1d")
+
+    assert Health.__monitors__ == Declared(
+        of=LongRide,
+        alarms_per_week=1.0,
+        features=(Parity(), Drift("1d"), Quality(), Silence("2h")),
+        scores=(Drift("1d"),),
+    )
+    assert Health.__monitors__.name == "LongRide"
+    assert Drift("1d").window_us == 86_400_000_000
+    assert Silence("2h").longer_than_us == 7_200_000_000
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Health.__monitors__.alarms_per_week = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("alarms", "per_week"), [("1/week", 1.0), ("2/day", 14.0), ("0.5/week", 0.5), ("1/hour", 168.0), ("3/month", 0.7)]
+)
+def test_alarms_are_counted_by_the_week(alarms: str, per_week: float) -> None:
+    class Health(Monitors, of=LongRide, alarms=alarms):
+        scores = drift(window="1d")
+
+    assert Health.__monitors__.alarms_per_week == pytest.approx(per_week)
+
+
+def declare(body: dict[str, Any], **options: Any) -> None:
+    type("Health", (Monitors,), body, **{"of": LongRide, **options})
+
+
+@pytest.mark.parametrize(
+    ("body", "options", "where", "hint"),
+    [
+        ({"scores": Drift("1d")}, {"of": "LongRide"}, "Health: ", "class Health(Monitors, of="),
+        ({"scores": Drift("1d")}, {"of": Take}, "Health: ", "class Health(Monitors, of="),
+        ({"scores": Drift("1d")}, {"every": "1d"}, "Health: ", "class Health(Monitors, of="),
+        ({"scores": Drift("1d")}, {"alarms": "often"}, "Health, alarms: ", "budget of zero"),
+        ({"scores": Drift("1d")}, {"alarms": "0/week"}, "Health, alarms: ", "budget of zero"),
+        ({}, {}, "Health: ", "say what to watch"),
+        ({"labels": Drift("1d")}, {}, "Health.labels: ", "scores = drift"),
+        ({"features": "drift"}, {}, "Health.features: ", "write the calls"),
+        ({"features": drift}, {}, "Health.features: ", "write the calls"),
+        ({"scores": Parity()}, {}, "Health.scores: ", "write the calls"),
+        ({"features": Drift("a day")}, {}, "Health.features: ", 'write for example "2h"'),
+        ({"features": Silence("0h")}, {}, "Health.features: ", 'write for example "2h"'),
+        ({"features": (Drift("1d"), Drift("1h"))}, {}, "Health.features: ", "keep the one"),
+    ],
+)
+def test_a_wrong_declaration_names_class_and_field(
+    body: dict[str, Any], options: dict[str, Any], where: str, hint: str
+) -> None:
+    with pytest.raises(DeclarationError) as raised:
+        declare(body, **options)
+    assert str(raised.value).startswith(where)
+    assert hint in str(raised.value).split("Hint: ")[1]
+
+
+def test_the_whole_message() -> None:
+    with pytest.raises(DeclarationError) as raised:
+        declare({"features": (Parity(), Drift("1 fortnight"))})
+    assert str(raised.value) == (
+        "Health.features: the length in drift(window=...) was not understood\n"
+        "Found: Drift(window='1 fortnight')\n"
+        "Expected: a number and a unit, one of us ms s m h d w\n"
+        'Hint: write for example "2h" or "1d".'
+    )
+    assert isinstance(raised.value.__cause__, DeclarationError)
+
+
+def test_declaring_loads_no_numpy() -> None:
+    code = "import sys, samestream.monitors; print(sorted({'numpy', 'scipy', 'pyarrow', 'numba'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

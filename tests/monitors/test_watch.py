@@ -1,0 +1,268 @@
+"""The whole watch: silent on a calm world, right about five faults, and a function of known time and data alone."""
+
+import importlib.util
+import json
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from samestream.monitors.declared import Declared, Parity
+from samestream.monitors.incidents import IncidentRecord
+from samestream.monitors.watch import Watch
+from samestream.schemas.errors import SamestreamError, SchemaError
+
+_spec = importlib.util.spec_from_file_location("samestream_made_streams", Path(__file__).with_name("streams_made.py"))
+made: Any = importlib.util.module_from_spec(_spec)  # type: ignore[arg-type]
+sys.modules[_spec.name] = made  # type: ignore[union-attr]
+_spec.loader.exec_module(made)  # type: ignore[union-attr]
+
+DAY, HOUR, START = made.DAY, made.HOUR, made.START
+STRUCK_US = START + 21 * DAY + 12 * HOUR + 20 * made.MINUTE
+
+
+@cache
+def world(days: int = 25) -> Any:
+    return made.calm_world(days)
+
+
+@cache
+def records_of(fault: str) -> list[IncidentRecord]:
+    return list(made.watched(made.struck(world(), fault, STRUCK_US)))
+
+
+@pytest.mark.parametrize("seed", [7, 8, 9])
+def test_eight_calm_weeks_are_silent(seed: int) -> None:
+    assert made.watched(made.calm_world(56, seed)) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "subject", "cause", "verdict", "within_hours"),
+    [
+        ("unit", "LateArrival.carrier_delay", "Departure.dep_delay", "unit", 2),
+        ("frozen", "LateArrival.carrier_delay", "Departure.dep_delay", "frozen", 3),
+        ("late", "LateArrival.carrier_delay", "Departure", "late_data", 4),
+        ("missing", "LateArrival.temp", "Weather", "missing_source", 6),  # gaps of three hours are usual here
+        ("bad", "LateArrival.carrier_delay", "Departure.dep_delay", "bad_values", 2),
+    ],
+)
+def test_a_fault_is_one_incident_with_the_right_name(
+    fault: str, subject: str, cause: str, verdict: str, within_hours: int
+) -> None:
+    records = records_of(fault)
+    opened = [record for record in records if record.event == "open"]
+    assert [(record.subject, record.cause, record.verdict) for record in opened] == [(subject, cause, verdict)]
+    assert {record.incident for record in records} == {opened[0].incident}
+    assert STRUCK_US < opened[0].at_us <= STRUCK_US + within_hours * HOUR
+    assert opened[0].at_us == opened[0].opened_at_us
+    assert 0 < opened[0].severity <= 1
+    assert subject.split(".")[1] in opened[0].evidence["affected"]
+
+
+@pytest.mark.parametrize("fault", ["unit", "frozen", "late", "missing", "bad"])
+def test_evidence_is_json_and_drift_is_told_within_the_incident(fault: str) -> None:
+    records = records_of(fault)
+    for record in records:
+        json.dumps(record.evidence, allow_nan=False)
+        assert record.evidence["alarms_per_week_declared"] == 1.0
+        assert record.incident in record.evidence["command"]
+    moved = [name for record in records for name in record.evidence.get("moved", {})]
+    assert moved
+    assert len(moved) == len(set(moved))
+    assert set(moved) <= {*records[0].evidence["affected"], "score"}
+
+
+def test_the_unit_is_named() -> None:
+    evidence = records_of("unit")[0].evidence
+    assert evidence["factor"] == "x60: minutes reported as seconds"
+    assert evidence["after"]["q90"] > 20 * evidence["before"]["q90"] / 2
+
+
+def test_lag_is_told_in_minutes() -> None:
+    evidence = records_of("late")[0].evidence
+    assert 180 <= evidence["median_lag_minutes"] <= 182
+    assert evidence["highest_median_lag_before_minutes"] < 1
+
+
+def test_an_incident_closes_when_the_fault_is_repaired() -> None:
+    broken = made.struck(world(), "unit", STRUCK_US)
+    repaired_us = STRUCK_US + 5 * HOUR
+    delay = np.where(
+        world().departures.known_us < repaired_us,
+        broken.departures.columns["dep_delay"],
+        world().departures.columns["dep_delay"],
+    )
+    departures = replace(broken.departures, columns={"dep_delay": delay})
+    records = made.watched(replace(broken, departures=departures))
+    assert [record.event for record in records if record.event != "update"] == ["open", "close"]
+    closed = records[-1]
+    assert repaired_us + 6 * HOUR <= closed.at_us <= repaired_us + 9 * HOUR
+    assert closed.verdict == "unit"
+
+
+def test_a_week_without_history_tells_hard_evidence_only() -> None:
+    early_us = START + 3 * DAY + 12 * HOUR
+    short = made.calm_world(6)
+    for fault in ("frozen", "late", "missing"):
+        assert made.watched(made.struck(short, fault, early_us)) == []
+    assert {record.verdict for record in made.watched(made.struck(short, "bad", early_us))} == {"bad_values"}
+
+
+def moved_world(shift: float) -> Any:
+    """Delays that truly grew: every vector and event from an instant on, with nothing wrong at the source."""
+    calm = world(35)
+    later = calm.vectors.known_us >= STRUCK_US
+    columns = dict(calm.vectors.columns)
+    columns["carrier_delay"] = columns["carrier_delay"] + np.where(later, shift, 0)
+    scores = np.where(later, np.minimum(calm.scores + 0.4, 1), calm.scores)
+    models = tuple(model for model in calm.models if model[1] <= STRUCK_US)
+    return replace(calm, vectors=replace(calm.vectors, columns=columns), scores=scores, models=models)
+
+
+def test_drift_that_no_source_explains_is_the_world() -> None:
+    records = made.watched(moved_world(60.0))
+    opened = [record for record in records if record.event == "open"]
+    assert [(record.subject, record.cause, record.verdict) for record in opened] == [
+        ("LateArrival.carrier_delay", "Departure.dep_delay", "world_changed")
+    ]
+    assert opened[0].at_us <= STRUCK_US + 3 * DAY  # two whole windows after it, in the middle of a day
+    told = [name for record in records for name in record.evidence.get("moved", {})]
+    assert sorted(told) == ["carrier_delay", "score"]  # the scores joined the incident
+
+
+def test_scores_that_move_alone_are_their_own_subject() -> None:
+    records = made.watched(moved_world(0.0))
+    assert [(r.event, r.subject, r.cause, r.verdict) for r in records] == [
+        ("open", "LateArrival.score", "score", "world_changed")
+    ]
+
+
+def test_scores_that_stay_where_they_moved_become_usual() -> None:
+    calm = world(56)
+    scores = np.where(calm.vectors.known_us >= STRUCK_US, np.minimum(calm.scores + 0.4, 1), calm.scores)
+    records = made.watched(replace(calm, scores=scores))
+    assert [(record.event, record.cause) for record in records] == [("open", "score"), ("close", "score")]
+    assert records[1].at_us == records[0].at_us + 14 * DAY
+
+
+def test_a_model_trained_on_the_new_world_ends_the_incident() -> None:
+    moved = moved_world(60.0)
+    newer = made.trained(moved.vectors, first_day=30, every=7, days=35)
+    for _, _, reference in newer:
+        reference["from_us"] = STRUCK_US
+    records = made.watched(replace(moved, models=(*moved.models, *newer)))
+    assert [record.event for record in records if record.event != "update"] == ["open", "close"]
+
+
+def test_parity_names_the_features_and_closes_after_six_clean_hours() -> None:
+    watch = Watch(made.LINEAGE, made.SOURCES, made.DECLARED)
+    watch.on_parity(1000, 0, {}, START)
+    assert watch.records() == []
+    watch.on_parity(1000, 7, {"temp": 7, "departures": 1, "carrier_delay": 0}, START + HOUR)
+    watch.on_parity(1000, 9, {"temp": 9}, START + 2 * HOUR)
+    for hours in (3, 6, 9):
+        watch.on_parity(1000, 0, {}, START + hours * HOUR)
+    opened, closed = watch.records()
+    assert (opened.event, opened.subject, opened.verdict) == ("open", "LateArrival.departures", "definition_or_code")
+    assert opened.evidence["by_feature"] == {"departures": 1, "temp": 7}
+    assert opened.evidence["affected"] == ["departures", "temp"]
+    assert (closed.event, closed.incident, closed.at_us) == ("close", opened.incident, START + 9 * HOUR)
+
+
+def test_only_what_is_declared_is_watched() -> None:
+    declared = Declared(of=made.LateArrival, alarms_per_week=1.0, features=(Parity(),))
+    for fault in ("unit", "missing"):
+        assert made.watched(made.struck(world(), fault, STRUCK_US), declared=declared) == []
+
+
+def test_progress_waits_for_the_slowest_clock() -> None:
+    watch = Watch(made.LINEAGE, made.SOURCES, made.DECLARED)
+    watch.source_clock(5)
+    watch.vector_clock(4)
+    watch.model_clock(3)
+    watch.score_clock(9)
+    assert watch.progress == {"sources": 5, "features": 3, "scores": 3}
+
+
+def test_what_does_not_belong_is_refused() -> None:
+    watch = Watch(made.LINEAGE, made.SOURCES, made.DECLARED)
+    none = np.zeros(0, np.int64)
+    with pytest.raises(SamestreamError, match="not watched"):
+        watch.on_events("Tide", none, none, {})
+    with pytest.raises(SamestreamError, match="columns are missing"):
+        watch.on_events("Departure", none, none, {})
+    with pytest.raises(SchemaError, match="another bucket rule"):
+        watch.on_model("v1", START, {"features": {"temp": {"rule": "kll"}}})
+
+
+@cache
+def mixed_world() -> Any:
+    """A unit fault, then weather missing: source, feature and score families all have something to say."""
+    both = made.struck(world(), "unit", STRUCK_US)
+    weather = made.between(both.weather, 0, STRUCK_US + DAY)
+    vectors, scores = made.served(both.departures, weather, np.random.default_rng(3))
+    return replace(both, weather=weather, vectors=vectors, scores=scores)
+
+
+def fed(world: Any, cuts: dict[str, list[float]], order: Any) -> list[IncidentRecord]:
+    """Feed each family in its own pieces, in any interleaving of the families; parity too."""
+    end = world.end_us
+    watch = Watch(made.LINEAGE, made.SOURCES, made.DECLARED)
+    reached = dict.fromkeys(cuts, START)
+    todo = {family: [START + int(share * (end - START)) for share in sorted(cuts[family])] + [end] for family in cuts}
+    records: list[IncidentRecord] = []
+    while any(todo.values()):
+        family = order.choice(sorted(name for name, left in todo.items() if left))
+        since, until = reached[family], todo[family].pop(0)
+        reached[family] = until
+        if family == "sources":
+            for event, stream in (("Departure", world.departures), ("Weather", world.weather)):
+                part = made.between(stream, since, until)
+                middle = len(part.known_us) // 2
+                for piece in (part.part(0, middle), part.part(middle, len(part.known_us))):
+                    watch.on_events(event, piece.known_us, piece.time_us, piece.fields())
+            watch.source_clock(until)
+        elif family == "vectors":
+            part = made.between(world.vectors, since, until)
+            watch.on_vectors(part.known_us, part.fields())
+            watch.vector_clock(until)
+        elif family == "scores":
+            start, stop = np.searchsorted(world.vectors.known_us, [since, until])
+            watch.on_scores(world.vectors.known_us[start:stop], world.scores[start:stop])
+            watch.score_clock(until)
+        else:
+            for version, applies_from_us, reference in world.models:
+                if since <= applies_from_us < until:
+                    watch.on_model(version, applies_from_us, reference)
+            watch.model_clock(until)
+        records += watch.records()
+    return sorted(records, key=lambda r: json.dumps([r.at_us, r.incident, r.event, r.evidence], sort_keys=True))
+
+
+@cache
+def at_one_go() -> list[IncidentRecord]:
+    import random
+
+    return fed(mixed_world(), {name: [] for name in ("sources", "vectors", "scores", "models")}, random.Random(0))
+
+
+cuts = st.lists(st.floats(0, 1), max_size=6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.fixed_dictionaries(dict.fromkeys(("sources", "vectors", "scores", "models"), cuts)), st.randoms())
+def test_batches_and_interleaving_change_nothing(cuts: dict[str, list[float]], order: Any) -> None:
+    expected = at_one_go()
+    assert {record.verdict for record in expected} == {"unit", "missing_source"}
+    assert {name for record in expected for name in record.evidence.get("moved", {})} >= {
+        "carrier_delay",
+        "temp",
+        "score",
+    }
+    assert fed(mixed_world(), cuts, order) == expected
