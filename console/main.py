@@ -80,6 +80,8 @@ def told(error: Exception, *, debug: bool) -> int:
         traceback.print_exception(error)
     if isinstance(error, SamestreamError):
         line = error.line
+        if isinstance(error, FencedError) and not error.hint:
+            line += " Hint: another process of this role runs; this one has stopped."
     else:
         said = " ".join(str(error).split())
         line = f"{type(error).__name__}: {said}" if said else type(error).__name__

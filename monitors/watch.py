@@ -74,7 +74,7 @@ class Watch:
     def on_events(
         self, event: str, known_us: Int64s, time_us: Int64s, fields: Mapping[str, tuple[Floats, Bools]]
     ) -> None:
-        """Take applied events of one type, in known-time order.
+        """Take readable events of one type, late ones too, in known-time order.
 
         known_us, time_us : known and event time, shape (n,). fields : at least the numeric fields of the source's spec,
         each as (values, valid) of shape (n,).

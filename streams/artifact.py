@@ -47,7 +47,7 @@ class Predictor:
     """A model in memory. Rows do not influence each other: any split of them gives the same bits."""
 
     def __init__(self, estimator: Any, inputs: tuple[str, ...], output: Literal["probability", "number"]) -> None:
-        from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+        from threadpoolctl import ThreadpoolController
 
         self._estimator, self._inputs, self._output = estimator, inputs, output
         self._threads = ThreadpoolController()

@@ -23,7 +23,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from samestream.schemas.errors import BrokerError
+from samestream.schemas.errors import BrokerError, BrokerUnavailableError
 
 Progress = Callable[[str], None]
 
@@ -144,7 +144,7 @@ def _fetch(jars: list[Jar], into: Path, on_progress: Progress) -> None:
         try:
             _download(jars, into, PUBLIC_REPOSITORY, on_progress)
         except BrokerError as second:
-            raise BrokerError(
+            raise BrokerUnavailableError(
                 "Kafka can be fetched neither by mvn nor by download",
                 found=f"{failure.what}: {failure.found}; {second.what}: {second.found}",
                 hint=second.hint,
@@ -210,7 +210,7 @@ def _download_one(jar: Jar, into: Path, repository: str) -> None:
         except (OSError, HTTPException, ValueError) as failure:  # ValueError: the address is malformed
             refused = isinstance(failure, urllib.error.HTTPError) and failure.code < 500
             if attempt == 3 or refused or isinstance(failure, ValueError) or urlsplit(url).scheme == "file":
-                raise BrokerError(
+                raise BrokerUnavailableError(
                     f"{jar.name} cannot be downloaded",
                     where=url,
                     found=str(failure),

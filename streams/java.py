@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from samestream.schemas.errors import BrokerError
+from samestream.schemas.errors import BrokerUnavailableError
 
 OLDEST = 17  # Kafka 4 brokers are compiled for Java 17
 
@@ -41,7 +41,7 @@ def find_java() -> Java:
         if version is not None and version >= OLDEST:
             return Java(path, version, origin)
         seen.append(f"{origin}: {path} " + ("does not run" if version is None else f"is Java {version}"))
-    raise BrokerError(
+    raise BrokerUnavailableError(
         "no Java that can run Kafka",
         found="; ".join(seen),
         expected=f"Java {OLDEST} or newer",

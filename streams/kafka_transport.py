@@ -45,8 +45,12 @@ class KafkaTransport:
         self._properties: dict[str, Any] = {
             "client.id": "samestream",
             "topic.metadata.refresh.fast.interval.ms": 50,
+            "reconnect.backoff.max.ms": 1000,
             "receive.message.max.bytes": 128 * 1024 * 1024,  # has to exceed a whole fetch response
             "message.max.bytes": MAX_RECORD_BYTES + 64 * 1024,  # the batch around a record counts too
+            # By default librdkafka 2.16 starts from the bootstrap servers again after losing all brokers; a transaction
+            # under way then never commits, though the broker is back.
+            "metadata.recovery.strategy": "none",
             **properties,
             "bootstrap.servers": bootstrap,
         }
@@ -135,11 +139,15 @@ class KafkaTransport:
             return {}
         asked = {TopicPartition(*part): spec for part in partitions}
 
-        def ask(_: float) -> dict[Partition, int]:
+        def ask(slice_s: float) -> dict[Partition, int]:
             futures = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=_ANSWER_S)
-            return {Partition(at.topic, at.partition): future.result().offset for at, future in futures.items()}
+            try:
+                return {Partition(at.topic, at.partition): future.result().offset for at, future in futures.items()}
+            except KafkaException:
+                # After a change of leader librdkafka would go on asking with the old epoch, which it has cached.
+                self._admin.list_topics(timeout=slice_s)
+                raise
 
-        # Asked again while a partition changes its leader: librdkafka itself reports a stale leader epoch as final.
         topics = ", ".join(sorted({part.topic for part in partitions}))
         return self._ask(ask, f"asking for the offsets of {topics}")
 

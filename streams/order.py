@@ -47,8 +47,15 @@ class Batch:
 
     def applied(self, name: str) -> tuple[Int64Array, Columns]:
         """The applied events of one input: their places in the merged order (ascending) and their columns."""
+        return self._events(name, self.decision == APPLIED)
+
+    def readable(self, name: str) -> tuple[Int64Array, Columns]:
+        """The events of one input that could be read, late ones too: their places and their columns."""
+        return self._events(name, self.decision != DEAD)
+
+    def _events(self, name: str, chosen: npt.NDArray[np.bool_]) -> tuple[Int64Array, Columns]:
         index = [part.name for part in self.inputs].index(name)
-        places = np.flatnonzero((self.input == index) & (self.decision == APPLIED))
+        places = np.flatnonzero((self.input == index) & chosen)
         rows = self.row[places]
         return places, {column: data.take(rows) for column, data in self.columns[index].items()}
 

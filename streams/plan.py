@@ -21,7 +21,7 @@ from samestream.schemas import avro
 from samestream.schemas.aggregates import Aggregate, Windowed
 from samestream.schemas.app import App
 from samestream.schemas.events import Event, Field
-from samestream.schemas.expressions import Column, Expr, Kind
+from samestream.schemas.expressions import Add, Column, Expr, Kind
 from samestream.schemas.features import FeatureRef
 from samestream.schemas.models import Model, Trainer, lookup_keys
 
@@ -210,6 +210,8 @@ class _TableBuilder:
         name = json.dumps(asked.meaning())
         if name not in self.aggregates:
             value = asked.aggregate.input
+            if "MOMENTS" in asked.aggregate.cells and value is not None and value.kind is Kind.INT:
+                value = Add(value, 0.0)  # moments are kept in floats
             fed = TableInput(_columns(value), _columns(asked.where))
             column, _ = self.inputs.setdefault(json.dumps(fed.meaning()), (len(self.inputs), fed))
             cells = tuple(self.cells.setdefault((op, column), len(self.cells)) for op in asked.aggregate.cell_ops())

@@ -5,7 +5,7 @@ Two readings of the log (DESIGN section 2):
 * `point_in_time`: every event ever logged counts from its event time on, however late it came: an ideal observer.
 * `as_known`: an event counts if it was applied, and before the trigger was: what was served.
 
-A window is a run of *blocks*: aligned spans of 2**level *grains* of event time (`_Grain`), each summarised once per key. A
+A window is a run of *blocks*: aligned spans of 2**level *grains* of event time, each summarised once per key. A
 trigger joins the O(log) blocks that tile its window by equality of (key, level, block), and only in the one grain it falls
 in, and in blocks that hold an event it did not know, single events. So neither hot keys nor long windows multiply.
 
@@ -81,7 +81,7 @@ class Difference:
     compared: int
     mismatched: int
     greatest: float
-    differs: cols.BoolArray = field(repr=False)
+    differs: cols.BoolArray = field(repr=False, compare=False)
 
 
 def difference(served: pa.Table, expected: pa.Table, columns: Sequence[str]) -> dict[str, Difference]:

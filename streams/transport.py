@@ -144,6 +144,8 @@ class TransactionalWriter(Protocol):
     def commit(self, offsets: Mapping[Partition, int] | None = None, group: str | None = None) -> None:
         """Make the transaction visible, with the `offsets` (of the next record) of that consumer `group`.
 
+        It is decided when this returns, but readers may see it only milliseconds later: Kafka marks the partitions
+        after it has answered. The next writer's `open` waits for those marks, so read a journal after `open`.
         Raises FencedError where a newer writer took over. Raises TransportError, with the transaction aborted, where
         any record could not be delivered; this writer is then spent, and the next one takes its identity over.
         """

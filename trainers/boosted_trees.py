@@ -51,7 +51,7 @@ def fit(
         raise TrainingError("unknown params of gradient boosting", found=", ".join(sorted(unknown)), hint=hint)
 
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     from samestream.streams.artifact import Predictor, dump_estimator, load_estimator
     from samestream.streams.scoring_metrics import auc, log_loss, mean_absolute_error

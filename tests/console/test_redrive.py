@@ -103,7 +103,10 @@ def test_export_edit_send(rejected: MemoryTransport, cli: Cli, app: App, nowhere
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
-        ({"dep_delay": "late"}, "bad.jsonl line 3, field dep_delay: a value does not fit Found: 'late' Expected: a number"),
+        (
+            {"dep_delay": "late"},
+            "bad.jsonl line 3, field dep_delay: a value does not fit Found: 'late' Expected: a number",
+        ),
         ({"dep_delay": True}, "field dep_delay"),
         ({"carrier": None}, "bad.jsonl line 3, field carrier: a value does not fit Found: null Expected: text"),
         ({"delay": 4}, "bad.jsonl line 3, field delay: no such field"),
@@ -130,7 +133,10 @@ def test_one_wrong_line_and_nothing_is_sent(
 def test_a_missing_field_and_a_broken_line_are_named(rejected: MemoryTransport, cli: Cli, nowhere: Path) -> None:
     origin = {"topic": "flights.departures", "partition": 0, "offset": 3}
     for line, says in (
-        (json.dumps({"origin": origin, "event": {"flight_id": "F1"}}), "line 1, field carrier: a value does not fit Found: nothing"),
+        (
+            json.dumps({"origin": origin, "event": {"flight_id": "F1"}}),
+            "line 1, field carrier: a value does not fit Found: nothing",
+        ),
         ("{", "line 1: not a line that --export writes"),
         (json.dumps({"origin": {**origin, "topic": "other"}, "event": {}}), "line 1, field origin"),
         (json.dumps({"origin": origin, "event": [1]}), "line 1: an event is a JSON object"),

@@ -101,7 +101,10 @@ def test_nothing_answers() -> None:
 
 def test_something_answers_that_is_no_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "ANSWER_S", 0.3)
-    with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(TransportError, match="does not answer as a Kafka"):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as mute,
+        pytest.raises(TransportError, match="does not answer as a Kafka"),
+    ):
         settings.connect(settings.load(bootstrap=f"127.0.0.1:{mute.getsockname()[1]}"))
 
 

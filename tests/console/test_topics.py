@@ -60,7 +60,9 @@ def test_other_topics_are_decoded_too(rejected: MemoryTransport, cli: Cli) -> No
     events = cli("topics", FLIGHTS, "flights.departures", "--json").stdout.splitlines()
     assert [json.loads(line)["offset"] for line in events] == [0, 1, 2, 3, 4, 5]
     assert json.loads(events[0])["value"]["at"] == "2013-01-01T10:00:00Z"
-    (batch,) = [json.loads(line)["value"] for line in cli("topics", FLIGHTS, "flights.journal", "--json").stdout.splitlines()]
+    (batch,) = [
+        json.loads(line)["value"] for line in cli("topics", FLIGHTS, "flights.journal", "--json").stdout.splitlines()
+    ]
     assert batch["processor"] == "features"
     assert batch["ranges"][0]["known_time"] == "2013-01-01T11:00:00Z"
     assert "processor=features" in cli("topics", FLIGHTS, "flights.journal").stdout
