@@ -1,13 +1,11 @@
 """The whole watch: silent on a calm world, right about five faults, and a function of known time and data alone."""
 
-import importlib.util
 import json
-import sys
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
+import made_streams as made
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,11 +15,6 @@ from samestream.monitors.declared import Declared, Parity
 from samestream.monitors.incidents import IncidentRecord
 from samestream.monitors.watch import Watch
 from samestream.schemas.errors import SamestreamError, SchemaError
-
-_spec = importlib.util.spec_from_file_location("samestream_made_streams", Path(__file__).with_name("streams_made.py"))
-made: Any = importlib.util.module_from_spec(_spec)  # type: ignore[arg-type]
-sys.modules[_spec.name] = made  # type: ignore[union-attr]
-_spec.loader.exec_module(made)  # type: ignore[union-attr]
 
 DAY, HOUR, START = made.DAY, made.HOUR, made.START
 STRUCK_US = START + 21 * DAY + 12 * HOUR + 20 * made.MINUTE

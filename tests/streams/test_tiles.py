@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+import window_oracle as oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samestream.schemas.errors import RecoveryError, SamestreamError
 from samestream.streams import kernel, tiles
 from samestream.streams.tiles import QUERY, UPDATE, Cell, CellOp, TileTable, Window
-
-_path = Path(__file__).parents[1] / "laws" / "window_oracle.py"
-_spec = importlib.util.spec_from_file_location("samestream_window_oracle", _path)
-oracle = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(oracle)
 
 INT_OPS = [CellOp.SUM_INT, CellOp.MIN_INT, CellOp.MAX_INT]
 FLOAT_OPS = [CellOp.SUM_FLOAT, CellOp.MIN_FLOAT, CellOp.MAX_FLOAT, CellOp.MOMENTS]

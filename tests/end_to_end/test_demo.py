@@ -1,0 +1,113 @@
+"""The main job on genuine Kafka, as a newcomer runs it: whole, killed in the middle, and with every fault."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from samestream.examples import flights_data
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
+
+MONTHS = [1, 2]
+
+
+def run_demo(folder: Path, *options: str, kill_when: str = "") -> dict[str, Any]:
+    """Run the command; SIGKILL the feature processor once its output says ``kill_when``."""
+    summary = folder / "summary.json"
+    command = [str(Path(sys.executable).with_name("samestream")), "demo", "--months", "1-2", "--folder", str(folder)]
+    lines, processor = [], 0
+    with subprocess.Popen(
+        [*command, "--summary", str(summary), *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if found := re.search(r"processor pid (\d+)", line):
+                processor = int(found[1])
+            if kill_when and line.startswith(kill_when):
+                os.kill(processor, signal.SIGKILL)
+                kill_when = ""
+        code = process.wait()
+    assert code == 0, "".join(lines)
+    assert not kill_when, "the processor was never killed"
+    assert not list(folder.glob("demo-*")), "the demo left something behind"
+    found = json.loads(summary.read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return run_demo(tmp_path_factory.mktemp("demo"))
+
+
+def test_every_event_is_accounted_for(summary: dict[str, Any]) -> None:
+    batches = flights_data.load(MONTHS)
+    topics = {"Boarding": "boarding", "Departure": "departures", "Arrival": "arrivals", "Weather": "weather"}
+    assert summary["broker"]["kind"] == "kafka"
+    assert summary["broker"]["version"].startswith("4.")
+    for event, topic in topics.items():
+        counts = summary["events"][f"flights.{topic}"]
+        assert counts["produced"] == len(batches[event])
+        assert counts["produced"] == counts["applied"] + counts["late"] + counts["dead"]
+
+
+def test_one_vector_per_boarding_and_one_prediction_per_later_one(summary: dict[str, Any]) -> None:
+    first, later = flights_data.releases(flights_data.load(MONTHS), MONTHS)
+    assert summary["vectors"] == summary["events"]["flights.boarding"]["applied"]
+    assert summary["predictions"] == len(later["Boarding"])
+    assert len(first["Boarding"]) + len(later["Boarding"]) == summary["vectors"]
+    assert sum(summary["outcomes"].values()) == summary["predictions"]
+    assert min(summary["outcomes"].values()) >= 0
+
+
+def test_online_equals_offline(summary: dict[str, Any]) -> None:
+    assert summary["parity"]["compared"] == summary["vectors"]
+    assert summary["parity"]["mismatched"] == 0
+    assert "definition_or_code" not in {incident["verdict"] for incident in summary["incidents"]}
+
+
+def test_the_model_beats_the_base_rate_on_a_month_it_never_saw(summary: dict[str, Any]) -> None:
+    model = summary["model"]
+    assert model["log_loss"] < model["baseline_log_loss"]
+    assert 0.6 < model["auc"] < 0.9  # more would be a leak
+    assert model["trained_rows"] > 20_000
+
+
+@pytest.mark.parametrize("moment", ["month 1", "  features: 55", "month 2"])
+def test_a_killed_processor_changes_nothing(summary: dict[str, Any], tmp_path: Path, moment: str) -> None:
+    killed = run_demo(tmp_path, kill_when=moment)
+    assert {**killed, "seconds": 0} == {**summary, "seconds": 0}
+
+
+@pytest.mark.parametrize(
+    ("fault", "verdict", "cause"),
+    [
+        ("unit", "unit", "Departure.dep_delay"),
+        ("frozen", "frozen", "Departure.dep_delay"),
+        ("late", "late_data", "Departure"),
+        ("missing", "missing_source", "Weather"),
+    ],
+)
+def test_a_fault_is_named(summary: dict[str, Any], tmp_path: Path, fault: str, verdict: str, cause: str) -> None:
+    broken = run_demo(tmp_path, "--fault", fault)
+    known = Counter((part["cause"], part["verdict"], part["opened_at"]) for part in summary["incidents"])
+    new = [part for part in broken["incidents"] if (part["cause"], part["verdict"], part["opened_at"]) not in known]
+    assert [(part["verdict"], part["cause"]) for part in new] == [(verdict, cause)]
+    (incident,) = new
+    assert "2013-02-11T17" <= incident["opened_at"] < "2013-02-12"
+    assert incident["subject"].startswith("LateArrival.")
+    assert incident["evidence"]
+    assert broken["parity"]["mismatched"] == 0
+    for counts in broken["events"].values():
+        assert counts["produced"] == counts["applied"] + counts["late"] + counts["dead"]
