@@ -335,18 +335,27 @@ def test_read_all_ends_where_nothing_readable_is_last(transport: Transport) -> N
     topic = new_topic(transport, 4)
     writer = transport.transactional_writer(topic)
     writer.open()
-    for text, decide in (("a", writer.commit), ("never", writer.abort), ("b", writer.commit), ("never", writer.abort)):
+    parts = [Partition(topic, number) for number in range(3)]
+
+    def await_ends(stable: int, high: int, *numbers: int) -> None:
+        expected = {parts[number]: Ends(stable, high) for number in numbers}
+        until(lambda: transport.ends(expected) == expected, f"{numbers} end at {stable} and {high}")
+
+    decisions = ("a", writer.commit), ("never", writer.abort), ("b", writer.commit), ("never", writer.abort)
+    for turn, (text, decide) in enumerate(decisions):
         writer.begin()
         writer.send([record(topic, text, 0), record(topic, text, 1)])
+        await_ends(2 * turn, 2 * turn + 1, 0, 1)  # or an abort would drop them before they reach the log
         decide()
+        await_ends(2 * turn + 2, 2 * turn + 2, 0, 1)
     writer.begin()
-    writer.send([record(topic, "never", 2)])  # partition 2 has aborted records only, 3 is empty
+    writer.send([record(topic, "never", 2)])  # partition 2 has an aborted record only, 3 is empty
+    await_ends(0, 1, 2)
     writer.abort()
+    await_ends(2, 2, 2)
     writer.begin()
     writer.send([record(topic, "open", 0)])
-    # Four records and four control records are decided before the open one.
-    until(lambda: transport.ends([Partition(topic, 0)])[Partition(topic, 0)] == Ends(8, 9), "only that one is open")
-    until(lambda: transport.ends([Partition(topic, 1)])[Partition(topic, 1)] == Ends(8, 8), "all there is decided")
+    await_ends(8, 9, 0)
 
     everything = transport.read_all(topic)
     rest = transport.read_all(topic, {0: 2, 1: 100})
@@ -371,8 +380,11 @@ def test_a_missing_topic_is_named(transport: Transport) -> None:
         transport.read_all("t-never-made")
 
 
+SMALL = {"max_message_bytes": "1048588"}
+
+
 def test_large_records_go_through_where_the_topic_allows_them(transport: Transport) -> None:
-    large, small = new_topic(transport, max_message_bytes=str(6 * 1024 * 1024)), new_topic(transport)
+    large, small = new_topic(transport, max_message_bytes="6291456"), new_topic(transport, **SMALL)
     value = bytes(range(256)) * (5 * 4096)  # 5 MB
     writer = transport.writer()
     writer.send([Outgoing(large, b"k", value, NOW), Outgoing(large, b"k", b"after", NOW)])
@@ -389,7 +401,7 @@ def test_large_records_go_through_where_the_topic_allows_them(transport: Transpo
 
 
 def test_a_record_that_cannot_be_delivered_aborts_its_transaction(transport: Transport) -> None:
-    topic = new_topic(transport)
+    topic = new_topic(transport, **SMALL)
     writer = transport.transactional_writer(topic)
     writer.open()
     writer.begin()
