@@ -50,7 +50,9 @@ def test_it_fits_the_official_schema(compose: dict[str, Any], tmp_path: Path) ->
         assert member is not None
         schema = json.load(member)
     # The package is of 2021: it does not know the top-level `name`, which came later.
-    official = jsonschema.Draft201909Validator({**schema, "$schema": jsonschema.Draft201909Validator.META_SCHEMA["$id"]})
+    official = jsonschema.Draft201909Validator(
+        {**schema, "$schema": jsonschema.Draft201909Validator.META_SCHEMA["$id"]}
+    )
     known = {part: value for part, value in compose.items() if part != "name"}
     official.validate(known)
     wrong = {**known, "services": {**known["services"], "kafka": {**known["services"]["kafka"], "imagine": "x"}}}

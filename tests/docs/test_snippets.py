@@ -73,6 +73,8 @@ def test_documents_name_files_that_exist(document: Path) -> None:
     linked = [document.parent / target for target in re.findall(r"\]\((?!https?:)([^)#]+)", text)]
     named = [
         ROOT / path
-        for path in re.findall(r"`((?:schemas|streams|trainers|monitors|console|examples|tests|docs)/[\w./]+\.\w+)`", text)
+        for path in re.findall(
+            r"`((?:schemas|streams|trainers|monitors|console|examples|tests|docs)/[\w./]+\.\w+)`", text
+        )
     ]
     assert [str(path) for path in linked + named if not path.exists()] == []
