@@ -48,12 +48,7 @@ def test_a_third_party_has_one_home(party: str) -> None:
 
 
 def test_engines_read_plans_never_declarations() -> None:
-    declarations = {
-        "samestream.schemas.events",
-        "samestream.schemas.features",
-        "samestream.schemas.models",
-        "samestream.schemas",
-    }
+    declarations = {"samestream.schemas.events", "samestream.schemas.features", "samestream.schemas.models"}
     engines = (
         "columnar",
         "tiles",

@@ -15,7 +15,7 @@ from samestream.streams import journal, provision
 from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
 from samestream.streams.plan import Plan, compile_app
 from samestream.streams.processor import Processor, Task
-from samestream.streams.transport import Outgoing, Transport
+from samestream.streams.transport import Outgoing, Partition, Transport
 
 SHOP = load(str(Path(__file__).with_name("shop.py")))
 PLAN = compile_app(SHOP)
@@ -103,6 +103,10 @@ def run_until(processor: Processor, done: Callable[[], bool]) -> None:
 
 
 def _worked_off(transport: Transport, plan: Plan, task: Task) -> bool:
+    topics = transport.topics()
+    partitions = [Partition(part.topic, number) for part in task.inputs for number in range(topics[part.topic])]
+    if any(end.stable != end.high for end in transport.ends(partitions).values()):
+        return False  # a commit returns before its mark has reached every partition
     done = journal.balance(journal.read(transport, plan.journal, task.name))
     return all(
         done.get(part.topic, journal.Balance()).read == sum(len(fetched) for fetched in transport.read_all(part.topic))
