@@ -17,6 +17,8 @@ from samestream.console.reading import instant
 from samestream.console.roles import Role
 
 LINE_S = 5.0
+SAME_LINE_S = 60.0
+"""How often a line is repeated that says nothing new."""
 LIVE_S = 0.5
 
 
@@ -28,6 +30,7 @@ class Progress:
         self._roles = roles
         self._rates: dict[str, float] = {}
         self._counted: dict[str, int] = {}
+        self._printed: dict[str, tuple[str, float]] = {}
         self._shown_s = time.monotonic()
         self._live: Live | None = None
         if self.console.is_terminal:
@@ -50,7 +53,11 @@ class Progress:
             self._live.update(self._table(crew, lags), refresh=True)
             return
         for role in self._roles:
-            print(self._line(role, lags), flush=True)
+            line, name = self._line(role, lags), role.health.name
+            before, printed_s = self._printed.get(name, ("", 0.0))
+            if line != before or self._shown_s - printed_s >= SAME_LINE_S:
+                print(line, flush=True)
+                self._printed[name] = line, self._shown_s
 
     def close(self) -> None:
         """Give the terminal back."""
@@ -96,6 +103,10 @@ def rejected(role: Role) -> tuple[int, int]:
     return sum(part.late for part in balances), sum(part.dead for part in balances)
 
 
+_RAISED = ("ADDPARTS", "TXNERR", "FATAL")
+"""What librdkafka logs of a transaction that fails; it is raised as well, and told once."""
+
+
 class _Lines(logging.Handler):
     """Log records as lines that a live table does not garble."""
 
@@ -104,6 +115,8 @@ class _Lines(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name == "samestream.kafka" and record.getMessage().startswith(_RAISED):
+            return
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
         self._console.print(prefix + record.getMessage(), markup=False, soft_wrap=True)
 
