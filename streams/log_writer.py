@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from samestream.schemas import records
+from samestream.schemas.errors import TransportError
 from samestream.streams import columns as cols
 from samestream.streams.decode import UNKNOWN_KNOWN_US, Decoded, Decoder, vector_input
 from samestream.streams.feature_log import FeatureLog, TopicLog
@@ -58,6 +59,14 @@ class LogWriter:
         reader = self._transport.reader()
         try:
             counts = self._transport.topics()
+            missing = [topic for topic in self._inputs if topic not in counts]
+            if missing:
+                raise TransportError(
+                    "topics are missing",
+                    where="log",
+                    found=", ".join(missing),
+                    hint="create them with `samestream apply MODULE`.",
+                )
             positions = {
                 Partition(topic, number): EARLIEST for topic in self._inputs for number in range(counts[topic])
             }

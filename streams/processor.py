@@ -30,6 +30,7 @@ from samestream.streams.transport import Outgoing, Partition, Reader, Transactio
 log = logging.getLogger("samestream")
 _REJECTED = Codec(records.REJECTED)
 _STALL_S = 10.0
+_HEARTBEAT_S = 5.0
 FOREVER_US = 2**61  # a memory that reaches back to the first batch
 
 
@@ -127,7 +128,7 @@ class Processor:
         reader = self._transport.reader()
         try:
             writer.open()
-            positions = self._recover()
+            positions = self._recover(stop)
             merge = Merge(self.task.inputs, self._input_of(positions))
             reader.assign(positions)
             self.health.state = "running"
@@ -143,7 +144,7 @@ class Processor:
         index = {part.topic: position for position, part in enumerate(self.task.inputs)}
         return {partition: index[partition.topic] for partition in positions}
 
-    def _recover(self) -> dict[Partition, int]:
+    def _recover(self, stop: threading.Event) -> dict[Partition, int]:
         """Rebuild the state from the journal and the log; returns where each partition goes on."""
         self.health.state = "recovering"
         entries = journal.read(self._transport, self._journal_topic, self.task.name)
@@ -158,6 +159,8 @@ class Processor:
         try:
             for _, batch in replay.batches(entries[first:], self.task.inputs, source, self._clocks):
                 self.task.process(batch, self._clocks)
+                if stop.is_set():
+                    return positions  # nothing was written; the next start recovers again
         finally:
             source.close()
         self._sequence = entries[-1].sequence
@@ -220,7 +223,8 @@ class _Loop:
         self._read(0.0 if held else 0.2)
         if not any(pending.count for pending in self._merge.pending.values()):
             self._p.health.stalled_by = []
-            self._moved_s = time.monotonic()
+            if time.monotonic() - self._moved_s > _HEARTBEAT_S:
+                self._show_life()
             return
         at_end = self._at_end() if self._merge.drained() else set()
         counts = self._merge.choose(at_end, self._p._batch_records)
@@ -230,6 +234,12 @@ class _Loop:
             self._p.health.stalled_by = []
         elif time.monotonic() - self._moved_s > _STALL_S:
             self._report_stall(self._merge.drained() - self._reader.at_end())
+
+    def _show_life(self) -> None:
+        """Commit the positions again: an idle processor, too, must learn when another one has taken over."""
+        self._writer.begin()
+        self._writer.commit(self._positions, self._p._identity)
+        self._moved_s = time.monotonic()
 
     def _read(self, timeout_s: float) -> None:
         for fetched in self._reader.fetch(self._p._batch_records, timeout_s):

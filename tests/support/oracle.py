@@ -69,8 +69,10 @@ class Oracle:
 
     def _update(self, read: Read, t: int, tables: list[WindowOracle], keys: list[dict[Any, int]]) -> None:
         for table, oracle, ids in zip(self.plan.tables, tables, keys, strict=True):
+            if table.event != read.event:
+                continue
             key = tuple(read.values[name] for name in table.by)
-            if table.event == read.event and None not in key:
+            if None not in key:
                 position = (read.partition << 48) | read.offset
                 oracle.update(
                     ids.setdefault(key, len(ids)), t, position, tuple(fed(part, read.values) for part in table.inputs)
