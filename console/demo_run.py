@@ -176,8 +176,7 @@ class Demo:
         judged = self.tail.balances
         events = {}
         for event in self.plan.events.values():
-            owner = "features" if event.name in self.plan.inputs else f"outcomes.{MODEL}"
-            balance = judged.get(owner, {}).get(event.topic)
+            balance = judged.get(self.plan.gatekeeper(event.name), {}).get(event.topic)
             events[event.topic] = {
                 "produced": self._count(event.topic),
                 "applied": balance.applied if balance else 0,

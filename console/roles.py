@@ -36,13 +36,17 @@ class Role(Protocol):
         """Work until ``stop`` is set; finish what is under way, then return."""
 
 
-def build(role: str, app: App, transport: Transport, log_root: str) -> list[Role]:
-    """The workers of a role: one, or one per model. Raises SettingsError for a role that does not exist."""
+def build(role: str, app: App, transport: Transport, log_root: str, *, accept_partitions: bool = False) -> list[Role]:
+    """The workers of a role: one, or one per model.
+
+    accept_partitions : go on even if a topic has another number of partitions than the journal says
+    Raises SettingsError for a role that does not exist.
+    """
     plan = compile_app(app)
     store = provision.store(transport, plan)
 
     def processor(task: Task) -> Role:
-        return Processor(transport, plan.app, plan.journal, task, store)
+        return Processor(transport, plan.app, plan.journal, task, store, accept_partitions=accept_partitions)
 
     def per_model(task: Callable[[Plan, ModelPlan], Task]) -> list[Role]:
         return [processor(task(plan, model)) for model in plan.models.values()]

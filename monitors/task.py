@@ -6,6 +6,7 @@ It reads topics that processors write and never writes to one that a processor r
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from samestream.monitors.declared import Declared
 from samestream.monitors.watch import IncidentRecord, Lineage, SourceSpec, Watch
 from samestream.schemas import records
 from samestream.schemas.avro import Codec
+from samestream.schemas.errors import ArtifactError
 from samestream.schemas.expressions import Kind
 from samestream.streams import artifact
 from samestream.streams.clock import Clocks
@@ -26,6 +28,7 @@ from samestream.streams.plan import Input, ModelPlan, Plan
 from samestream.streams.processor import FOREVER_US, Emitted
 from samestream.streams.transport import Outgoing
 
+log = logging.getLogger("samestream")
 _CODEC = Codec(records.INCIDENT)
 _NUMERIC = (Kind.INT, Kind.FLOAT, Kind.BOOL)
 
@@ -80,7 +83,11 @@ class MonitorTask:
         for row in range(len(models["model"].values)):
             record = {name: column.values[row] for name, column in models.items()}
             if record["model"] == self._model.name and record["slot"] == CHAMPION:
-                loaded = artifact.load(record["artifact"], record["digest"])
+                try:
+                    loaded = artifact.load(record["artifact"], record["digest"])
+                except ArtifactError as error:
+                    log.error("%s: version %s is not compared with: %s", self.name, record["version"], error.line)
+                    continue
                 self._watch.on_model(loaded.version, loaded.applies_from_us, loaded.reference)
 
     def _move_clock(self, batch: Batch, names: Iterable[str], move: Any) -> None:

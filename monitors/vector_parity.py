@@ -7,7 +7,7 @@ too late to be counted. That is the lateness skew, a figure, not a bug.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,10 +20,11 @@ from samestream.streams.feature_log import FeatureLog
 from samestream.streams.feature_task import VectorEncoder
 from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.point_in_time import difference, point_in_time
-from samestream.streams.transport import Outgoing, Transport, partition_of
+from samestream.streams.transport import Transport, partition_of
 from samestream.streams.vector_replay import Progress, replayed
 
 Trigger = tuple[str, int, int]
+Served = tuple[bytes | None, bytes | None, int]  # key, value, known time
 _EXAMPLES = 5
 
 
@@ -73,72 +74,92 @@ def verify(
     return found
 
 
-def _offline(
-    plan: Plan, transport: Transport, log: FeatureLog, on_progress: Progress | None
-) -> dict[str, list[Outgoing]]:
-    encoder = VectorEncoder(plan)
-    out: dict[str, list[Outgoing]] = {name: [] for name in plan.models}
+@dataclass
+class _Offline:
+    """One model's vectors from the replay: per partition of the features topic, records as they must have been served.
+
+    required : triggers of batches that ran this very plan; of others it is not known which vectors were this definition's
+    """
+
+    records: list[list[Served]]
+    required: set[Trigger] = field(default_factory=set)
+
+
+def _offline(plan: Plan, transport: Transport, log: FeatureLog, on_progress: Progress | None) -> dict[str, _Offline]:
+    encoder, counts = VectorEncoder(plan), transport.topics()
+    out = {name: _Offline([[] for _ in range(counts[model.topics["features"]])]) for name, model in plan.models.items()}
     for entry, every in replayed(plan, transport, log, on_progress):
         for vectors in every:
+            mine = out[vectors.model.name]
+            for record in encoder.records(vectors):
+                assert record.key is not None
+                mine.records[partition_of(record.key, len(mine.records))].append(
+                    (record.key, record.value, record.known_us)
+                )
             if entry.fingerprint == plan.fingerprint:
-                out[vectors.model.name] += encoder.records(vectors)
+                mine.required |= {
+                    (part.topic, part.partition, offset)
+                    for part, offset in zip(vectors.partition, vectors.offset.tolist(), strict=True)
+                }
     return out
 
 
-def _compare(plan: Plan, model: ModelPlan, transport: Transport, offline: list[Outgoing]) -> ModelParity:
+def _compare(plan: Plan, model: ModelPlan, transport: Transport, offline: _Offline) -> ModelParity:
     codec = Codec(model.vector_schema)
-    count = transport.topics()[model.topics["features"]]
-    ours: dict[int, list[bytes]] = {number: [] for number in range(count)}
-    for record in offline:
-        assert record.key is not None
-        assert record.value is not None
-        ours[partition_of(record.key, count)].append(record.value)
-    theirs: dict[int, list[bytes]] = {number: [] for number in range(count)}
     found = ModelParity(model.name)
-    mark = plan.fingerprint.encode()
+    theirs: list[list[Served]] = [[] for _ in offline.records]
+    mark = model.fingerprint.encode()
     for fetched in transport.read_all(model.topics["features"]):
-        for value in fetched.values:
-            found.newest_known_us = max(found.newest_known_us, int(fetched.known_us[-1]))
-            if value is None or mark not in value:
+        found.newest_known_us = max(found.newest_known_us, int(fetched.known_us[-1]))
+        for served in zip(fetched.keys, fetched.values, fetched.known_us.tolist(), strict=True):
+            if served[1] is None or mark not in served[1]:
                 found.other_definition += 1
             else:
-                theirs[fetched.partition.partition].append(value)
-    found.compared = sum(map(len, theirs.values()))
-    for number in range(count):
-        if ours[number] != theirs[number]:
-            _explain(codec, ours[number], theirs[number], found)
+                theirs[fetched.partition.partition].append(served)
+    found.compared = sum(map(len, theirs))
+    for ours, served_here in zip(offline.records, theirs, strict=True):
+        if ours != served_here:
+            _explain(codec, ours, served_here, offline.required, found)
     return found
 
 
-def _explain(codec: Codec, ours: list[bytes], theirs: list[bytes], found: ModelParity) -> None:
-    """Where the two sequences of a partition differ: which vectors, which features."""
-    expected = {_trigger(record): record for record in map(codec.decode, ours)}
-    seen: set[Trigger] = set()
-    for record in map(codec.decode, theirs):
+def _explain(
+    codec: Codec, ours: list[Served], theirs: list[Served], required: set[Trigger], found: ModelParity
+) -> None:
+    """Where the two sequences of a partition differ: which vectors, which features; else only in place, key or time."""
+    expected = {_trigger(record): (record, served) for record, served in _decoded(codec, ours)}
+    seen: dict[Trigger, None] = {}
+    in_place = [served for served in ours if _trigger(codec.decode(served[1] or b"")) in required]
+    for record, served in _decoded(codec, theirs):
         trigger = _trigger(record)
         if trigger in seen:
             found.doubled += 1
             found.mismatched += 1
             continue
-        seen.add(trigger)
-        want = expected.get(trigger)
+        seen[trigger] = None
+        want, wanted_record = expected.get(trigger, (None, None))
         differing = [name for name in record if want is None or _bits(record[name]) != _bits(want[name])]
+        if not differing and served != wanted_record:
+            differing = ["(key or known time)"]
         if not differing:
             continue
         found.mismatched += 1
         for name in differing:
             found.by_feature[name] = found.by_feature.get(name, 0) + 1
         if len(found.examples) < _EXAMPLES:
-            found.examples.append(
-                {
-                    "entity": record["entity"],
-                    "trigger": list(trigger),
-                    "differs": {name: [record[name], want[name] if want else None] for name in differing[:5]},
-                }
-            )
-    unserved = len(expected.keys() - seen)
+            differs = {name: [record.get(name), want.get(name) if want else None] for name in differing[:5]}
+            found.examples.append({"entity": record["entity"], "trigger": list(trigger), "differs": differs})
+    unserved = len((expected.keys() & required) - seen.keys())
     found.missing += unserved
     found.mismatched += unserved
+    if not found.mismatched and len(in_place) == len(theirs):
+        found.mismatched += sum(left != right for left, right in zip(in_place, theirs, strict=True))
+
+
+def _decoded(codec: Codec, records: list[Served]) -> Iterator[tuple[dict[str, Any], Served]]:
+    for served in records:
+        assert served[1] is not None
+        yield codec.decode(served[1]), served
 
 
 def _trigger(record: Mapping[str, Any]) -> Trigger:
@@ -156,7 +177,7 @@ def _measure_skew(plan: Plan, model: ModelPlan, log: FeatureLog, found: ModelPar
         raise FeatureLogError(
             "the log holds no vectors", where=model.topics["features"], hint="let the log role catch up."
         )
-    current = [mark == plan.fingerprint for mark in served["fingerprint"].to_pylist()]
+    current = [mark == model.fingerprint for mark in served["fingerprint"].to_pylist()]
     served = served.filter(pa.array(current))
     served = served.drop_columns(["_partition", "_offset"]).rename_columns(
         {"trigger_partition": "_partition", "trigger_offset": "_offset"}

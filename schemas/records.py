@@ -62,6 +62,7 @@ JOURNAL = _record(
         "ranges": {"type": "array", "items": _RANGE},
         "switches": {"type": "array", "items": "string"},
         "emitted": "long",
+        "partitions": {"type": "map", "values": "int"},
     },
 )
 

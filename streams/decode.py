@@ -71,7 +71,7 @@ class Decoder:
 
     def __init__(self, input: Input, store: SchemaStore) -> None:
         self.input, self._store = input, store
-        self._readers: dict[bytes, avro.Reader | None] = {}
+        self._readers: dict[bytes, avro.Reader] = {}
 
     def decode(self, fetched: Fetched, known_us: int, forced_dead: frozenset[int] = frozenset()) -> Decoded:
         """Decode what was fetched from one partition.
@@ -104,9 +104,7 @@ class Decoder:
         if not value.startswith(avro.MARKER) or len(value) < avro.HEADER_BYTES:
             return None, ("undecodable", "not in Avro single-object encoding")
         fingerprint = value[2 : avro.HEADER_BYTES]
-        if fingerprint not in self._readers:
-            self._readers[fingerprint] = self._reader(fingerprint)
-        reader = self._readers[fingerprint]
+        reader = self._readers.get(fingerprint) or self._find(fingerprint)
         if reader is None:
             return None, ("wrong_schema", f"schema {fingerprint.hex()} is unknown, or not one of {self.input.name}")
         try:
@@ -114,11 +112,13 @@ class Decoder:
         except SchemaError as error:
             return None, ("undecodable", str(error.found)[:200])
 
-    def _reader(self, fingerprint: bytes) -> avro.Reader | None:
+    def _find(self, fingerprint: bytes) -> avro.Reader | None:
+        """A reader for a schema met for the first time; a schema unknown now may be published later."""
         writer = self._store.find(fingerprint)
         if writer is None or str(writer.get("name")) != str(self.input.schema["name"]):
             return None
-        return avro.Reader(writer, self.input.schema)
+        self._readers[fingerprint] = avro.Reader(writer, self.input.schema)
+        return self._readers[fingerprint]
 
     def _columns(
         self, fetched: Fetched, rows: list[dict[str, Any] | None], deaths: dict[int, Death], known_us: int

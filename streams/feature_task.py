@@ -46,14 +46,13 @@ class VectorEncoder:
     """Vectors as records: the same vector gives the same key, value and timestamp, whenever it is computed."""
 
     def __init__(self, plan: Plan) -> None:
-        self._fingerprint = plan.fingerprint
         self._codecs = {name: Codec(model.vector_schema) for name, model in plan.models.items()}
 
     def records(self, vectors: Vectors) -> Iterator[Outgoing]:
         """One record per vector, stamped with the trigger's known time."""
         codec, topic = self._codecs[vectors.model.name], vectors.model.topics["features"]
         table = to_table(vectors)
-        names, fingerprint = list(table), self._fingerprint
+        names, fingerprint = list(table), vectors.model.fingerprint
         for known_us, row in zip(vectors.known_us.tolist(), zip(*table.values(), strict=True), strict=True):
             value = dict(zip(names, row, strict=True))
             value["fingerprint"] = fingerprint

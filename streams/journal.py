@@ -41,6 +41,7 @@ class Entry:
     ranges: tuple[Range, ...]
     switches: tuple[str, ...]
     emitted: int
+    partitions: tuple[tuple[str, int], ...] = ()  # topic, how many partitions it has
 
     def record(self, topic: str) -> Outgoing:
         """The entry as a record of the journal topic, stamped with the greatest known time it covers."""
@@ -66,6 +67,7 @@ class Entry:
             ],
             "switches": list(self.switches),
             "emitted": self.emitted,
+            "partitions": dict(self.partitions),
         }
         return Outgoing(topic, self.processor.encode(), _CODEC.encode(value), max(known_us, 1000))
 
@@ -181,4 +183,5 @@ def _entry(value: bytes) -> Entry:
         ranges,
         tuple(entry["switches"]),
         entry["emitted"],
+        tuple(sorted(entry["partitions"].items())),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any
@@ -46,6 +46,7 @@ class KafkaReader:
         self._transport = transport
         self._where = where
         self._next: dict[Partition, int] = {}
+        self._held: set[Partition] = set()
         self._failure: TransportError | None = None
         self._consumer: Any = Consumer(
             {**defaults, **properties, **enforced, "error_cb": self._note_failure}, logger=LOG
@@ -57,6 +58,7 @@ class KafkaReader:
         starts = self._transport.starts(part for part, offset in positions.items() if offset == EARLIEST)
         self._next = {part: starts.get(part, offset) for part, offset in positions.items()}
         self._failure = None
+        self._held = set()
         patiently(
             lambda _: self._consumer.assign([TopicPartition(*part, offset) for part, offset in self._next.items()]),
             "assigning partitions",
@@ -131,6 +133,15 @@ class KafkaReader:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
+
+    def hold(self, partitions: Set[Partition]) -> None:
+        """Pause and resume; what was fetched ahead of a paused partition is fetched again."""
+        wanted = partitions & self._next.keys()
+        if fewer := self._held - wanted:
+            self._consumer.resume([TopicPartition(*part) for part in fewer])
+        if more := wanted - self._held:
+            self._consumer.pause([TopicPartition(*part) for part in more])
+        self._held = set(wanted)
 
     def next_offsets(self) -> dict[Partition, int]:
         """A copy; it counts what `fetch` has returned, not what librdkafka fetched ahead."""

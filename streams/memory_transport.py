@@ -7,7 +7,7 @@ process ends and nothing after that; retention and compaction do not happen.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from threading import Condition
 from typing import Literal
@@ -229,6 +229,7 @@ class MemoryReader:
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
         self._next: dict[Partition, int] = {}
+        self._held: set[Partition] = set()
 
     def assign(self, positions: Mapping[Partition, int]) -> None:
         """Replace the assignment."""
@@ -236,6 +237,11 @@ class MemoryReader:
             for part in positions:
                 self._broker.log(part)
         self._next = {Partition(*part): 0 if offset == EARLIEST else offset for part, offset in positions.items()}
+        self._held = set()
+
+    def hold(self, partitions: Set[Partition]) -> None:
+        """Pass these over in `fetch`."""
+        self._held = set(partitions)
 
     def fetch(self, max_records: int, timeout_s: float) -> list[Fetched]:
         """Wait on the broker's condition for records, or for something to pass over."""
@@ -244,7 +250,7 @@ class MemoryReader:
             while True:
                 before = dict(self._next)
                 found, room = [], max_records
-                for part in before:
+                for part in sorted(before.keys() - self._held):
                     fetched = self._take(part, room)
                     if len(fetched):
                         found.append(fetched)

@@ -21,7 +21,7 @@ from samestream.streams.decode import encode_key, vector_input
 from samestream.streams.order import Batch
 from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.processor import FOREVER_US, Emitted
-from samestream.streams.transport import Outgoing
+from samestream.streams.transport import Outgoing, Partition
 
 _CODEC = Codec(records.OUTCOME)
 
@@ -59,26 +59,32 @@ class OutcomeTask:
         assert labels.gate is not None
         self._lateness_us = labels.gate.lateness_us
         self.inputs = (vector_input("predictions", model.topics["predictions"], records.PREDICTION), labels)
-        # events that the feature processor reads too are judged and written out there
-        self.owned = frozenset({labels.name} - set(plan.inputs))
+        self.owned = frozenset({labels.name} if plan.gatekeeper(labels.name) == self.name else ())
         self._open: dict[str, list[_Open]] = {}
         self._closing: list[tuple[int, int, str]] = []
         self._seen: dict[str, list[_Seen]] = {}
         self._forgetting: list[tuple[int, str]] = []
         self._count = 0
         self._newest_prediction_us = NEVER_US
+        self._marks_us: dict[Partition, int] = {}
 
     def process(self, batch: Batch, clocks: Clocks) -> Emitted:
         """Apply a judged batch."""
         out: list[Outgoing] = []
+        for part in batch.partitions:
+            if part.topic == self._labels_topic:
+                self._marks_us.setdefault(part, NEVER_US)
         for place, what, row in self._merged(batch):
             known_us = int(batch.known_us[place])
             if what == "prediction":
                 self._predict(row, known_us, out)
             else:
                 key, value = row
-                self._observe(key, _Seen(value, int(batch.time_us[place]), known_us), out)
-        self._close(self._watermark_us(clocks), int(batch.known_us[-1]) if len(batch) else 0, out)
+                time_us, part = int(batch.time_us[place]), batch.partitions[int(batch.partition[place])]
+                if value is not None:
+                    self._observe(key, _Seen(value, time_us, known_us), out)
+                self._marks_us[part] = max(self._marks_us[part], time_us)
+            self._close(known_us, out)
         return Emitted(out, len(out))
 
     def recall(self, switches: Sequence[str]) -> None:
@@ -94,9 +100,9 @@ class OutcomeTask:
         ]
         places, labels = batch.applied(self._label.event)
         value = evaluate.evaluate(self._label.value, labels, len(places))
-        keys, by = labels[self._label.by].values.tolist(), labels[self._label.by].valid
-        for row in (value.valid & by).nonzero()[0].tolist():
-            found.append((int(places[row]), "label", (str(keys[row]), float(value.values[row]))))
+        keys, there = labels[self._label.by].values.tolist(), value.valid & labels[self._label.by].valid
+        for row, place in enumerate(places.tolist()):
+            found.append((place, "label", (str(keys[row]), float(value.values[row]) if there[row] else None)))
         found.sort(key=lambda item: item[0])
         return found
 
@@ -124,12 +130,10 @@ class OutcomeTask:
             prediction.label = seen.value
             out.append(self._outcome(prediction, state, seen, known_us))
 
-    def _watermark_us(self, clocks: Clocks) -> int:
-        """No label older than this will be applied any more."""
-        marks = [mark for part, mark in clocks.watermark_us.items() if part.topic == self._labels_topic]
-        return min(marks, default=NEVER_US) - self._lateness_us
-
-    def _close(self, watermark_us: int, known_us: int, out: list[Outgoing]) -> None:
+    def _close(self, known_us: int, out: list[Outgoing]) -> None:
+        """Close the horizons that every label partition has passed, and forget labels that nothing can reach any more."""
+        # no label older than this will be applied any more
+        watermark_us = min(self._marks_us.values(), default=NEVER_US) - self._lateness_us
         while self._closing and self._closing[0][0] < watermark_us:
             closes_us, _, key = heapq.heappop(self._closing)
             kept = []

@@ -4,8 +4,8 @@
 
     events --Input--> [Table: tiles per key] --Lookup--> aggregates --Output expressions--> vector
 
-A plan is a value: `Plan.fingerprint` is equal for equal meaning, and covers kernel version and CPU architecture, within
-which bit-equality is promised (DESIGN section 2).
+A plan is a value: fingerprints are equal for equal meaning, and cover kernel version and CPU architecture, within which
+bit-equality is promised (DESIGN section 2).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from samestream.schemas import avro
@@ -123,6 +123,7 @@ class ModelPlan:
     vector_schema: avro.Schema
     topics: Mapping[str, str]
     lineage: Mapping[str, tuple[tuple[str, str], ...]]
+    fingerprint: str
 
     @property
     def is_probability(self) -> bool:
@@ -143,34 +144,28 @@ class Plan:
     schemas: str
     registry: str
     drift: str
-    _memo: dict[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits of the plan's meaning, kernel version and CPU architecture."""
-        if "fingerprint" not in self._memo:
-            meaning = {
-                "kernel": [KERNEL_VERSION, platform.machine()],
-                "inputs": {
-                    name: [part.topic, part.time, vars(part.gate) if part.gate else None]
-                    for name, part in sorted(self.inputs.items())
-                },
-                "tables": [
-                    [table.event, table.by, [part.meaning() for part in table.inputs], table.cells, table.windows]
-                    for table in self.tables
-                ],
-                "models": {
-                    name: [
-                        model.trigger,
-                        [[part.table, part.keys, part.columns] for part in model.lookups],
-                        {output: value.meaning() for output, value in model.outputs.items()},
-                    ]
-                    for name, model in sorted(self.models.items())
-                },
-            }
-            text = json.dumps(meaning, sort_keys=True, default=str)
-            self._memo["fingerprint"] = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return self._memo["fingerprint"]
+        """16 hex digits of everything that decides a value: every model's, and how its label is judged."""
+        labels = {
+            name: [
+                model.label.value.meaning(),
+                model.label.by,
+                model.label.within_us,
+                _judged(self.events[model.label.event]),
+            ]
+            for name, model in self.models.items()
+        }
+        return _digest([{name: model.fingerprint for name, model in self.models.items()}, labels])
+
+    def gatekeeper(self, event: str) -> str:
+        """The processor that judges an event topic and writes out what is late or dead: one for each topic."""
+        if event in self.inputs:
+            return "features"
+        return next(
+            (f"outcomes.{name}" for name, model in sorted(self.models.items()) if model.label.event == event), ""
+        )
 
     @property
     def longest_window_us(self) -> int:
@@ -293,7 +288,29 @@ class _Builder:
                 "outcomes": app.outcomes_topic(name),
             },
             lineage=lineage,
+            fingerprint=_fingerprint(model, lineage, app),
         )
+
+
+def _fingerprint(model: type[Model], lineage: Mapping[str, tuple[tuple[str, str], ...]], app: App) -> str:
+    """Of one model's vectors: the meaning of its inputs and how their events are judged, whatever else the app declares."""
+    read = sorted({event for pairs in lineage.values() for event, _ in pairs} | {model.on.__name__})
+    return _digest(
+        [
+            [KERNEL_VERSION, platform.machine()],
+            model.on.__name__,
+            {name: value.meaning() for name, value in model.inputs.items()},
+            {event: _judged(_input(app.events[event])) for event in read},
+        ]
+    )
+
+
+def _judged(input: Input) -> list[Any]:
+    return [input.topic, input.time, vars(input.gate) if input.gate else None]
+
+
+def _digest(meaning: Any) -> str:
+    return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _columns(value: Expr[Any] | None) -> Expr[Any] | None:

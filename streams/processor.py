@@ -31,6 +31,7 @@ log = logging.getLogger("samestream")
 _REJECTED = Codec(records.REJECTED)
 _STALL_S = 10.0
 _HEARTBEAT_S = 5.0
+_HELD_BATCHES = 4  # how many batches of one partition are read ahead at most
 FOREVER_US = 2**61  # a memory that reaches back to the first batch
 
 
@@ -98,6 +99,7 @@ class Processor:
 
     batch_records : the most records in one transaction
     wait_s : how long an event at the live tail waits for earlier ones of other partitions
+    accept_partitions : go on even if a topic has another number of partitions than the journal says
     """
 
     def __init__(
@@ -110,14 +112,17 @@ class Processor:
         *,
         batch_records: int = 20_000,
         wait_s: float = 0.005,
+        accept_partitions: bool = False,
     ) -> None:
         self.task, self.health = task, Health(task.name)
+        self._accept_partitions = accept_partitions
         self._transport, self._journal_topic = transport, journal_topic
         self._identity = f"{app}.{task.name}"
         self._batch_records, self._wait_s = batch_records, wait_s
         self._decoders = {part.topic: Decoder(part, store) for part in task.inputs}
         self._clocks = Clocks(task.query_lag_us)
         self._sequence = 0
+        self._partitions: tuple[tuple[str, int], ...] = ()
 
     def run(self, stop: threading.Event) -> None:
         """Recover, then process until ``stop`` is set; the batch under way is finished first.
@@ -152,12 +157,14 @@ class Processor:
         if not entries:
             return positions
         since = entries[-1].greatest_us - self.task.memory_us
-        first = next((i for i, entry in enumerate(entries) if entry.greatest_us >= since), len(entries))
+        reaching = (index for index, entry in enumerate(entries) if self.task.memory_us and entry.greatest_us >= since)
+        first = next(reaching, len(entries))
         self.task.recall([switch for entry in entries[:first] for switch in entry.switches])
         self._clocks = journal.clocks_after(entries[:first], self.task.query_lag_us)
         source = replay.TopicSource(self._transport, self._decoders, entries[first:])
         try:
-            for _, batch in replay.batches(entries[first:], self.task.inputs, source, self._clocks):
+            follow = replay.batches(entries[first:], self.task.inputs, source, self._clocks, self.task.fingerprint)
+            for _, batch in follow:
                 self.task.process(batch, self._clocks)
                 if stop.is_set():
                     return positions  # nothing was written; the next start recovers again
@@ -182,21 +189,20 @@ class Processor:
             )
         every = [Partition(part.topic, number) for part in self.task.inputs for number in range(topics[part.topic])]
         done = journal.ends(entries)
-        vanished = sorted(str(part) for part in done if part.topic in self._decoders and part not in every)
-        grown = sorted(
-            str(part)
-            for part in every
-            if done and part not in done and any(part.topic == other.topic for other in done)
-        )
-        if vanished:
+        self._partitions = tuple(sorted((part.topic, topics[part.topic]) for part in self.task.inputs))
+        before = dict(entries[-1].partitions) if entries else {}
+        changed = [
+            f"{topic} had {count}, has {topics[topic]}"
+            for topic, count in before.items()
+            if topics.get(topic, count) != count
+        ]
+        if changed and not self._accept_partitions:
             raise TransportError(
-                "a topic has lost partitions that the journal speaks of",
+                "the number of partitions has changed since the journal's last entry, and with it which key lies where",
                 where=self.task.name,
-                found=", ".join(vanished),
-                hint="the topic was made anew; start with a new app name, or delete the journal topic too.",
+                found="; ".join(changed),
+                hint="if that was intended, start once with `samestream run --accept-partitions`; the journal will say so.",
             )
-        if grown:
-            log.warning("%s: partitions without journal entries so far: %s", self.task.name, ", ".join(grown))
         starts = self._transport.starts([part for part in every if part not in done])
         return {partition: done.get(partition, starts.get(partition, 0)) for partition in every}
 
@@ -216,6 +222,7 @@ class _Loop:
         self._positions = dict(positions)
         self._known = {part: processor._clocks.known_us.get(part, UNKNOWN_KNOWN_US) for part in positions}
         self._received_s = 0.0
+        self._full: set[Partition] = set()
         self._moved_s = time.monotonic()
 
     def turn(self) -> None:
@@ -241,7 +248,16 @@ class _Loop:
         self._writer.commit(self._positions, self._p._identity)
         self._moved_s = time.monotonic()
 
+    def _hold(self) -> None:
+        """Bound what is held in memory: a partition far ahead of the others is not read until they have caught up."""
+        most, pending = _HELD_BATCHES * self._p._batch_records, self._merge.pending
+        full = {part for part, held in pending.items() if held.count > (most // 2 if part in self._full else most)}
+        if full != self._full:
+            self._reader.hold(full)
+            self._full = full
+
     def _read(self, timeout_s: float) -> None:
+        self._hold()
         for fetched in self._reader.fetch(self._p._batch_records, timeout_s):
             decoded = self._p._decoders[fetched.partition.topic].decode(fetched, self._known[fetched.partition])
             if len(decoded):
@@ -285,6 +301,7 @@ class _Loop:
             ranges,
             emitted.switches,
             emitted.results,
+            p._partitions,
         )
         moved = {part.partition: part.end for part in ranges}
         self._writer.begin()

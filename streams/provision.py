@@ -38,7 +38,8 @@ def topics(app: App, plan: Plan, replication: int = 1) -> list[TopicSpec]:
     for model in plan.models.values():
         found += [spec(topic, app.events[model.trigger].partitions, _KEEP) for topic in model.topics.values()]
     found += [spec(plan.journal, 1, _KEEP), spec(plan.drift, 1, _KEEP)]
-    found += [spec(plan.schemas, 1, _COMPACT), spec(plan.registry, 1, _COMPACT)]
+    # the models topic is not compacted: the scorer and the monitors journal what they read of it, and replay it
+    found += [spec(plan.schemas, 1, _COMPACT), spec(plan.registry, 1, _KEEP)]
     return found
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
+import numpy as np
+
 from samestream.schemas.errors import RecoveryError
 from samestream.streams.clock import Clocks
 from samestream.streams.decode import UNKNOWN_KNOWN_US, Decoded, Decoder
 from samestream.streams.journal import Entry, ends
-from samestream.streams.order import Batch, Pending, ordered
+from samestream.streams.order import APPLIED, Batch, Pending, ordered
 from samestream.streams.plan import Input
 from samestream.streams.transport import Fetched, Partition, Transport
 
@@ -25,11 +27,13 @@ class RangeSource(Protocol):
 
 
 def batches(
-    entries: Sequence[Entry], inputs: Sequence[Input], source: RangeSource, clocks: Clocks
+    entries: Sequence[Entry], inputs: Sequence[Input], source: RangeSource, clocks: Clocks, fingerprint: str
 ) -> Iterator[tuple[Entry, Batch]]:
     """The batches of a journal, ordered and judged as they were when they were committed.
 
-    clocks : as they stood before the first entry; they move on with every batch.
+    clocks : as they stood before the first entry; they move on with every batch
+    fingerprint : of the definition replayed; entries of the same one must find the same events
+    Raises RecoveryError when they do not: the log was compacted, damaged or read with fewer schemas.
     """
     index = {part.topic: position for position, part in enumerate(inputs)}
     every = sorted({part.partition for entry in entries for part in entry.ranges if part.partition.topic in index})
@@ -42,7 +46,25 @@ def batches(
                 taken += source.read(part.partition, part.start, part.end, frozenset(part.dead), known_us)
         batch = ordered(tuple(inputs), tuple(every), input_of, taken)
         clocks.judge(batch)
+        if entry.fingerprint == fingerprint:
+            _check(entry, batch)
         yield entry, batch
+
+
+def _check(entry: Entry, batch: Batch) -> None:
+    for part in entry.ranges:
+        if part.partition not in batch.partitions:
+            continue
+        mine = batch.partition == batch.partitions.index(part.partition)
+        applied = int(np.count_nonzero(mine & (batch.decision == APPLIED)))
+        if applied != part.applied:
+            raise RecoveryError(
+                "the log does not hold what the journal says was applied",
+                where=f"{entry.processor}, batch {entry.sequence}, {part.partition} offsets {part.start} to {part.end}",
+                found=f"{applied} events that apply",
+                expected=part.applied,
+                hint="the topic was compacted, the log damaged, or a schema is missing; see `samestream topics`.",
+            )
 
 
 class TopicSource:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 
 from samestream.schemas import avro, records
@@ -10,20 +11,23 @@ from samestream.schemas.avro import Codec, Schema
 from samestream.streams.transport import Outgoing, Transport
 
 _CODEC = Codec(records.SCHEMA)
+_ASK_AGAIN_S = 5.0
 
 
 class SchemaStore:
-    """The writer schemas an app has met. An unknown fingerprint makes it read the topic again, once per fingerprint."""
+    """The writer schemas an app has met. An unknown fingerprint makes it read the topic again, every few seconds."""
 
     def __init__(self, transport: Transport | None, topic: str, known: Iterable[Schema] = ()) -> None:
         self._transport, self._topic = transport, topic
         self._schemas = {avro.schema_fingerprint(schema): schema for schema in known}
-        self._asked: set[bytes] = set()
+        self._asked_s: dict[bytes, float] = {}
 
     def find(self, fingerprint: bytes) -> Schema | None:
         """The schema with this fingerprint (8 bytes), or None."""
-        if fingerprint not in self._schemas and fingerprint not in self._asked and self._transport is not None:
-            self._asked.add(fingerprint)
+        asked_s = self._asked_s.get(fingerprint, -_ASK_AGAIN_S)
+        unknown = fingerprint not in self._schemas and self._transport is not None
+        if unknown and time.monotonic() - asked_s >= _ASK_AGAIN_S:
+            self._asked_s[fingerprint] = time.monotonic()
             self.refresh()
         return self._schemas.get(fingerprint)
 

@@ -75,12 +75,12 @@ class ScorerTask:
         try:
             loaded = artifact.load(record["artifact"], record["digest"])
             loaded.predictor()
-            unknown = [name for name in loaded.inputs if name not in self._model.outputs]
-            if unknown:
+            if loaded.fingerprint != self._model.fingerprint:
                 raise ArtifactError(
-                    "the artifact reads inputs that vectors do not have",
+                    "the artifact was trained on another definition of the model's inputs",
                     where=f"{loaded.model} {loaded.version}",
-                    found=", ".join(unknown),
+                    found=loaded.fingerprint,
+                    expected=self._model.fingerprint,
                     hint="train again with the present definition: `samestream train`.",
                 )
         except ArtifactError as error:

@@ -7,7 +7,7 @@ The same tests run on both. Readers see committed records only; whoever needs or
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -115,6 +115,9 @@ class Reader(Protocol):
         An end-of-partition event counts as something: an empty list may come early, with `next_offsets` moved on.
         Raises TransportError for what waiting does not cure, such as an offset the log no longer holds.
         """
+
+    def hold(self, partitions: Set[Partition]) -> None:
+        """Deliver nothing of these partitions until another call no longer names them; nothing is lost meanwhile."""
 
     def next_offsets(self) -> dict[Partition, int]:
         """Per partition the offset after everything delivered and after what an end of partition passed over."""

@@ -30,7 +30,7 @@ def replayed(
     engine, source = ColumnarEngine(plan), LogSource(log, inputs)
     total = sum(part.end - part.start for entry in entries for part in entry.ranges)
     done = 0
-    for entry, batch in replay.batches(entries, inputs, source, Clocks(plan.query_lag_us)):
+    for entry, batch in replay.batches(entries, inputs, source, Clocks(plan.query_lag_us), plan.fingerprint):
         yield entry, engine.process(batch)
         done += sum(part.end - part.start for part in entry.ranges)
         if on_progress:

@@ -73,7 +73,7 @@ def train(
     made = Artifact(
         model=model.name,
         version=f"{_digits(applies_us)}-{rows.manifest['digest'][:8]}",
-        fingerprint=plan.fingerprint,
+        fingerprint=model.fingerprint,
         inputs=rows.inputs,
         output=output,
         applies_from_us=applies_us,
@@ -84,7 +84,7 @@ def train(
     )
     uri, digest = artifact.save(made, artifacts)
     version = ModelVersion(
-        model.name, made.version, applies_us, uri, digest, plan.fingerprint, len(rows), metrics=metrics
+        model.name, made.version, applies_us, uri, digest, model.fingerprint, len(rows), metrics=metrics
     )
     model_registry.publish(transport, plan.registry, version)
     return Trained(version, len(rows), metrics)

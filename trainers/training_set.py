@@ -62,7 +62,7 @@ def build(
             hint="run `samestream run MODULE features log` over some events first.",
         )
     event_time = cols.from_arrow(vectors["event_time"], Kind.TIME).values
-    current = cols.from_arrow(vectors["fingerprint"], Kind.STRING).values == plan.fingerprint
+    current = cols.from_arrow(vectors["fingerprint"], Kind.STRING).values == model.fingerprint
     keep = (
         current
         & (event_time >= (from_us if from_us is not None else -_NEVER_US))
@@ -80,7 +80,7 @@ def build(
         raise TrainingError(
             "no vector has a label yet",
             where=model.name,
-            found=f"{len(order)} vectors by definition {plan.fingerprint}, {int(current.sum())} in the whole log",
+            found=f"{len(order)} vectors by definition {model.fingerprint}, {int(current.sum())} in the whole log",
             hint="wait until labels have come in, or choose an earlier range with --from and --to.",
         )
     features = {name: cols.from_arrow(vectors[name], value.kind).take(rows) for name, value in model.outputs.items()}
@@ -88,7 +88,7 @@ def build(
     x = np.column_stack([np.where(part.valid, part.values.astype(np.float64), np.nan) for part in features.values()])
     manifest = {
         "model": model.name,
-        "definition": plan.fingerprint,
+        "definition": model.fingerprint,
         "from_us": from_us,
         "to_us": to_us,
         "vectors": len(order),
