@@ -106,9 +106,8 @@ class Cluster:
         from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
 
         banner = "!" * 78
-        self._say(
-            f"{banner}\n!! NO KAFKA: {error.line}\n!! Running on the in-process transport instead: nothing survives this process.\n{banner}"
-        )
+        instead = "Running on the in-process transport instead: nothing survives this process."
+        self._say(f"{banner}\n!! NO KAFKA: {error.line}\n!! {instead}\n{banner}")
         self.broker_version = "in-process"
         return MemoryTransport(MemoryBroker())
 

@@ -86,10 +86,9 @@ def report(summary: Mapping[str, Any]) -> str:
         f"Outcomes   {outcomes['labelled']:,} labelled, {outcomes['unlabelled']:,} unlabelled, {outcomes['pending']:,} pending",
     ]
     if model["auc"] is not None:
-        lines.append(
-            f"Model      AUC {model['auc']:.3f}, log loss {model['log_loss']:.4f} against {model['baseline_log_loss']:.4f} for the base rate,"
-            f" on months it never saw ({model['trained_rows']:,} rows trained)"
-        )
+        losses = f"log loss {model['log_loss']:.4f} against {model['baseline_log_loss']:.4f} for the base rate"
+        lines.append(f"Model      AUC {model['auc']:.3f}, {losses}, on months it never saw")
+        lines.append(f"           (trained on {model['trained_rows']:,} vectors of the first month)")
     lines += [
         f"Parity     {parity['compared']:,} vectors replayed from the journal: {parity['mismatched']:,} differ;"
         f" {parity['lateness_skewed']:,} would differ had nothing come late",

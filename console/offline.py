@@ -147,8 +147,8 @@ def parity(
     from dataclasses import asdict
 
     from samestream.console.settings import connect
-    from samestream.monitors.vector_parity import verify
     from samestream.monitors.parity_incident import publish
+    from samestream.monitors.vector_parity import verify
     from samestream.schemas.app import load
     from samestream.streams.feature_log import FeatureLog
     from samestream.streams.plan import compile_app

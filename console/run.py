@@ -45,6 +45,9 @@ def run(
     until_idle: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="End once everything is read and nothing has moved so long.")
     ] = None,
+    accept_partitions: Annotated[
+        bool, typer.Option("--accept-partitions", help="Go on though a topic's number of partitions has changed.")
+    ] = False,
 ) -> None:
     """Run the ROLEs of MODULE in this process, all of them if none is named.
 
@@ -67,7 +70,7 @@ def run(
     app = load(module)
     with closing(connect(settings)) as transport:
         _check_topics(transport, app)
-        built = _build(app, transport, settings.log_uri, roles or [])
+        built = _build(app, transport, settings.log_uri, roles or [], accept_partitions)
         crew, lags, progress = Crew(built), Lags(transport, app.name, built), Progress(built)
         with log_to(progress.console), _serving(crew, lags, health_host, health_port), _signals(crew, progress):
             crew.start()
@@ -97,7 +100,7 @@ def _check_topics(transport: Transport, app: App) -> None:
         )
 
 
-def _build(app: App, transport: Transport, log_uri: str, names: list[str]) -> list[Role]:
+def _build(app: App, transport: Transport, log_uri: str, names: list[str], accept_partitions: bool) -> list[Role]:
     """The workers of the named roles, or of all. Raises SettingsError where a named role has nothing to do."""
     from samestream.console import roles
     from samestream.schemas.errors import SettingsError
@@ -113,7 +116,7 @@ def _build(app: App, transport: Transport, log_uri: str, names: list[str]) -> li
                     hint="declare a class that derives from Monitors, or leave the role out.",
                 )
             continue
-        built += roles.build(name, app, transport, log_uri)
+        built += roles.build(name, app, transport, log_uri, accept_partitions=accept_partitions)
     return built
 
 

@@ -42,7 +42,9 @@ class ZoneTips(Features, by=RideEnd.zone_id):
 
     mean_tip_share_24h = (RideEnd.tip / RideEnd.fare).mean(over="24h")
     tip_spread_6h = RideEnd.tip.std(over="6h")
-    generous_share_24h = RideEnd.count(over="24h", where=RideEnd.tip > 0.15 * RideEnd.fare) / RideEnd.tip.count(over="24h")
+    generous_share_24h = RideEnd.count(over="24h", where=RideEnd.tip > 0.15 * RideEnd.fare) / RideEnd.tip.count(
+        over="24h"
+    )
     fares_1h = RideEnd.fare.sum(over="1h")
 
 

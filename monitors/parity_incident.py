@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from samestream.monitors.vector_parity import ModelParity
 from samestream.monitors.task import make_watch, record_of
+from samestream.monitors.vector_parity import ModelParity
 from samestream.streams.plan import Plan
 from samestream.streams.transport import Transport
 
