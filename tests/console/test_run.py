@@ -55,7 +55,7 @@ def fail_with(error: Exception) -> Callable[[threading.Event], None]:
 
 def with_roles(monkeypatch: pytest.MonkeyPatch, *made: Role) -> None:
     every = iter([list(made)])
-    monkeypatch.setattr(roles, "build", lambda *_: next(every, []))
+    monkeypatch.setattr(roles, "build", lambda *_, **__: next(every, []))
 
 
 def test_a_role_that_fails_stops_the_others(
