@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,15 +13,14 @@ from samestream.console.demo_report import outcome_figures
 from samestream.examples import producing, rides_data
 from samestream.monitors.task import MonitorTask
 from samestream.monitors.vector_parity import verify
-from samestream.schemas.app import App, load
+from samestream.schemas.app import load
 from samestream.schemas.avro import Codec
 from samestream.streams import journal, provision
 from samestream.streams.feature_log import FeatureLog
 from samestream.streams.feature_task import FeatureTask
 from samestream.streams.kafka_transport import KafkaTransport
-from samestream.streams.log_writer import LogWriter
 from samestream.streams.outcomes import OutcomeTask
-from samestream.streams.plan import Plan, compile_app
+from samestream.streams.plan import compile_app
 from samestream.streams.scorer import ScorerTask
 from samestream.streams.transport import Transport
 from samestream.trainers.train import train
@@ -45,24 +43,6 @@ def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
     kafka.close()
 
 
-def write_log(transport: Transport, app: App, plan: Plan, log: FeatureLog) -> None:
-    """Let the log writer catch up with every topic, then stop it."""
-    writer, stop = LogWriter(transport, plan, log, provision.store(transport, plan)), threading.Event()
-    expected = sum(
-        len(fetched)
-        for topic in {part.topic for part in plan.events.values()}
-        | {topic for model in plan.models.values() for topic in model.topics.values()}
-        for fetched in transport.read_all(topic)
-    )
-    already = sum(log.read(topic).num_rows for topic in log.topics())
-    thread = threading.Thread(target=writer.run, args=(stop,), daemon=True)
-    thread.start()
-    while thread.is_alive() and writer.health.events < expected - already:
-        thread.join(0.05)
-    stop.set()
-    thread.join(30)
-
-
 def test_learned_scored_judged_and_equal_offline(transport: Transport, tmp_path: Path) -> None:
     log = FeatureLog(tmp_path / "log")
     batches = rides_data.load()
@@ -72,7 +52,7 @@ def test_learned_scored_judged_and_equal_offline(transport: Transport, tmp_path:
     producing.produce(transport, PLAN, early)
     harness.work_off(transport, FeatureTask(PLAN), PLAN)
     harness.work_off(transport, OutcomeTask(PLAN, MODEL), PLAN)
-    write_log(transport, RIDES, PLAN, log)
+    harness.write_log(transport, log, PLAN)
     trained = train(PLAN, MODEL, log, transport, str(tmp_path / "artifacts"))
     assert trained.metrics["holdout_loss"] < trained.metrics["holdout_baseline_loss"]
 
@@ -84,7 +64,7 @@ def test_learned_scored_judged_and_equal_offline(transport: Transport, tmp_path:
         MonitorTask(PLAN, RIDES.monitors["GenerousTipHealth"]),
     ):
         harness.work_off(transport, task, PLAN)
-    write_log(transport, RIDES, PLAN, log)
+    harness.write_log(transport, log, PLAN)
 
     balances = journal.balance(journal.read(transport, PLAN.journal, "features"))
     assert {topic: part.dead for topic, part in balances.items()} == dict.fromkeys(balances, 0)

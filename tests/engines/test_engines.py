@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import random
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,9 @@ from hypothesis import strategies as st
 from oracle import Oracle, Read
 
 from samestream.schemas.avro import Codec
-from samestream.streams import provision
 from samestream.streams.columns import to_python
 from samestream.streams.feature_log import FeatureLog
 from samestream.streams.feature_task import FeatureTask
-from samestream.streams.log_writer import LogWriter
 from samestream.streams.memory_transport import MemoryTransport
 from samestream.streams.point_in_time import as_known
 from samestream.streams.transport import Outgoing
@@ -65,7 +62,7 @@ def columnar(transport: MemoryTransport, log: list[Read], folder: Path) -> Vecto
 
 def replay(transport: MemoryTransport, log: list[Read], folder: Path) -> Vectors:
     """The journal followed from the Parquet log."""
-    feature_log = written(transport, folder)
+    feature_log = harness.write_log(transport, FeatureLog(folder))
     found = {}
     for _, every in replayed(PLAN, transport, feature_log):
         for vectors in every:
@@ -79,7 +76,7 @@ def replay(transport: MemoryTransport, log: list[Read], folder: Path) -> Vectors
 
 def sql(transport: MemoryTransport, log: list[Read], folder: Path) -> Vectors:
     """As known, in DuckDB: an independent computation, told each event's rank and whether it was applied."""
-    feature_log = written(transport, folder)
+    feature_log = harness.write_log(transport, FeatureLog(folder))
     place = {(read.topic, read.partition, read.offset): read for read in log}
 
     def judged(event: str) -> pa.Table:
@@ -101,21 +98,6 @@ def sql(transport: MemoryTransport, log: list[Read], folder: Path) -> Vectors:
         }
         for row in found
     }
-
-
-def written(transport: MemoryTransport, folder: Path) -> FeatureLog:
-    """Everything of the app as Parquet."""
-    log = FeatureLog(folder)
-    stop, writer = threading.Event(), LogWriter(transport, PLAN, log, provision.store(transport, PLAN))
-    topics = [*{part.topic for part in PLAN.events.values()}, *MODEL.topics.values()]
-    expected = sum(len(fetched) for topic in topics for fetched in transport.read_all(topic))
-    thread = threading.Thread(target=writer.run, args=(stop,), daemon=True)
-    thread.start()
-    while thread.is_alive() and writer.health.events < expected:
-        thread.join(0.01)
-    stop.set()
-    thread.join(30)
-    return log
 
 
 ENGINES: Mapping[str, tuple[Callable[[MemoryTransport, list[Read], Path], Vectors], float]] = {

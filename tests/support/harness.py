@@ -12,6 +12,8 @@ from typing import Any
 from samestream.schemas.app import App, load
 from samestream.schemas.avro import Codec
 from samestream.streams import journal, provision
+from samestream.streams.feature_log import FeatureLog
+from samestream.streams.log_writer import LogWriter, logged_inputs
 from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
 from samestream.streams.plan import Plan, compile_app
 from samestream.streams.processor import Processor, Task
@@ -112,6 +114,25 @@ def _worked_off(transport: Transport, plan: Plan, task: Task) -> bool:
         done.get(part.topic, journal.Balance()).read == sum(len(fetched) for fetched in transport.read_all(part.topic))
         for part in task.inputs
     )
+
+
+def write_log(transport: Transport, log: FeatureLog, plan: Plan = PLAN) -> FeatureLog:
+    """Let a log writer catch up with every topic of the app, then stop it; the log."""
+    writer, stop = LogWriter(transport, plan, log, provision.store(transport, plan)), threading.Event()
+    ends = {
+        part.topic: sum(len(fetched) for fetched in transport.read_all(part.topic))
+        - (log.read(part.topic).num_rows if part.topic in log.topics() else 0)
+        for part in logged_inputs(plan)
+    }
+    thread = threading.Thread(target=writer.run, args=(stop,), daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while thread.is_alive() and writer.health.events < sum(ends.values()) and time.monotonic() < deadline:
+        thread.join(0.01)
+    stop.set()
+    thread.join(30)
+    assert writer.health.events >= sum(ends.values())
+    return log
 
 
 def contents(transport: Transport, topics: Sequence[str]) -> Seen:
