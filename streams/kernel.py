@@ -13,6 +13,9 @@ All state is int64 words, a float being the bits of a float64, so that every fun
 A query leaves its answers in the key's row. As long as nothing earlier than that instant (``settled``) is applied and
 neither end of the window crosses a tile boundary (``until``), the next query only adds the events since: the very
 additions, in the very order, of a computation from the start.
+
+One file on purpose, long as it is: numba's cache on disk notices changes of the file a function is in, not of functions
+it calls elsewhere, so a change in another file would go on running as it was.
 """
 
 from __future__ import annotations

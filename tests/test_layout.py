@@ -17,7 +17,7 @@ FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.p
 HOMES = {
     "confluent_kafka": ["streams/kafka_*.py", "streams/local_kafka.py"],
     "fastavro": ["schemas/avro.py"],
-    "numba": ["streams/kernel.py", "streams/cells.py"],
+    "numba": ["streams/kernel.py"],
     "duckdb": ["streams/point_in_time.py"],
     "sklearn": ["trainers/boosted_trees.py", "streams/artifact.py"],
     "skops": ["streams/artifact.py"],
