@@ -90,8 +90,9 @@ def report(summary: Mapping[str, Any]) -> str:
         lines.append(f"Model      AUC {model['auc']:.3f}, {losses}, on months it never saw")
         lines.append(f"           (trained on {model['trained_rows']:,} vectors of the first month)")
     lines += [
-        f"Parity     {parity['compared']:,} vectors replayed from the journal: {parity['mismatched']:,} differ;"
-        f" {parity['lateness_skewed']:,} would differ had nothing come late",
+        f"Parity     {parity['compared']:,} vectors replayed from the journal: {parity['mismatched']:,} differ",
+        f"           computed in SQL as known: {parity['as_known_mismatched']:,} differ;"
+        f" {parity['lateness_skewed']:,} would, had nothing come late",
         f"Incidents  {len(summary['incidents']) or 'none'}",
     ]
     for incident in summary["incidents"]:

@@ -194,7 +194,9 @@ class Demo:
             "predictions": predictions,
             "outcomes": outcomes,
             "model": figures | {"trained_rows": trained["trained_rows"] if trained else 0},
-            "parity": {name: parity[name] for name in ("compared", "mismatched", "lateness_skewed")},
+            "parity": {
+                name: parity[name] for name in ("compared", "mismatched", "as_known_mismatched", "lateness_skewed")
+            },
             "incidents": incidents(self.transport, self.plan.drift),
         }
 

@@ -65,7 +65,7 @@ def vectors_of(
     started = time.monotonic()
     encoder = VectorEncoder(plan)
     out = Replayed(plan, {name: [] for name in plan.models})
-    for entry, every in replayed(plan, transport, log, on_progress):
+    for entry, _, every in replayed(plan, transport, log, on_progress):
         for vectors in every:
             chosen = vectors.event_time_us >= (from_us if from_us is not None else -(2**62))
             chosen &= vectors.event_time_us < (to_us if to_us is not None else 2**62)

@@ -18,10 +18,10 @@ def publish(transport: Transport, plan: Plan, monitors: Sequence[Any], found: Ma
         declared = watched.__monitors__
         name = declared.of.__name__
         part = found.get(name)
-        if part is None or not part.mismatched:
+        if part is None or not part.broken:
             continue
         watch = make_watch(plan, plan.models[name], declared)
-        watch.on_parity(part.compared, part.mismatched, part.by_feature, part.newest_known_us)
+        watch.on_parity(part.compared, part.broken, part.by_feature, part.newest_known_us)
         out += [record_of(plan.drift, record) for record in watch.records()]
     if out:
         writer = transport.writer()

@@ -1,6 +1,7 @@
 """Parity: was what we served online what the log says? Measured on every vector, in a process with empty state.
 
 *Replay* follows the journal through the kernel from the feature log, and must equal the served records byte for byte.
+*As known* computes each vector in SQL from the events applied before it, and must equal what was served within tolerance.
 *Point in time* computes each vector in SQL as an ideal observer would have, by event time: where it differs, an event came
 too late to be counted. That is the lateness skew, a figure, not a bug.
 """
@@ -11,15 +12,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-
+from samestream.monitors.sql_parity import compare_as_known, compare_point_in_time, vectors_that_differ
 from samestream.schemas.avro import Codec
-from samestream.schemas.errors import FeatureLogError
 from samestream.streams.feature_log import FeatureLog
 from samestream.streams.feature_task import VectorEncoder
+from samestream.streams.merge_rank import MergeRanks
 from samestream.streams.plan import ModelPlan, Plan
-from samestream.streams.point_in_time import difference, point_in_time
 from samestream.streams.transport import Transport, partition_of
 from samestream.streams.vector_replay import Progress, replayed
 
@@ -34,6 +32,7 @@ class ModelParity:
 
     compared : vectors served by the present definition. mismatched : of these, not byte-equal to the replay, or served
     twice; and vectors of the replay that were never served. by_feature : mismatched vectors per feature.
+    as_known_mismatched : vectors with a feature that differs from its value as known, beyond tolerance.
     lateness_skewed : vectors with a feature that differs from its point-in-time value; skew says per feature how many and
     by how much at most.
     """
@@ -46,9 +45,16 @@ class ModelParity:
     other_definition: int = 0
     by_feature: dict[str, int] = field(default_factory=dict)
     examples: list[dict[str, Any]] = field(default_factory=list)
+    as_known_compared: int = 0
+    as_known_mismatched: int = 0
     lateness_skewed: int = 0
     skew: dict[str, dict[str, float]] = field(default_factory=dict)
     newest_known_us: int = 0
+
+    @property
+    def broken(self) -> int:
+        """Vectors that are not what the log says, by whichever path."""
+        return max(self.mismatched, self.as_known_mismatched)
 
 
 def verify(
@@ -56,22 +62,37 @@ def verify(
     transport: Transport,
     log: FeatureLog,
     *,
-    with_point_in_time: bool = True,
+    with_sql: bool = True,
     on_progress: Progress | None = None,
 ) -> dict[str, ModelParity]:
     """Compare everything served with the replay of its journal and with point-in-time values, per model.
 
     Raises RecoveryError when the feature log has not come as far as the journal.
     """
-    offline = _offline(plan, transport, log, on_progress)
+    ranks = MergeRanks()
+    offline = _offline(plan, transport, log, ranks, on_progress)
     found = {}
     for name, model in plan.models.items():
         found[name] = _compare(plan, model, transport, offline[name])
-        if with_point_in_time and found[name].compared:
+        if with_sql and found[name].compared:
             if on_progress:
-                on_progress("point in time", 0, found[name].compared)
-            _measure_skew(plan, model, log, found[name])
+                on_progress("SQL", 0, found[name].compared)
+            _compare_sql(plan, model, log, ranks, found[name])
     return found
+
+
+def _compare_sql(plan: Plan, model: ModelPlan, log: FeatureLog, ranks: MergeRanks, found: ModelParity) -> None:
+    known = compare_as_known(plan, model, log, ranks)
+    found.as_known_compared = max(part.compared for part in known.values())
+    found.as_known_mismatched = vectors_that_differ(known)
+    for name, part in known.items():
+        if part.mismatched:
+            found.by_feature[name] = found.by_feature.get(name, 0) + part.mismatched
+    skew = compare_point_in_time(plan, model, log)
+    found.lateness_skewed = vectors_that_differ(skew)
+    found.skew = {
+        name: {"vectors": part.mismatched, "greatest": part.greatest} for name, part in skew.items() if part.mismatched
+    }
 
 
 @dataclass
@@ -85,10 +106,13 @@ class _Offline:
     required: set[Trigger] = field(default_factory=set)
 
 
-def _offline(plan: Plan, transport: Transport, log: FeatureLog, on_progress: Progress | None) -> dict[str, _Offline]:
+def _offline(
+    plan: Plan, transport: Transport, log: FeatureLog, ranks: MergeRanks, on_progress: Progress | None
+) -> dict[str, _Offline]:
     encoder, counts = VectorEncoder(plan), transport.topics()
     out = {name: _Offline([[] for _ in range(counts[model.topics["features"]])]) for name, model in plan.models.items()}
-    for entry, every in replayed(plan, transport, log, on_progress):
+    for entry, batch, every in replayed(plan, transport, log, on_progress):
+        ranks.note(batch)
         for vectors in every:
             mine = out[vectors.model.name]
             for record in encoder.records(vectors):
@@ -169,28 +193,3 @@ def _trigger(record: Mapping[str, Any]) -> Trigger:
 def _bits(value: Any) -> Any:
     """Floats by their bits, so that -0.0 and 0.0 differ as they do in the record."""
     return value.hex() if isinstance(value, float) else value
-
-
-def _measure_skew(plan: Plan, model: ModelPlan, log: FeatureLog, found: ModelParity) -> None:
-    served = log.read(model.topics["features"])
-    if not served.num_rows:
-        raise FeatureLogError(
-            "the log holds no vectors", where=model.topics["features"], hint="let the log role catch up."
-        )
-    current = [mark == model.fingerprint for mark in served["fingerprint"].to_pylist()]
-    served = served.filter(pa.array(current))
-    served = served.drop_columns(["_partition", "_offset"]).rename_columns(
-        {"trigger_partition": "_partition", "trigger_offset": "_offset"}
-    )
-    trigger = plan.inputs[model.trigger]
-    keys = served.select(["_partition", "_offset"]).cast(
-        pa.schema([("_partition", pa.int32()), ("_offset", pa.int64())])
-    )
-    triggers = log.read(trigger.topic).join(keys, ["_partition", "_offset"], join_type="left semi")
-    events = {table.event: log.read(plan.inputs[table.event].topic) for table in plan.tables}
-    expected = point_in_time(plan, model, triggers, events)
-    skew = difference(served, expected, list(model.outputs))
-    found.skew = {
-        name: {"vectors": part.mismatched, "greatest": part.greatest} for name, part in skew.items() if part.mismatched
-    }
-    found.lateness_skewed = int(np.logical_or.reduce([part.differs for part in skew.values()]).sum())

@@ -11,6 +11,7 @@ from samestream.streams.feature_log import FeatureLog
 from samestream.streams.feature_task import NAME
 from samestream.streams.journal import Entry
 from samestream.streams.log_source import LogSource
+from samestream.streams.order import Batch
 from samestream.streams.plan import Plan
 from samestream.streams.transport import Transport
 
@@ -19,8 +20,8 @@ Progress = Callable[[str, int, int], None]
 
 def replayed(
     plan: Plan, transport: Transport, log: FeatureLog, on_progress: Progress | None = None
-) -> Iterator[tuple[Entry, list[Vectors]]]:
-    """Every committed batch of the feature processor with its vectors, from empty state, by the present definition.
+) -> Iterator[tuple[Entry, Batch, list[Vectors]]]:
+    """Every committed batch of the feature processor, judged, with its vectors; from empty state, by the present definition.
 
     on_progress : told the step, events done, events in all
     Raises RecoveryError when the feature log has not come as far as the journal.
@@ -31,7 +32,7 @@ def replayed(
     total = sum(part.end - part.start for entry in entries for part in entry.ranges)
     done = 0
     for entry, batch in replay.batches(entries, inputs, source, Clocks(plan.query_lag_us), plan.fingerprint):
-        yield entry, engine.process(batch)
+        yield entry, batch, engine.process(batch)
         done += sum(part.end - part.start for part in entry.ranges)
         if on_progress:
             on_progress("replay", done, total)

@@ -74,6 +74,7 @@ def test_one_vector_per_boarding_and_one_prediction_per_later_one(summary: dict[
 def test_online_equals_offline(summary: dict[str, Any]) -> None:
     assert summary["parity"]["compared"] == summary["vectors"]
     assert summary["parity"]["mismatched"] == 0
+    assert summary["parity"]["as_known_mismatched"] == 0
     assert "definition_or_code" not in {incident["verdict"] for incident in summary["incidents"]}
 
 

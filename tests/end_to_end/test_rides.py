@@ -79,6 +79,7 @@ def test_learned_scored_judged_and_equal_offline(transport: Transport, tmp_path:
 
     parity = verify(PLAN, transport, log)["GenerousTip"]
     assert (parity.compared, parity.mismatched) == (vectors, 0)
+    assert (parity.as_known_compared, parity.as_known_mismatched) == (vectors, 0)
     assert 0 < parity.lateness_skewed < vectors
 
     figures = outcome_figures(transport, MODEL.topics["outcomes"], {"base_rate": trained.metrics["base_rate"]})

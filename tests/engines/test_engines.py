@@ -64,7 +64,7 @@ def replay(transport: MemoryTransport, log: list[Read], folder: Path) -> Vectors
     """The journal followed from the Parquet log."""
     feature_log = harness.write_log(transport, FeatureLog(folder))
     found = {}
-    for _, every in replayed(PLAN, transport, feature_log):
+    for _, _, every in replayed(PLAN, transport, feature_log):
         for vectors in every:
             columns = {name: to_python(column) for name, column in vectors.features.items()}
             for row, (partition, offset) in enumerate(zip(vectors.partition, vectors.offset.tolist(), strict=True)):

@@ -1,0 +1,62 @@
+"""Parity with SQL: every served vector computed in DuckDB, by code that shares nothing with the kernel.
+
+*As known*: from the events that were applied before the trigger; must equal what was served, within the tolerance that the
+order of summation needs. *Point in time*: from all events there ever were; the difference is the lateness skew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+
+from samestream.schemas.errors import FeatureLogError
+from samestream.streams.feature_log import FeatureLog
+from samestream.streams.merge_rank import MergeRanks
+from samestream.streams.plan import ModelPlan, Plan
+from samestream.streams.point_in_time import Difference, as_known, difference, point_in_time
+
+
+def compare_as_known(plan: Plan, model: ModelPlan, log: FeatureLog, ranks: MergeRanks) -> Mapping[str, Difference]:
+    """Per feature, how the served vectors differ from their values as known."""
+    served = _served(model, log)
+    triggers = _triggers(served, ranks.judged(*_raw(plan, model.trigger, log)))
+    events = {table.event: ranks.judged(*_raw(plan, table.event, log)) for table in plan.tables}
+    return difference(served, as_known(plan, model, triggers, events), list(model.outputs))
+
+
+def compare_point_in_time(plan: Plan, model: ModelPlan, log: FeatureLog) -> Mapping[str, Difference]:
+    """Per feature, how the served vectors differ from their values had nothing come late."""
+    served = _served(model, log)
+    triggers = _triggers(served, _raw(plan, model.trigger, log)[1])
+    events = {table.event: _raw(plan, table.event, log)[1] for table in plan.tables}
+    return difference(served, point_in_time(plan, model, triggers, events), list(model.outputs))
+
+
+def vectors_that_differ(found: Mapping[str, Difference]) -> int:
+    """How many vectors differ in any feature."""
+    return int(np.logical_or.reduce([part.differs for part in found.values()]).sum())
+
+
+def _served(model: ModelPlan, log: FeatureLog) -> pa.Table:
+    """The vectors of the present definition, placed where their triggers lie."""
+    served = log.read(model.topics["features"])
+    if not served.num_rows:
+        raise FeatureLogError(
+            "the log holds no vectors", where=model.topics["features"], hint="let the log role catch up."
+        )
+    served = served.filter(pa.array([mark == model.fingerprint for mark in served["fingerprint"].to_pylist()]))
+    names = {"trigger_partition": "_partition", "trigger_offset": "_offset"}
+    return served.drop_columns(list(names.values())).rename_columns(names)
+
+
+def _triggers(served: pa.Table, raw: pa.Table) -> pa.Table:
+    """The raw events that were vectors' triggers."""
+    types = pa.schema([("_partition", pa.int32()), ("_offset", pa.int64())])
+    return raw.join(served.select(types.names).cast(types), types.names, join_type="left semi")
+
+
+def _raw(plan: Plan, event: str, log: FeatureLog) -> tuple[str, pa.Table]:
+    topic = plan.inputs[event].topic
+    return topic, log.read(topic)
