@@ -16,10 +16,24 @@ from typer.exceptions import Abort, Exit, TyperException
 
 from samestream.schemas.errors import FencedError, SamestreamError, SettingsError
 
-MODULES = ("demo", "broker", "apply", "run", "topics", "redrive", "offline", "monitor")
+MODULES = ("demo", "plan", "broker", "apply", "run", "topics", "redrive", "offline", "monitor")
 """Modules of the console that register commands."""
 
-STORY = ("demo", "up", "apply", "run", "status", "topics", "redrive", "train", "replay", "parity", "monitor", "down")
+STORY = (
+    "demo",
+    "plan",
+    "up",
+    "apply",
+    "run",
+    "status",
+    "topics",
+    "redrive",
+    "train",
+    "replay",
+    "parity",
+    "monitor",
+    "down",
+)
 """The commands in the order in which a newcomer needs them."""
 
 HELP = """Features, models and monitors as one event-driven system on Kafka: online equals offline, measured.
@@ -32,6 +46,7 @@ See it all work on real flights:
 Then your own app, declared in one Python module (start from examples/flights.py):
 
 \b
+  samestream plan app.py       what will run, before anything runs
   samestream up                a Kafka on this machine, unless you have one
   samestream apply app.py      its topics and schemas
   samestream run app.py        features, scores, outcomes, log, monitors
