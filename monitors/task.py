@@ -25,7 +25,7 @@ from samestream.streams.decode import vector_input
 from samestream.streams.model_registry import CHAMPION, registry_input
 from samestream.streams.order import Batch
 from samestream.streams.plan import Input, ModelPlan, Plan
-from samestream.streams.processor import FOREVER_US, Emitted
+from samestream.streams.processor import Emitted
 from samestream.streams.transport import Outgoing
 
 log = logging.getLogger("samestream")
@@ -37,7 +37,7 @@ class MonitorTask:
     """Watches one model: its sources, its vectors, its scores. See `processor.Task`."""
 
     owned: frozenset[str] = frozenset()
-    memory_us = FOREVER_US
+    memory_us = None
     query_lag_us = 0
 
     def __init__(self, plan: Plan, watched: type[Any]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from samestream.schemas import records
 from samestream.schemas.avro import Codec
+from samestream.schemas.errors import RecoveryError
 from samestream.streams.clock import LATE_REASONS, NEVER_US, Clocks
 from samestream.streams.order import APPLIED, DEAD, Batch
 from samestream.streams.transport import Outgoing, Partition, Transport
@@ -95,12 +96,25 @@ def ranges_of(batch: Batch, starts: Mapping[Partition, int], clocks: Clocks) -> 
 
 
 def read(transport: Transport, topic: str, processor: str | None = None) -> list[Entry]:
-    """The committed entries of one processor, or of all, in order of commit."""
+    """The committed entries of one processor, or of all, each processor's in order of commit.
+
+    Raises RecoveryError for a record of that processor that cannot be read: to pass over it would be to start anew.
+    """
     entries = []
     key = processor.encode() if processor is not None else None
     for fetched in transport.read_all(topic):
         for record_key, value in zip(fetched.keys, fetched.values, strict=True):
-            entry = parse(value) if key in (None, record_key) else None
+            if key not in (None, record_key):
+                continue
+            entry = parse(value)
+            if entry is None and key is not None:
+                raise RecoveryError(
+                    "the journal holds a record that this version cannot read",
+                    where=f"{topic}, {processor}",
+                    found=(value or b"")[:10].hex(),
+                    expected=_CODEC.header.hex(),
+                    hint="it was written by another version of samestream: run that one, or start under a new app name.",
+                )
             if entry is not None:
                 entries.append(entry)
     return entries

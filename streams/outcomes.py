@@ -20,7 +20,7 @@ from samestream.streams.clock import NEVER_US, Clocks
 from samestream.streams.decode import encode_key, vector_input
 from samestream.streams.order import Batch
 from samestream.streams.plan import ModelPlan, Plan
-from samestream.streams.processor import FOREVER_US, Emitted
+from samestream.streams.processor import Emitted
 from samestream.streams.transport import Outgoing, Partition
 
 _CODEC = Codec(records.OUTCOME)
@@ -48,7 +48,7 @@ class OutcomeTask:
     """Joins one model's predictions with its labels. See `processor.Task`."""
 
     query_lag_us = 0
-    memory_us = FOREVER_US  # predictions may lag behind labels by any amount, so recovery replays the whole journal
+    memory_us = None  # predictions may lag behind labels by any amount, so recovery replays the whole journal
 
     def __init__(self, plan: Plan, model: ModelPlan) -> None:
         self.name = f"outcomes.{model.name}"
@@ -58,6 +58,10 @@ class OutcomeTask:
         self._labels_topic = labels.topic
         assert labels.gate is not None
         self._lateness_us = labels.gate.lateness_us
+        trigger = plan.events[model.trigger].gate
+        assert trigger is not None
+        # how far behind the newest prediction another one may still come, and its label a horizon later
+        self._trigger_lag_us = trigger.lateness_us + trigger.alignment_us + self._label.within_us
         self.inputs = (vector_input("predictions", model.topics["predictions"], records.PREDICTION), labels)
         self.owned = frozenset({labels.name} if plan.gatekeeper(labels.name) == self.name else ())
         self._open: dict[str, list[_Open]] = {}
@@ -147,7 +151,7 @@ class OutcomeTask:
             else:
                 self._open.pop(key, None)
         # a label is kept until predictions have come so far that none to come can reach back to it
-        horizon_us = self._newest_prediction_us - 2 * self._label.within_us
+        horizon_us = self._newest_prediction_us - self._trigger_lag_us
         while self._forgetting and self._forgetting[0][0] < horizon_us:
             _, key = heapq.heappop(self._forgetting)
             kept_labels = [seen for seen in self._seen.get(key, []) if seen.time_us >= horizon_us]

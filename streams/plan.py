@@ -14,7 +14,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from samestream.schemas import avro
@@ -187,6 +187,9 @@ def compile_app(app: App) -> Plan:
     tables = tuple(part.build() for part in builder.tables.values())
     read = {table.event for table in tables} | {model.trigger for model in models.values()}
     inputs = {name: events[name] for name in sorted(read)}
+    models = {
+        name: replace(model, fingerprint=_fingerprint(app.models[name], read, app)) for name, model in models.items()
+    }
     return Plan(app.name, inputs, tables, models, events, app.journal, app.schemas, app.registry, app.drift)
 
 
@@ -288,19 +291,19 @@ class _Builder:
                 "outcomes": app.outcomes_topic(name),
             },
             lineage=lineage,
-            fingerprint=_fingerprint(model, lineage, app),
+            fingerprint="",
         )
 
 
-def _fingerprint(model: type[Model], lineage: Mapping[str, tuple[tuple[str, str], ...]], app: App) -> str:
-    """Of one model's vectors: the meaning of its inputs and how their events are judged, whatever else the app declares."""
-    read = sorted({event for pairs in lineage.values() for event, _ in pairs} | {model.on.__name__})
+def _fingerprint(model: type[Model], read: set[str], app: App) -> str:
+    """Of one model's vectors: the meaning of its inputs, and how all events that the app's features read are judged."""
+    # the clocks are the app's: what one event type does to them decides which events of another come too late
     return _digest(
         [
             [KERNEL_VERSION, platform.machine()],
             model.on.__name__,
             {name: value.meaning() for name, value in model.inputs.items()},
-            {event: _judged(_input(app.events[event])) for event in read},
+            {event: _judged(_input(app.events[event])) for event in sorted(read)},
         ]
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from samestream.schemas import records
 from samestream.schemas.avro import Codec
-from samestream.schemas.errors import TransportError
+from samestream.schemas.errors import RecoveryError, TransportError
 from samestream.streams import journal, replay
 from samestream.streams.clock import LATE_REASONS, Clocks
 from samestream.streams.decode import UNKNOWN_KNOWN_US, Decoded, Decoder
@@ -31,8 +31,9 @@ log = logging.getLogger("samestream")
 _REJECTED = Codec(records.REJECTED)
 _STALL_S = 10.0
 _HEARTBEAT_S = 5.0
+_KEPT_KEY_BYTES, _KEPT_VALUE_BYTES = 1024 * 1024, 8 * 1024 * 1024  # of a reject: it must fit a record itself
 _HELD_BATCHES = 4  # how many batches of one partition are read ahead at most
-FOREVER_US = 2**61  # a memory that reaches back to the first batch
+_JOURNAL_PATIENCE_S = 75.0  # a broker aborts an abandoned transaction after 60 s
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ class Task(Protocol):
         """Of the definition it runs."""
 
     @property
-    def memory_us(self) -> int:
-        """How far back in event time its state reaches; older batches are not replayed on recovery."""
+    def memory_us(self) -> int | None:
+        """How far back in event time its state reaches: older batches are not replayed on recovery. None: all are."""
 
     @property
     def query_lag_us(self) -> int:
@@ -123,6 +124,7 @@ class Processor:
         self._clocks = Clocks(task.query_lag_us)
         self._sequence = 0
         self._partitions: tuple[tuple[str, int], ...] = ()
+        self._side_partitions: dict[str, int] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Recover, then process until ``stop`` is set; the batch under way is finished first.
@@ -152,18 +154,18 @@ class Processor:
     def _recover(self, stop: threading.Event) -> dict[Partition, int]:
         """Rebuild the state from the journal and the log; returns where each partition goes on."""
         self.health.state = "recovering"
-        entries = journal.read(self._transport, self._journal_topic, self.task.name)
+        entries = self._whole_journal(stop)
         positions = self._starts(entries)
-        if not entries:
+        if not entries or stop.is_set():
             return positions
-        since = entries[-1].greatest_us - self.task.memory_us
-        reaching = (index for index, entry in enumerate(entries) if self.task.memory_us and entry.greatest_us >= since)
-        first = next(reaching, len(entries))
+        first = self._first_that_matters(entries)
         self.task.recall([switch for entry in entries[:first] for switch in entry.switches])
         self._clocks = journal.clocks_after(entries[:first], self.task.query_lag_us)
         source = replay.TopicSource(self._transport, self._decoders, entries[first:])
         try:
-            follow = replay.batches(entries[first:], self.task.inputs, source, self._clocks, self.task.fingerprint)
+            follow = replay.batches(
+                entries[first:], self.task.inputs, positions, source, self._clocks, self.task.fingerprint
+            )
             for _, batch in follow:
                 self.task.process(batch, self._clocks)
                 if stop.is_set():
@@ -176,6 +178,40 @@ class Processor:
         self.health.results = sum(entry.emitted for entry in entries)
         log.info("%s: recovered %d of %d batches from the journal", self.task.name, len(entries) - first, len(entries))
         return positions
+
+    def _whole_journal(self, stop: threading.Event) -> list[Entry]:
+        """Every committed entry of this processor.
+
+        Another processor's open transaction can hide entries that lie behind it in the same journal partition. The group
+        offsets were committed with the entries, so they tell how far the journal must reach.
+        """
+        deadline = time.monotonic() + _JOURNAL_PATIENCE_S
+        while True:
+            entries = journal.read(self._transport, self._journal_topic, self.task.name)
+            reached = journal.ends(entries)
+            topics = self._transport.topics()
+            inputs = [Partition(part.topic, n) for part in self.task.inputs for n in range(topics.get(part.topic, 0))]
+            committed = self._transport.committed(self._identity, inputs)
+            hidden = [str(part) for part, offset in committed.items() if offset > reached.get(part, 0)]
+            if not hidden or stop.is_set():
+                return entries
+            if time.monotonic() > deadline:
+                raise RecoveryError(
+                    "the journal does not reach as far as the committed offsets",
+                    where=self._journal_topic,
+                    found=f"behind in {', '.join(sorted(hidden)[:3])}",
+                    hint="a producer holds a transaction open on the journal, or the journal was deleted or compacted.",
+                )
+            self.health.stalled_by = [self._journal_topic]
+            stop.wait(0.2)
+
+    def _first_that_matters(self, entries: list[Entry]) -> int:
+        """The index of the first entry that the state still depends on."""
+        if self.task.memory_us is None:
+            return 0
+        since = entries[-1].greatest_us - self.task.memory_us
+        reaching = (index for index, entry in enumerate(entries) if self.task.memory_us and entry.greatest_us >= since)
+        return next(reaching, len(entries))
 
     def _starts(self, entries: list[Entry]) -> dict[Partition, int]:
         topics = self._transport.topics()
@@ -190,6 +226,7 @@ class Processor:
         every = [Partition(part.topic, number) for part in self.task.inputs for number in range(topics[part.topic])]
         done = journal.ends(entries)
         self._partitions = tuple(sorted((part.topic, topics[part.topic]) for part in self.task.inputs))
+        self._side_partitions = {part.topic: topics.get(f"{part.topic}.dead", 1) for part in self.task.inputs}
         before = dict(entries[-1].partitions) if entries else {}
         changed = [
             f"{topic} had {count}, has {topics[topic]}"
@@ -306,7 +343,7 @@ class _Loop:
         moved = {part.partition: part.end for part in ranges}
         self._writer.begin()
         self._writer.send(emitted.records)
-        self._writer.send(rejects(batch, p.task.owned))
+        self._writer.send(rejects(batch, p.task.owned, p._side_partitions))
         self._writer.send([entry.record(p._journal_topic)])
         self._writer.commit(moved, p._identity)
         self._positions.update(moved)
@@ -323,34 +360,37 @@ class _Loop:
         health.lag = sum(pending.count for pending in self._merge.pending.values())
 
 
-def rejects(batch: Batch, owned: frozenset[str]) -> Iterator[Outgoing]:
-    """The late and dead events of the owned inputs, as records of their `.late` and `.dead` topics."""
+def rejects(batch: Batch, owned: frozenset[str], side_partitions: Mapping[str, int]) -> Iterator[Outgoing]:
+    """The late and dead events of the owned inputs, as records of their `.late` and `.dead` topics.
+
+    side_partitions : how many partitions the `.late` and `.dead` topics of a topic have.
+    """
     chunks: dict[Partition, list[Decoded]] = {}
+    for chunk in batch.taken:
+        chunks.setdefault(chunk.partition, []).append(chunk)
     for place in np.flatnonzero(batch.decision != APPLIED).tolist():
-        input = batch.inputs[int(batch.input[place])]
-        if input.name not in owned:
+        if batch.inputs[int(batch.input[place])].name not in owned:
             continue
         partition, offset = batch.partitions[int(batch.partition[place])], int(batch.offset[place])
-        chunk = next(
-            part
-            for part in chunks.setdefault(partition, [part for part in batch.taken if part.partition == partition])
-            if int(part.offsets[0]) <= offset <= int(part.offsets[-1])
-        )
-        row = int(np.searchsorted(chunk.offsets, offset))
-        decision = int(batch.decision[place])
+        chunk = next(part for part in chunks[partition] if part.offsets[0] <= offset <= part.offsets[-1])
+        row, decision = int(np.searchsorted(chunk.offsets, offset)), int(batch.decision[place])
         is_dead = decision == DEAD
         reason, detail = chunk.deaths[offset] if is_dead else (LATE_REASONS[decision], "older than the clocks allow")
-        value = {
+        key, value, cut = chunk.keys[row], chunk.values[row], ""
+        if len(key or b"") > _KEPT_KEY_BYTES or len(value or b"") > _KEPT_VALUE_BYTES:
+            cut = f"; {len(key or b'')} bytes of key and {len(value or b'')} of value, of which the first are kept"
+            key, value = key and key[:_KEPT_KEY_BYTES], value and value[:_KEPT_VALUE_BYTES]
+        rejected = {
             "reason": reason,
-            "detail": detail,
+            "detail": detail + cut,
             "topic": partition.topic,
             "partition": partition.partition,
             "offset": offset,
             "known_time": int(chunk.stamps_us[row]),
             "event_time": None if is_dead and not batch.time_us[place] else int(batch.time_us[place]),
-            "key": chunk.keys[row],
-            "value": chunk.values[row],
+            "key": key,
+            "value": value,
         }
         topic = f"{partition.topic}.{'dead' if is_dead else 'late'}"
-        stamp_us = max(int(chunk.stamps_us[row]), 1000)
-        yield Outgoing(topic, chunk.keys[row], _REJECTED.encode(value), stamp_us, partition.partition)
+        number = partition.partition % max(side_partitions.get(partition.topic, 1), 1)
+        yield Outgoing(topic, key, _REJECTED.encode(rejected), max(int(chunk.stamps_us[row]), 1000), number)

@@ -13,6 +13,8 @@ from samestream.streams.transport import MAX_RECORD_BYTES, TopicSpec, Transport
 
 # Kafka retains by record timestamp, so history (events known long ago) would vanish at once under a finite retention.
 _KEEP = {"retention.ms": "-1", "max.message.bytes": str(MAX_RECORD_BYTES)}
+# keyed by processor: one that hangs in a transaction holds back the entries of few others
+_JOURNAL_PARTITIONS = 16
 _COMPACT = {"cleanup.policy": "compact"}
 
 
@@ -37,7 +39,7 @@ def topics(app: App, plan: Plan, replication: int = 1) -> list[TopicSpec]:
         ]
     for model in plan.models.values():
         found += [spec(topic, app.events[model.trigger].partitions, _KEEP) for topic in model.topics.values()]
-    found += [spec(plan.journal, 1, _KEEP), spec(plan.drift, 1, _KEEP)]
+    found += [spec(plan.journal, _JOURNAL_PARTITIONS, _KEEP), spec(plan.drift, 1, _KEEP)]
     # the models topic is not compacted: the scorer and the monitors journal what they read of it, and replay it
     found += [spec(plan.schemas, 1, _COMPACT), spec(plan.registry, 1, _KEEP)]
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -27,16 +27,23 @@ class RangeSource(Protocol):
 
 
 def batches(
-    entries: Sequence[Entry], inputs: Sequence[Input], source: RangeSource, clocks: Clocks, fingerprint: str
+    entries: Sequence[Entry],
+    inputs: Sequence[Input],
+    partitions: Iterable[Partition],
+    source: RangeSource,
+    clocks: Clocks,
+    fingerprint: str,
 ) -> Iterator[tuple[Entry, Batch]]:
     """The batches of a journal, ordered and judged as they were when they were committed.
 
+    partitions : all of the inputs', idle ones too, as the processor has them
     clocks : as they stood before the first entry; they move on with every batch
     fingerprint : of the definition replayed; entries of the same one must find the same events
     Raises RecoveryError when they do not: the log was compacted, damaged or read with fewer schemas.
     """
     index = {part.topic: position for position, part in enumerate(inputs)}
-    every = sorted({part.partition for entry in entries for part in entry.ranges if part.partition.topic in index})
+    journaled = {part.partition for entry in entries for part in entry.ranges if part.partition.topic in index}
+    every = sorted(journaled | set(partitions))
     input_of = {partition: index[partition.topic] for partition in every}
     for entry in entries:
         taken: list[Decoded] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterable
 
@@ -10,12 +11,13 @@ from samestream.schemas import avro, records
 from samestream.schemas.avro import Codec, Schema
 from samestream.streams.transport import Outgoing, Transport
 
+log = logging.getLogger("samestream")
 _CODEC = Codec(records.SCHEMA)
-_ASK_AGAIN_S = 5.0
+_ASK_AGAIN_S = 0.5
 
 
 class SchemaStore:
-    """The writer schemas an app has met. An unknown fingerprint makes it read the topic again, every few seconds."""
+    """The writer schemas an app has met. An unknown fingerprint makes it read the topic again, twice a second at most."""
 
     def __init__(self, transport: Transport | None, topic: str, known: Iterable[Schema] = ()) -> None:
         self._transport, self._topic = transport, topic
@@ -36,10 +38,9 @@ class SchemaStore:
         assert self._transport is not None
         for fetched in self._transport.read_all(self._topic):
             for value in fetched.values:
-                if value is None or not value.startswith(_CODEC.header):
-                    continue
-                schema = json.loads(_CODEC.decode(value)["schema"])
-                self._schemas[avro.schema_fingerprint(schema)] = schema
+                schema = _schema_in(value)
+                if schema is not None:
+                    self._schemas[avro.schema_fingerprint(schema)] = schema
 
     def publish(self, schemas: Iterable[tuple[str, Schema]]) -> list[str]:
         """Write those not there yet, as (subject, schema); returns their subjects."""
@@ -62,3 +63,16 @@ def schema_record(topic: str, subject: str, schema: Schema) -> Outgoing:
     fingerprint = avro.schema_fingerprint(schema).hex()
     value = _CODEC.encode({"fingerprint": fingerprint, "subject": subject, "schema": avro.schema_text(schema)})
     return Outgoing(topic, fingerprint.encode(), value, 1000)
+
+
+def _schema_in(value: bytes | None) -> Schema | None:
+    """The record schema that a record of the topic holds; None for whatever else somebody wrote there."""
+    if value is None or not value.startswith(_CODEC.header):
+        return None
+    try:
+        schema = json.loads(_CODEC.decode(value)["schema"])
+        avro.plain_schema(schema)
+    except Exception as error:  # any bytes at all may stand there, and lead the parser anywhere
+        log.warning("a record of the schemas topic is no schema: %s: %s", type(error).__name__, error)
+        return None
+    return schema if isinstance(schema, dict) and schema.get("type") == "record" else None

@@ -66,35 +66,49 @@ class ScorerTask:
         return Emitted(out, len(out), tuple(journaled))
 
     def recall(self, switches: Sequence[str]) -> None:
-        """Take up the last model that the journal names."""
+        """Take up the last model that the journal names. Raises ArtifactError: to go on without it would drop vectors."""
         for switch in switches[-1:]:
-            self._switch(json.loads(switch))
+            self._current = self._load(json.loads(switch))
 
     def _switch(self, record: Mapping[str, Any]) -> bool:
-        """Load a new champion. One that cannot be trusted is refused, and the old one stays."""
+        """Take up a new champion. One that cannot be trusted is refused, and the old one stays."""
         try:
-            loaded = artifact.load(record["artifact"], record["digest"])
-            loaded.predictor()
-            if loaded.fingerprint != self._model.fingerprint:
-                raise ArtifactError(
-                    "the artifact was trained on another definition of the model's inputs",
-                    where=f"{loaded.model} {loaded.version}",
-                    found=loaded.fingerprint,
-                    expected=self._model.fingerprint,
-                    hint="train again with the present definition: `samestream train`.",
-                )
+            self._current = self._load(record)
         except ArtifactError as error:
             log.error(
                 "%s: refused model version %s; the previous one stays. %s", self.name, record["version"], error.line
             )
             return False
-        log.info("%s: version %s applies from now on", self.name, loaded.version)
-        self._current = loaded
+        log.info("%s: version %s applies from now on", self.name, record["version"])
         return True
+
+    def _load(self, record: Mapping[str, Any]) -> artifact.Artifact:
+        """The artifact that a record of the models topic names, ready to score. Raises ArtifactError."""
+        loaded = artifact.load(record["artifact"], record["digest"])
+        loaded.predictor()
+        if loaded.fingerprint != self._model.fingerprint:
+            log.error(
+                "%s: version %s was trained on another definition (%s, now %s): only vectors of that one are scored."
+                " Hint: train again with `samestream train`.",
+                self.name,
+                loaded.version,
+                loaded.fingerprint,
+                self._model.fingerprint,
+            )
+        return loaded
 
     def _score(self, batch: Batch, places: Int64Array, vectors: Columns, rows: slice) -> Iterator[Outgoing]:
         current = self._current
-        if current is None or not len(places):
+        if current is None:
+            return
+        # a vector of another definition has features of the same names, but they mean something else
+        fitting = vectors["fingerprint"].values[rows] == current.fingerprint
+        if not fitting.all():
+            log.warning("%s: %d vectors of another definition are not scored", self.name, int((~fitting).sum()))
+            chosen = np.flatnonzero(fitting)
+            places, vectors = places[chosen], {name: column.take(rows).take(chosen) for name, column in vectors.items()}
+            rows = slice(0, len(chosen))
+        if not len(places):
             return
         columns = [vectors[name].take(rows) for name in current.inputs]
         matrix = np.column_stack([np.where(part.valid, part.values.astype(np.float64), np.nan) for part in columns])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 
+from samestream.schemas.errors import RecoveryError
 from samestream.streams import journal, replay
 from samestream.streams.clock import Clocks
 from samestream.streams.columnar import ColumnarEngine, Vectors
@@ -13,9 +15,35 @@ from samestream.streams.journal import Entry
 from samestream.streams.log_source import LogSource
 from samestream.streams.order import Batch
 from samestream.streams.plan import Plan
-from samestream.streams.transport import Transport
+from samestream.streams.transport import Partition, Transport
 
 Progress = Callable[[str, int, int], None]
+
+
+def covered(plan: Plan, transport: Transport, log: FeatureLog) -> list[Entry]:
+    """The feature processor's entries as far as the feature log has come: on a live system it is a little behind.
+
+    Raises RecoveryError when it holds nothing of what the journal speaks of.
+    """
+    entries = journal.read(transport, plan.journal, NAME)
+    reached = {part.topic: log.offsets(part.topic) for part in plan.inputs.values()}
+
+    def is_covered(entry: Entry) -> bool:
+        return all(
+            part.end <= reached[part.partition.topic].get(part.partition.partition, 0)
+            for part in entry.ranges
+            if part.partition.topic in reached
+        )
+
+    found = list(itertools.takewhile(is_covered, entries))
+    if entries and not found:
+        raise RecoveryError(
+            "the feature log holds nothing of what the journal speaks of",
+            where=plan.app,
+            found=f"{len(entries)} batches in the journal",
+            hint="let `samestream run MODULE log` catch up first, and check --log.",
+        )
+    return found
 
 
 def replayed(
@@ -24,14 +52,17 @@ def replayed(
     """Every committed batch of the feature processor, judged, with its vectors; from empty state, by the present definition.
 
     on_progress : told the step, events done, events in all
-    Raises RecoveryError when the feature log has not come as far as the journal.
+    Raises RecoveryError when the feature log does not hold what was applied.
     """
-    entries = journal.read(transport, plan.journal, NAME)
+    entries = covered(plan, transport, log)
     inputs = list(plan.inputs.values())
     engine, source = ColumnarEngine(plan), LogSource(log, inputs)
     total = sum(part.end - part.start for entry in entries for part in entry.ranges)
     done = 0
-    for entry, batch in replay.batches(entries, inputs, source, Clocks(plan.query_lag_us), plan.fingerprint):
+    counts = transport.topics()
+    partitions = [Partition(part.topic, number) for part in inputs for number in range(counts[part.topic])]
+    clocks = Clocks(plan.query_lag_us)
+    for entry, batch in replay.batches(entries, inputs, partitions, source, clocks, plan.fingerprint):
         yield entry, batch, engine.process(batch)
         done += sum(part.end - part.start for part in entry.ranges)
         if on_progress:

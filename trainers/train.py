@@ -69,7 +69,7 @@ def train(
             hint="train on more history, or publish it all the same with --force.",
         )
     fitted = TRAINERS[model.trainer.name](rows.x, rows.y, model.trainer.params, output=output)
-    applies_us = applies_from_us if applies_from_us is not None else _end_of_log_us(plan, model, log)
+    applies_us = applies_from_us if applies_from_us is not None else _after(plan, model, log, rows)
     made = Artifact(
         model=model.name,
         version=f"{_digits(applies_us)}-{rows.manifest['digest'][:8]}",
@@ -92,11 +92,13 @@ def train(
 
 def _holdout(model: ModelPlan, rows: TrainingSet, output: Literal["probability", "number"]) -> dict[str, float]:
     cut = int(len(rows) * (1 - _HOLDOUT))
-    early = boosted_trees.fit(rows.x[:cut], rows.y[:cut], model.trainer.params, output=output)
+    # what was not yet known at the first held-out trigger could not have been trained on
+    seen = rows.label_known_us[:cut] < rows.known_us[cut]
+    early = boosted_trees.fit(rows.x[:cut][seen], rows.y[:cut][seen], model.trainer.params, output=output)
     scores = artifact.Predictor(artifact.load_estimator(early.estimator, output), rows.inputs, output).predict(
         rows.x[cut:]
     )
-    base = np.full(len(rows) - cut, rows.y[:cut].mean())
+    base = np.full(len(rows) - cut, rows.y[:cut][seen].mean())
     loss = scoring_metrics.log_loss if output == "probability" else scoring_metrics.mean_absolute_error
     metrics = {"holdout_loss": loss(rows.y[cut:], scores), "holdout_baseline_loss": loss(rows.y[cut:], base)}
     if output == "probability" and 0 < rows.y[cut:].mean() < 1:
@@ -114,10 +116,10 @@ def _reference(rows: TrainingSet, estimator: bytes, output: Literal["probability
     return {"features": profiles, "scores": NumericProfile.of(scores).to_json(), "label_mean": float(rows.y.mean())}
 
 
-def _end_of_log_us(plan: Plan, model: ModelPlan, log: FeatureLog) -> int:
-    """The first whole millisecond after every vector in the log."""
+def _after(plan: Plan, model: ModelPlan, log: FeatureLog, rows: TrainingSet) -> int:
+    """The first whole millisecond after every vector in the log and every label it was trained on."""
     known = cols.from_arrow(log.read(model.topics["features"], columns=["_known"])["_known"], Kind.TIME)
-    return (int(known.values.max()) // 1000 + 1) * 1000
+    return (max(int(known.values.max()), int(rows.label_known_us.max())) // 1000 + 1) * 1000
 
 
 def _digits(time_us: int) -> str:

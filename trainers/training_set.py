@@ -1,7 +1,7 @@
 """Training sets: vectors from the feature log joined with the labels that came later, and a manifest that says from what.
 
-A row is a vector whose label is known, or (never) one guessed: a vector whose horizon is not over, or that got no label,
-is left out. Labels come from the raw events, so a model can be trained before it ever scored.
+A row is a vector whose label is known. One whose horizon is not over, or that got no label, is left out: no row is a
+negative for want of news. Labels come from the raw events, so a model can be trained before it ever scored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from samestream.streams.columns import ColumnData, Int64Array
 from samestream.streams.feature_log import FeatureLog
 from samestream.streams.plan import ModelPlan, Plan
 
-_NEVER_US = 2**62
+_FOREVER_US = 2**62
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,7 @@ class TrainingSet:
     y: npt.NDArray[np.float64]
     event_time_us: Int64Array
     known_us: Int64Array
+    label_known_us: Int64Array
     features: Mapping[str, ColumnData]
     manifest: Mapping[str, Any]
 
@@ -65,8 +66,8 @@ def build(
     current = cols.from_arrow(vectors["fingerprint"], Kind.STRING).values == model.fingerprint
     keep = (
         current
-        & (event_time >= (from_us if from_us is not None else -_NEVER_US))
-        & (event_time < (to_us if to_us is not None else _NEVER_US))
+        & (event_time >= (from_us if from_us is not None else -_FOREVER_US))
+        & (event_time < (to_us if to_us is not None else _FOREVER_US))
     )
     order = np.flatnonzero(keep)
     offsets = cols.from_arrow(vectors["trigger_offset"], Kind.INT).values
@@ -74,7 +75,8 @@ def build(
     order = order[np.lexsort((offsets[order], partitions[order], event_time[order]))]
     vectors, event_time = vectors.take(order), event_time[order]
     raw = log.read(labels.topic) if labels.topic in log.topics() else None
-    y, there = _labels(plan, model, vectors, event_time, raw)
+    y, label_known = _labels(plan, model, vectors, event_time, raw)
+    there = label_known > -_FOREVER_US
     rows = np.flatnonzero(there)
     if not len(rows):
         raise TrainingError(
@@ -99,30 +101,36 @@ def build(
         },
         "digest": hashlib.sha256(np.ascontiguousarray(x).tobytes() + y[rows].tobytes()).hexdigest(),
     }
-    return TrainingSet(model.name, tuple(features), x, y[rows], event_time[rows], known_us, features, manifest)
+    return TrainingSet(
+        model.name, tuple(features), x, y[rows], event_time[rows], known_us, label_known[rows], features, manifest
+    )
 
 
 def _labels(
     plan: Plan, model: ModelPlan, vectors: pa.Table, event_time_us: Int64Array, raw: pa.Table | None
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Per vector the first value that is not null within the horizon, in the order the labels were known."""
-    y, there = np.zeros(len(event_time_us)), np.zeros(len(event_time_us), np.bool_)
+) -> tuple[npt.NDArray[np.float64], Int64Array]:
+    """Per vector the first value that is not null within the horizon, in the order the labels were known, and when it was.
+
+    A vector without label has a known time of -`_FOREVER_US`.
+    """
+    y, known_us = np.zeros(len(event_time_us)), np.full(len(event_time_us), -_FOREVER_US, np.int64)
     if raw is None or not raw.num_rows:
-        return y, there
+        return y, known_us
     input = plan.events[model.label.event]
     fields = {name: cols.from_arrow(raw[name], kind) for name, kind in input.columns.items()}
     value = evaluate.evaluate(model.label.value, fields, raw.num_rows)
     good = np.flatnonzero(value.valid & fields[model.label.by].valid)
-    known = cols.from_arrow(raw["_known"], Kind.TIME).values[good]
-    good = good[np.argsort(known, kind="stable")]
-    by_key: dict[str, list[tuple[int, float]]] = {}
+    known = cols.from_arrow(raw["_known"], Kind.TIME).values
+    good = good[np.argsort(known[good], kind="stable")]
+    by_key: dict[str, list[tuple[int, float, int]]] = {}
     keys, times = fields[model.label.by].values[good].tolist(), fields[input.time].values[good].tolist()
-    for key, time_us, found in zip(keys, times, value.values[good].astype(np.float64).tolist(), strict=True):
-        by_key.setdefault(str(key), []).append((time_us, found))
+    values = value.values[good].astype(np.float64).tolist()
+    for key, time_us, found, label_known_us in zip(keys, times, values, known[good].tolist(), strict=True):
+        by_key.setdefault(str(key), []).append((time_us, found, label_known_us))
     entities = vectors["entity"].to_pylist()
     for row, (entity, trigger_us) in enumerate(zip(entities, event_time_us.tolist(), strict=True)):
-        for time_us, found in by_key.get(str(entity), ()):
+        for time_us, found, label_known_us in by_key.get(str(entity), ()):
             if trigger_us < time_us <= trigger_us + model.label.within_us:
-                y[row], there[row] = found, True
+                y[row], known_us[row] = found, label_known_us
                 break
-    return y, there
+    return y, known_us

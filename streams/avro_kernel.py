@@ -1,0 +1,236 @@
+"""The compiled half of reading Avro: a program for one writer schema, run over the joined bytes of many records.
+
+A program is two tables. ``fields`` holds, for each field of the writer's record in order, the number of its first row in
+``branches`` (and one number more, where the last ends). A row of ``branches`` says ``type, size, store, slot, union``:
+what to read, how wide it is (bytes of a fixed, symbols of an enum), what becomes of it, and in which column. Where
+``union`` is set, the bytes name the row, counted from the field's first.
+
+A record is good only if it is lawful by the Avro specification (`streams.avro_wire` says so in plain Python), fills its
+bytes exactly and fits the reader. Every other record is left to the general path, which is the judge of why. No read is
+ever made before its bytes are known to be there, whatever they say.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from samestream.streams.kernel import Words, bits, compiled
+
+Bytes = NDArray[np.uint8]
+
+NULL, BOOLEAN, INT, LONG, FLOAT, DOUBLE, STRING, BYTES, FIXED, ENUM = range(10)
+SKIP, WORD, REAL, TEXT, REFUSE = range(5)  # what becomes of a value; REFUSE: the reader has no place for it
+TYPE, SIZE, STORE, SLOT, UNION = range(5)  # columns of `branches`
+TODO, GOOD, GENERAL, DEAD = range(4)  # of a record: not yet tried, in the columns, for the general path, dead
+THERE, WHOLE = 1, 2  # of a value: there; there, and a whole number though its column is text
+EQUAL, DIFFERENT, MISSING = range(3)  # of a Kafka key
+HEADER_BYTES = 10
+LENGTH_BITS = 21  # a text is a word: where it starts in the bytes, then so many bits for how long it is
+LONGEST = (1 << LENGTH_BITS) - 1
+NOT_THERE = np.frombuffer(bytearray(b"None"), np.uint8)  # how the general path writes a key that is null
+
+
+@compiled
+def varint(data: Bytes, at: int, end: int) -> tuple[int, int]:
+    """Return the zigzag number at ``at`` and where it ends; -1 if it is cut off or does not fit in 64 bits."""
+    word, shift = np.uint64(0), np.uint64(0)
+    while at < end and shift <= np.uint64(63):
+        byte = np.uint64(data[at])
+        at += 1
+        word |= (byte & np.uint64(0x7F)) << shift
+        if byte < np.uint64(0x80):
+            if shift == np.uint64(63) and byte > np.uint64(1):
+                return 0, -1
+            return np.int64(word >> np.uint64(1)) ^ -np.int64(word & np.uint64(1)), at
+        shift += np.uint64(7)
+    return 0, -1
+
+
+@compiled
+def is_text(data: Bytes, at: int, end: int) -> bool:
+    """Whether the bytes are UTF-8: shortest forms only, no surrogates, nothing above U+10FFFF."""
+    high = np.uint8(0)
+    for i in range(at, end):
+        high |= data[i]
+    if high < 0x80:
+        return True
+    while at < end:
+        first = data[at]
+        at += 1
+        if first < 0x80:
+            continue
+        low, top = 0x80, 0xBF  # what the second byte may be
+        if 0xC2 <= first <= 0xDF:
+            more = 1
+        elif 0xE0 <= first <= 0xEF:
+            more = 2
+            low, top = (0xA0 if first == 0xE0 else low), (0x9F if first == 0xED else top)
+        elif 0xF0 <= first <= 0xF4:
+            more = 3
+            low, top = (0x90 if first == 0xF0 else low), (0x8F if first == 0xF4 else top)
+        else:
+            return False
+        if more > end - at:
+            return False
+        for _ in range(more):
+            if data[at] < low or data[at] > top:
+                return False
+            low, top = 0x80, 0xBF
+            at += 1
+    return True
+
+
+@compiled
+def little_endian(data: Bytes, at: int, width: int) -> int:
+    """Return the ``width`` bytes at ``at`` as a word; the caller knows that they are there."""
+    word = np.uint64(0)
+    for i in range(width):
+        word |= np.uint64(data[at + i]) << np.uint64(8 * i)
+    return np.int64(word)
+
+
+@compiled
+def take(data: Bytes, at: int, end: int, first: int, last: int, branches: Words, row: int, words: Words, there: Bytes) -> int:
+    """Read one field into row ``row`` of its column; return where it ends, or -1."""
+    branch = first
+    if branches[first, UNION]:
+        index, at = varint(data, at, end)
+        if at < 0 or index < 0 or index >= last - first:
+            return -1
+        branch += index
+    kind, store, slot = branches[branch, TYPE], branches[branch, STORE], branches[branch, SLOT]
+    if store == REFUSE:
+        return -1
+    if kind == NULL:
+        return at
+    if kind == STRING or kind == BYTES:
+        length, at = varint(data, at, end)
+        if at < 0 or length < 0 or length > end - at:
+            return -1
+        if (kind == STRING or store == TEXT) and not is_text(data, at, at + length):
+            return -1
+        if store == TEXT:
+            words[slot, row] = (at << LENGTH_BITS) | length
+            there[slot, row] = THERE
+        return at + length
+    if kind == FLOAT or kind == DOUBLE:
+        width = 4 if kind == FLOAT else 8
+        if width > end - at:
+            return -1
+        if store == REAL:
+            word = little_endian(data, at, width)
+            x = np.float64(np.int32(word).view(np.float32)) if kind == FLOAT else np.int64(word).view(np.float64)
+            if x == x:  # a NaN counts as not there
+                words[slot, row] = bits(x)
+                there[slot, row] = THERE
+        return at + width
+    if kind == FIXED:
+        return at + branches[branch, SIZE] if branches[branch, SIZE] <= end - at else -1
+    value = np.int64(0)
+    if kind == BOOLEAN:
+        if at >= end or data[at] > 1:
+            return -1
+        value = np.int64(data[at])
+        at += 1
+    else:
+        value, at = varint(data, at, end)
+        if at < 0 or (kind == ENUM and (value < 0 or value >= branches[branch, SIZE])):
+            return -1
+        if kind == INT and (value < -(1 << 31) or value >= 1 << 31):
+            return -1
+    if store == REAL:
+        words[slot, row] = bits(np.float64(value))
+        there[slot, row] = THERE
+    elif store != SKIP:
+        words[slot, row] = value
+        there[slot, row] = WHOLE if store == TEXT else THERE
+    return at
+
+
+@compiled
+def decode(
+    data: Bytes,
+    bounds: Words,
+    header: Bytes,
+    fields: Words,
+    branches: Words,
+    status: Bytes,
+    words: Words,
+    there: Bytes,
+) -> None:
+    """Settle every record still to do that begins with ``header``: GOOD, its row filled in; or GENERAL, its row zeros.
+
+    Record ``i`` is ``data[bounds[i]:bounds[i + 1]]``; ``words`` and ``there`` have shape (columns, records).
+    """
+    for row in range(status.shape[0]):
+        at, end = bounds[row], bounds[row + 1]
+        if status[row] != TODO or end - at < HEADER_BYTES:
+            continue
+        same = True
+        for i in range(HEADER_BYTES):
+            same &= data[at + i] == header[i]
+        if not same:
+            continue
+        at = at + HEADER_BYTES if end - at <= LONGEST else -1
+        for field in range(fields.shape[0] - 1):
+            if at < 0:
+                break
+            at = take(data, at, end, fields[field], fields[field + 1], branches, row, words, there)
+        status[row] = GOOD if at == end else GENERAL
+        if at != end:
+            for column in range(words.shape[0]):
+                words[column, row] = 0
+                there[column, row] = 0
+
+
+@compiled
+def is_decimal(value: int, data: Bytes, at: int, end: int) -> bool:
+    """Whether the bytes are the number in decimal digits, as Python writes it."""
+    ten, rest = np.uint64(10), np.uint64(value)
+    if value < 0:
+        rest = np.uint64(0) - rest
+    while end > at:
+        end -= 1
+        if np.uint64(data[end]) != np.uint64(48) + rest % ten:
+            return False
+        rest //= ten
+        if rest == np.uint64(0):
+            return end == at if value >= 0 else (end == at + 1 and data[at] == 45)
+    return False
+
+
+@compiled
+def compare(
+    data: Bytes, words: Words, there: Bytes, text: bool, status: Bytes, keys: Bytes, bounds: Words, verdict: Bytes
+) -> None:
+    """Judge the Kafka keys of good records against their column of texts or whole numbers."""
+    for row in range(status.shape[0]):
+        if status[row] != GOOD:
+            continue
+        at, end = bounds[row], bounds[row + 1]
+        word, found, start, length = words[row], data, np.int64(0), end - at
+        if at == end:
+            verdict[row] = MISSING
+            continue
+        if there[row] == THERE and text:
+            start, length = word >> LENGTH_BITS, word & LONGEST
+        elif there[row] == 0:
+            found, length = NOT_THERE, np.int64(4)
+        else:
+            verdict[row] = EQUAL if is_decimal(word, keys, at, end) else DIFFERENT
+            continue
+        same = length == end - at
+        if same:
+            for i in range(length):
+                same &= found[start + i] == keys[at + i]
+        verdict[row] = EQUAL if same else DIFFERENT
+
+
+@compiled
+def gather(data: Bytes, words: Words, bounds: Words, to: Bytes) -> None:
+    """Copy texts side by side; text ``i`` goes to ``to[bounds[i]:bounds[i + 1]]``, so empty ones stay untouched."""
+    for row in range(words.shape[0]):
+        start, at = words[row] >> LENGTH_BITS, bounds[row]
+        for i in range(bounds[row + 1] - at):
+            to[at + i] = data[start + i]

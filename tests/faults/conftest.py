@@ -1,0 +1,38 @@
+"""The fault suite: real processes on genuine Kafka, killed. FAULTS=long runs the long form."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from nursery import Nursery
+from own_shop import OwnShop
+
+LONG = os.environ.get("FAULTS") == "long"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Know the marker; markers are strict."""
+    config.addinivalue_line("markers", "rounds(n): how often the long form of the fault suite repeats a test")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests that take a ``round`` run once, and many times in the long form."""
+    if "round" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("rounds")
+        long = marker.args[0] if marker else 20
+        metafunc.parametrize("round", range(long if LONG else 1))
+
+
+@pytest.fixture(scope="session")
+def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
+    nursery = Nursery(tmp_path_factory.mktemp("nursery"))
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture
+def shop(broker: str, nursery: Nursery, tmp_path: Path) -> OwnShop:
+    return OwnShop(broker, nursery, tmp_path)

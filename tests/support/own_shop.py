@@ -1,0 +1,150 @@
+"""The shop of `shop.py` with topics of its own, so that many tests share a broker; its events, and what must come of them."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import harness
+from harness import SECOND_US, START_US
+from nursery import Child, Nursery
+
+from samestream.schemas.app import load
+from samestream.streams import journal, provision
+from samestream.streams.kafka_transport import KafkaTransport
+from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
+from samestream.streams.plan import compile_app
+from samestream.streams.processor import Task
+from samestream.streams.transport import Outgoing, Partition, Transport
+
+_NUMBERS = itertools.count(random.SystemRandom().randrange(10**6) * 1000)  # no two runs on one broker meet
+HOUR_US = 3600 * SECOND_US
+
+
+class OwnShop:
+    """An app of its own on a broker, and processes of its roles."""
+
+    def __init__(self, bootstrap: str, nursery: Nursery, folder: Path) -> None:
+        name = f"shop{next(_NUMBERS)}"
+        self.module = folder / f"{name}.py"
+        text = Path(harness.__file__).with_name("shop.py").read_text()
+        self.module.write_text(text.replace('topic="shop.', f'topic="{name}.'))
+        self.app = load(str(self.module))
+        self.plan = compile_app(self.app)
+        (self.model,) = self.plan.models.values()
+        self.bootstrap, self._nursery = bootstrap, nursery
+        self.kafka = KafkaTransport(bootstrap)
+        provision.provision(self.kafka, self.app, self.plan)
+
+    def start(self, role: str, batch_records: int = 50, **spec: Any) -> Child:
+        """Start a process of a role; see `victim.main`."""
+        return self._nursery.start(
+            role=role, module=str(self.module), bootstrap=self.bootstrap, batch_records=batch_records, **spec
+        )
+
+    def memory(self) -> MemoryTransport:
+        """An undisturbed world: the same topics, without Kafka, processes and kills."""
+        transport = MemoryTransport(MemoryBroker())
+        provision.provision(transport, self.app, self.plan)
+        return transport
+
+    def undisturbed(self, events: list[Outgoing]) -> harness.Seen:
+        """What the feature processor writes, in one life, in one batch where it can."""
+        from samestream.streams.feature_task import FeatureTask
+
+        transport = self.memory()
+        harness.send(transport, events)
+        harness.work_off(transport, FeatureTask(self.plan), self.plan)
+        return harness.contents(transport, harness.output_topics(self.plan))
+
+    def events(self, count: int, seed: int = 1) -> list[Outgoing]:
+        """Views, prices and orders in known-time order: a minute apart or days, many late, some dead, some poisoned."""
+        draw, out, now_us = random.Random(seed), [], START_US
+        for number in range(count):
+            # windows reach back a day: with leaps the memory is shorter than the history, and recovery skips batches
+            now_us += 9 * HOUR_US if number % 400 == 399 else draw.randrange(12) * SECOND_US + draw.randrange(3) * 1000
+            late_s = draw.choice([0, 0, 1, 5, 30, 30, 50, 400, 700, 4000]) if draw.random() < 0.5 else 0
+            at = now_us - late_s * SECOND_US - draw.randrange(1000)
+            if draw.random() < 0.01:
+                at += 5 * HOUR_US  # ahead of its own record: dead
+            user, product = f"u{draw.randrange(7)}", f"p{draw.randrange(4)}"
+            kind = draw.random()
+            if kind < 0.6:
+                seconds = None if draw.random() < 0.1 else draw.uniform(0, 90)
+                made = self.event("View", user, now_us, user=user, product=product, seconds=seconds, at=at)
+            elif kind < 0.8:
+                made = self.event("Price", product, now_us, product=product, cents=draw.randrange(10_000), at=at)
+            else:
+                made = self.event("Order", user, now_us, user=user, amount=draw.uniform(-2, 9), at=at)
+            if draw.random() < 0.01:
+                made = made._replace(value=draw.choice([b"", b"\xc3\x01garbage", None]))
+            out.append(made)
+        return out
+
+    def event(self, name: str, key: str, known_us: int, **values: Any) -> Outgoing:
+        """One event as a record."""
+        return harness.encode(self.plan, name, key, known_us, **values)
+
+    def outputs(self) -> harness.Seen:
+        """What the feature processor wrote to Kafka."""
+        return harness.contents(self.kafka, harness.output_topics(self.plan))
+
+    def targets(self, task: Task) -> dict[Partition, int]:
+        """Where a task stands once it has read all there is: behind the last record of each partition that has any."""
+        return {
+            fetched.partition: int(fetched.offsets[-1]) + 1
+            for part in task.inputs
+            for fetched in self.kafka.read_all(part.topic)
+        }
+
+    def reached(self, task: Task, targets: dict[Partition, int]) -> bool:
+        """Whether a task's committed offsets are those."""
+        return self.kafka.committed(f"{self.plan.app}.{task.name}", targets) == targets
+
+    def progress(self, task: Task, targets: dict[Partition, int]) -> int:
+        """How many records a task has behind it."""
+        return sum(self.kafka.committed(f"{self.plan.app}.{task.name}", targets).values())
+
+    def work_off(self, role: str, task: Task, targets: dict[Partition, int], **spec: Any) -> None:
+        """Run a role, undisturbed, to its end."""
+        child = self.start(role, **spec)
+        until(lambda: self.reached(task, targets), child)
+        child.end()
+
+    def check_journal(self, task: Task, targets: dict[Partition, int]) -> list[journal.Entry]:
+        """Sequences 1..n, ranges that join without gap or overlap, group offsets at their ends, every event counted."""
+        entries = journal.read(self.kafka, self.plan.journal, task.name)
+        assert [entry.sequence for entry in entries] == list(range(1, len(entries) + 1))
+        ends: dict[Partition, int] = {}
+        for entry in entries:
+            for part in entry.ranges:
+                assert part.start == ends.get(part.partition, 0), (entry.sequence, part)
+                assert part.end > part.start, (entry.sequence, part)
+                ends[part.partition] = part.end
+        assert ends == targets
+        assert self.kafka.committed(f"{self.plan.app}.{task.name}", targets) == targets
+        balance = journal.balance(entries)
+        counts = {part.topic: count_of(self.kafka, part.topic) for part in task.inputs}
+        assert {topic: count for topic, count in counts.items() if count} == {
+            topic: part.read for topic, part in balance.items()
+        }
+        return entries
+
+
+def count_of(transport: Transport, topic: str) -> int:
+    """How many committed records a topic has."""
+    return sum(map(len, transport.read_all(topic)))
+
+
+def until(done: Callable[[], bool], child: Child | None = None, timeout_s: float = 60.0) -> None:
+    """Ask until it is so; AssertionError if it takes too long, or if the process that is to bring it about has ended."""
+    deadline_s = time.monotonic() + timeout_s
+    while not done():
+        if child is not None and child.ended is not None and not done():
+            raise AssertionError(f"the process left with {child.ended}: {child.said()}")
+        assert time.monotonic() < deadline_s, "not in time" + (f": {child.said()}" if child else "")
+        time.sleep(0.01)

@@ -1,0 +1,274 @@
+"""What a process of the fault suite runs: one role of an app, with a point at which it is to be killed or stopped.
+
+A point is named by the step of a batch before or after which it lies (`PROCESSOR_POINTS`, `LOG_POINTS`); ``times`` says
+at which of its occurrences it strikes.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from typing import Any
+
+from samestream.schemas.app import load
+from samestream.schemas.errors import FencedError
+from samestream.streams import journal, provision, tiles
+from samestream.streams.feature_log import FeatureLog
+from samestream.streams.feature_task import FeatureTask
+from samestream.streams.kafka_transport import KafkaTransport
+from samestream.streams.log_writer import LogWriter
+from samestream.streams.outcomes import OutcomeTask
+from samestream.streams.plan import compile_app
+from samestream.streams.processor import Processor, Task
+from samestream.streams.scorer import ScorerTask
+from samestream.streams.storage import Storage
+from samestream.streams.transport import Outgoing, Partition, TransactionalWriter
+
+PROCESSOR_POINTS = (
+    "open.before",
+    "open.after",
+    "journal.after",  # recovery has read the journal, and has not replayed it
+    "process.before",
+    "process.after",
+    "begin.before",
+    "begin.after",
+    "vectors.within",  # half of a batch's vectors are sent
+    "vectors.after",
+    "rejects.after",
+    "entry.after",  # the journal's record is sent
+    "offsets.before",  # every record is delivered
+    "offsets.after",
+    "commit.within",  # the request to commit is on its way, or decided, or answered
+    "commit.after",
+)
+LOG_POINTS = (
+    "file.before",
+    "file.within",  # half of the bytes are in the file beside
+    "file.written",  # it waits beside its place
+    "file.after",
+    "sync.before",
+    "manifest.before",
+    "manifest.written",
+    "manifest.linked",  # it is in place; its draft is, too
+    "manifest.after",
+)
+ONCE = frozenset({"open.before", "open.after", "journal.after"})
+"""Points that come once in a process's life."""
+
+
+class Fate:
+    """Counts what happens, and strikes when it is time."""
+
+    def __init__(self, point: str = "", times: int = 1, stop: bool = False) -> None:
+        self._point, self._left = point, times
+        self._signal = signal.SIGSTOP if stop else signal.SIGKILL
+        self._one = threading.Lock()  # files of a log are written by several threads
+
+    def at(self, point: str) -> None:
+        """Die here, if this is the point and the time has come."""
+        if self.strikes(point):
+            os.kill(os.getpid(), self._signal)
+
+    def strikes(self, point: str) -> bool:
+        """Whether this is the point and the time has come."""
+        if point != self._point:
+            return False
+        with self._one:
+            self._left -= 1
+            return self._left == 0
+
+    def soon(self, point: str) -> None:
+        """Die within the next few milliseconds, whatever then is being done."""
+        if self.strikes(point):
+            delay_s = random.uniform(0.0, 0.006)
+            threading.Timer(delay_s, os.kill, (os.getpid(), self._signal)).start()
+
+
+class DoomedWriter:
+    """A transactional writer under a fate."""
+
+    def __init__(self, writer: Any, fate: Fate) -> None:
+        self._writer: TransactionalWriter = writer
+        self._fate, self._sends = fate, 0
+        sender = writer._sender  # the steps within a commit are visible only on the handle itself
+        sender.handle = _DoomedHandle(sender.handle, fate)
+        self.close = writer.close
+        self.abort = writer.abort
+
+    def open(self) -> None:
+        self._fate.at("open.before")
+        self._writer.open()
+        self._fate.at("open.after")
+
+    def begin(self) -> None:
+        self._fate.at("begin.before")
+        self._writer.begin()
+        self._sends = 0
+        self._fate.at("begin.after")
+
+    def send(self, records: Iterable[Outgoing]) -> None:
+        what = ("vectors", "rejects", "entry")[self._sends]
+        self._writer.send(self._fatal(list(records)) if what == "vectors" else records)
+        self._sends += 1
+        self._fate.at(f"{what}.after")
+
+    def _fatal(self, records: list[Outgoing]) -> Iterator[Outgoing]:
+        yield from records[: len(records) // 2]
+        if records:
+            self._fate.at("vectors.within")
+        yield from records[len(records) // 2 :]
+
+    def commit(self, offsets: Mapping[Partition, int] | None = None, group: str | None = None) -> None:
+        self._writer.commit(offsets, group)
+        self._fate.at("commit.after")
+
+
+class _DoomedHandle:
+    def __init__(self, handle: Any, fate: Fate) -> None:
+        self._handle, self._fate = handle, fate
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._handle, name)
+
+    def send_offsets_to_transaction(self, *given: Any) -> None:
+        self._fate.at("offsets.before")
+        self._handle.send_offsets_to_transaction(*given)
+        self._fate.at("offsets.after")
+
+    def commit_transaction(self, *given: Any) -> None:
+        self._fate.soon("commit.within")
+        self._handle.commit_transaction(*given)
+
+
+class DoomedTransport(KafkaTransport):
+    """Kafka, whose transactional writers are under a fate."""
+
+    def __init__(self, bootstrap: str, fate: Fate) -> None:
+        super().__init__(bootstrap)
+        self._fate = fate
+
+    def transactional_writer(self, identity: str) -> TransactionalWriter:
+        return DoomedWriter(super().transactional_writer(identity), self._fate)
+
+
+def _doom_storage(fate: Fate) -> None:
+    """Put the points of `LOG_POINTS` into the functions that write files."""
+    write, create, sync, link, beside = Storage.write, Storage.create, Storage.sync, os.link, Storage._write_beside
+
+    def fatal_write(self: Storage, path: str, content: bytes) -> None:
+        fate.at("file.before")
+        write(self, path, content)
+        fate.at("file.after")
+
+    def fatal_create(self: Storage, path: str, content: bytes) -> bool:
+        fate.at("manifest.before")
+        made = create(self, path, content)
+        fate.at("manifest.after")
+        return made
+
+    def fatal_sync(self: Storage, paths: Iterable[str]) -> None:
+        fate.at("sync.before")
+        sync(self, paths)
+
+    def fatal_link(*given: Any) -> None:
+        fate.at("manifest.written")
+        link(*given)
+        fate.at("manifest.linked")
+
+    def fatal_beside(self: Storage, path: str, content: bytes) -> str:
+        is_file = path.endswith(".parquet")
+        if is_file and fate.strikes("file.within"):
+            beside(self, path, content[: len(content) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        made = beside(self, path, content)
+        if is_file:
+            fate.at("file.written")
+        return made
+
+    for name, fatal in (
+        ("write", fatal_write),
+        ("create", fatal_create),
+        ("sync", fatal_sync),
+        ("_write_beside", fatal_beside),
+    ):
+        setattr(Storage, name, fatal)
+    os.link = fatal_link
+
+
+def _after(call: Callable[..., Any], fate: Fate, point: str) -> Callable[..., Any]:
+    def fatal(*given: Any, **named: Any) -> Any:
+        found = call(*given, **named)
+        fate.at(point)
+        return found
+
+    return fatal
+
+
+def _doom_task(task: Task, fate: Fate) -> None:
+    process = task.process
+
+    def fatal(*given: Any) -> Any:
+        fate.at("process.before")
+        emitted = process(*given)
+        fate.at("process.after")
+        return emitted
+
+    task.process = fatal  # type: ignore[method-assign]
+
+
+def main(spec: dict[str, Any]) -> int:
+    """Run a role until SIGTERM; the exit code is that of `samestream run`: 3 when another one took over, 1 for errors.
+
+    spec : ``role``, ``module``, ``bootstrap``; ``point``, ``times`` and ``stop`` (rather than kill) of a fate;
+    ``batch_records`` of a processor; ``log`` (a root) and ``batch_rows`` of the log's writer
+    """
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    random.seed()
+    fate = Fate(spec.get("point", ""), spec.get("times", 1), spec.get("stop", False))
+    plan = compile_app(load(spec["module"]))
+    try:
+        with closing(DoomedTransport(spec["bootstrap"], fate)) as transport:
+            store = provision.store(transport, plan)
+            if spec["role"] == "log":
+                _doom_storage(fate)
+                log, rows = FeatureLog(spec["log"]), spec["batch_rows"]
+                LogWriter(transport, plan, log, store, batch_rows=rows, flush_s=0.02).run(stop)
+                return 0
+            (model,) = plan.models.values()
+            task: Task
+            if spec["role"] == "features":
+                task = FeatureTask(plan)
+            else:
+                task = {"scorer": ScorerTask, "outcomes": OutcomeTask}[spec["role"]](plan, model)
+            journal.read = _after(journal.read, fate, "journal.after")
+            _doom_task(task, fate)
+            Processor(
+                transport, plan.app, plan.journal, task, store, batch_records=spec["batch_records"]
+            ).run(stop)
+    except FencedError as fenced:
+        print(fenced, file=sys.stderr)
+        return 3
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def warm() -> None:
+    """Import and compile all that roles need, so that a process forked from this one starts working at once."""
+    import skops.io  # noqa: F401
+    import sklearn.ensemble  # noqa: F401
+
+    import harness
+
+    tiles.warm()
+    transport = harness.fresh()
+    harness.send(transport, harness.shop_events(20))
+    harness.work_off(transport, FeatureTask(harness.PLAN))
