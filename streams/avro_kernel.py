@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from samestream.streams.kernel import Words, bits, compiled
+from samestream.streams.kernel import Words, bits, compiled, real
 
 Bytes = NDArray[np.uint8]
 
@@ -24,11 +24,10 @@ SKIP, WORD, REAL, TEXT, REFUSE = range(5)  # what becomes of a value; REFUSE: th
 TYPE, SIZE, STORE, SLOT, UNION = range(5)  # columns of `branches`
 TODO, GOOD, GENERAL, DEAD = range(4)  # of a record: not yet tried, in the columns, for the general path, dead
 THERE, WHOLE = 1, 2  # of a value: there; there, and a whole number though its column is text
-EQUAL, DIFFERENT, MISSING = range(3)  # of a Kafka key
+EQUAL, DIFFERENT, MISSING, ABSENT = range(4)  # of a Kafka key; ABSENT: there is none in the record
 HEADER_BYTES = 10
 LENGTH_BITS = 21  # a text is a word: where it starts in the bytes, then so many bits for how long it is
 LONGEST = (1 << LENGTH_BITS) - 1
-NOT_THERE = np.frombuffer(bytearray(b"None"), np.uint8)  # how the general path writes a key that is null
 
 
 @compiled
@@ -91,64 +90,6 @@ def little_endian(data: Bytes, at: int, width: int) -> int:
 
 
 @compiled
-def take(data: Bytes, at: int, end: int, first: int, last: int, branches: Words, row: int, words: Words, there: Bytes) -> int:
-    """Read one field into row ``row`` of its column; return where it ends, or -1."""
-    branch = first
-    if branches[first, UNION]:
-        index, at = varint(data, at, end)
-        if at < 0 or index < 0 or index >= last - first:
-            return -1
-        branch += index
-    kind, store, slot = branches[branch, TYPE], branches[branch, STORE], branches[branch, SLOT]
-    if store == REFUSE:
-        return -1
-    if kind == NULL:
-        return at
-    if kind == STRING or kind == BYTES:
-        length, at = varint(data, at, end)
-        if at < 0 or length < 0 or length > end - at:
-            return -1
-        if (kind == STRING or store == TEXT) and not is_text(data, at, at + length):
-            return -1
-        if store == TEXT:
-            words[slot, row] = (at << LENGTH_BITS) | length
-            there[slot, row] = THERE
-        return at + length
-    if kind == FLOAT or kind == DOUBLE:
-        width = 4 if kind == FLOAT else 8
-        if width > end - at:
-            return -1
-        if store == REAL:
-            word = little_endian(data, at, width)
-            x = np.float64(np.int32(word).view(np.float32)) if kind == FLOAT else np.int64(word).view(np.float64)
-            if x == x:  # a NaN counts as not there
-                words[slot, row] = bits(x)
-                there[slot, row] = THERE
-        return at + width
-    if kind == FIXED:
-        return at + branches[branch, SIZE] if branches[branch, SIZE] <= end - at else -1
-    value = np.int64(0)
-    if kind == BOOLEAN:
-        if at >= end or data[at] > 1:
-            return -1
-        value = np.int64(data[at])
-        at += 1
-    else:
-        value, at = varint(data, at, end)
-        if at < 0 or (kind == ENUM and (value < 0 or value >= branches[branch, SIZE])):
-            return -1
-        if kind == INT and (value < -(1 << 31) or value >= 1 << 31):
-            return -1
-    if store == REAL:
-        words[slot, row] = bits(np.float64(value))
-        there[slot, row] = THERE
-    elif store != SKIP:
-        words[slot, row] = value
-        there[slot, row] = WHOLE if store == TEXT else THERE
-    return at
-
-
-@compiled
 def decode(
     data: Bytes,
     bounds: Words,
@@ -162,6 +103,7 @@ def decode(
     """Settle every record still to do that begins with ``header``: GOOD, its row filled in; or GENERAL, its row zeros.
 
     Record ``i`` is ``data[bounds[i]:bounds[i + 1]]``; ``words`` and ``there`` have shape (columns, records).
+    One function on purpose: a call per field costs more than most fields.
     """
     for row in range(status.shape[0]):
         at, end = bounds[row], bounds[row + 1]
@@ -172,11 +114,66 @@ def decode(
             same &= data[at + i] == header[i]
         if not same:
             continue
-        at = at + HEADER_BYTES if end - at <= LONGEST else -1
+        at = at + HEADER_BYTES if end - at <= LONGEST else np.int64(-1)
         for field in range(fields.shape[0] - 1):
             if at < 0:
                 break
-            at = take(data, at, end, fields[field], fields[field + 1], branches, row, words, there)
+            branch, value = fields[field], np.int64(0)
+            if branches[branch, UNION]:
+                value, at = varint(data, at, end)
+                if at < 0 or value < 0 or value >= fields[field + 1] - branch:
+                    at = -1
+                    break
+                branch += value
+            kind, store, slot = branches[branch, TYPE], branches[branch, STORE], branches[branch, SLOT]
+            if store == REFUSE:
+                at = -1
+            elif kind == NULL:
+                pass
+            elif kind == DOUBLE or kind == FLOAT:  # noqa: SIM109 (numba would build a tuple)
+                width = 8 if kind == DOUBLE else 4
+                if width > end - at:
+                    at = -1
+                    break
+                if store == REAL:
+                    x = np.float64(0)
+                    if kind == DOUBLE:
+                        x = real(little_endian(data, at, 8))
+                    else:
+                        x = np.float64(np.int32(little_endian(data, at, 4)).view(np.float32))
+                    if x == x:  # a NaN counts as not there
+                        words[slot, row] = bits(x)
+                        there[slot, row] = THERE
+                at += width
+            elif kind == FIXED:
+                at = at + branches[branch, SIZE] if branches[branch, SIZE] <= end - at else np.int64(-1)
+            elif kind == STRING or kind == BYTES:  # noqa: SIM109
+                value, at = varint(data, at, end)
+                if at < 0 or value < 0 or value > end - at:
+                    at = -1
+                elif (kind == STRING or store == TEXT) and not is_text(data, at, at + value):
+                    at = -1
+                else:
+                    if store == TEXT:
+                        words[slot, row] = (at << LENGTH_BITS) | value
+                        there[slot, row] = THERE
+                    at += value
+            else:
+                if kind == BOOLEAN:
+                    if at >= end or data[at] > 1:
+                        at = -1
+                        break
+                    value = np.int64(data[at])
+                    at += 1
+                else:
+                    value, at = varint(data, at, end)
+                    if kind == INT and (value < -(1 << 31) or value >= 1 << 31):
+                        at = -1
+                    if kind == ENUM and (value < 0 or value >= branches[branch, SIZE]):
+                        at = -1
+                if store != SKIP and at >= 0:
+                    words[slot, row] = bits(np.float64(value)) if store == REAL else value
+                    there[slot, row] = WHOLE if store == TEXT else THERE
         status[row] = GOOD if at == end else GENERAL
         if at != end:
             for column in range(words.shape[0]):
@@ -208,23 +205,19 @@ def compare(
     for row in range(status.shape[0]):
         if status[row] != GOOD:
             continue
-        at, end = bounds[row], bounds[row + 1]
-        word, found, start, length = words[row], data, np.int64(0), end - at
+        at, end, word = bounds[row], bounds[row + 1], words[row]
         if at == end:
             verdict[row] = MISSING
-            continue
-        if there[row] == THERE and text:
-            start, length = word >> LENGTH_BITS, word & LONGEST
         elif there[row] == 0:
-            found, length = NOT_THERE, np.int64(4)
+            verdict[row] = ABSENT
+        elif text and there[row] == THERE:
+            start, same = word >> LENGTH_BITS, word & LONGEST == end - at
+            if same:
+                for i in range(end - at):
+                    same &= data[start + i] == keys[at + i]
+            verdict[row] = EQUAL if same else DIFFERENT
         else:
             verdict[row] = EQUAL if is_decimal(word, keys, at, end) else DIFFERENT
-            continue
-        same = length == end - at
-        if same:
-            for i in range(length):
-                same &= found[start + i] == keys[at + i]
-        verdict[row] = EQUAL if same else DIFFERENT
 
 
 @compiled

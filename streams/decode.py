@@ -10,7 +10,9 @@ import numpy as np
 from samestream.schemas import avro
 from samestream.schemas.errors import SchemaError
 from samestream.schemas.expressions import Kind
-from samestream.streams import columns as cols
+from samestream.streams import avro_columns
+from samestream.streams.avro_columns import DEAD, GENERAL, GOOD, TODO, Batch, Program
+from samestream.streams.avro_wire import Wire
 from samestream.streams.columns import BoolArray, Columns, Int64Array
 from samestream.streams.plan import Input
 from samestream.streams.schema_store import SchemaStore
@@ -66,12 +68,40 @@ def encode_key(key: Any) -> bytes:
     return str(key).encode()
 
 
+@dataclass(frozen=True, eq=False)
+class _Writer:
+    """How the records of one writer schema are read; ``program`` is None where only the general path can."""
+
+    reader: avro.Reader
+    wire: Wire
+    program: Program | None
+
+    def read(self, value: bytes) -> dict[str, Any]:
+        """One record, by the general path. Raises SchemaError."""
+        if not self.wire.is_flat:
+            self.wire.check(value)  # first: fastavro follows nested data wherever it leads
+        record = self.reader.read(value)
+        if self.wire.is_flat:
+            self.wire.check(value)
+        return record
+
+
 class Decoder:
-    """Reads one input's records, whatever known schema they were written with."""
+    """Reads one input's records, whatever known schema they were written with.
+
+    Flat schemas are decoded by the compiled `avro_columns.Program`. What that cannot settle, be it a schema or a single
+    record, goes through the general path one by one, which also finds the reason when a record is dead.
+    """
 
     def __init__(self, input: Input, store: SchemaStore) -> None:
         self.input, self._store = input, store
-        self._readers: dict[bytes, avro.Reader] = {}
+        self._writers: dict[bytes, _Writer] = {}
+        if self.is_fast(input.schema):
+            avro_columns.warm()  # here, for nobody consumes yet
+
+    def is_fast(self, writer: avro.Schema) -> bool:
+        """Whether records of this writer schema take the compiled path."""
+        return Program.compile(writer, self.input.schema, self.input.columns, self.input.key) is not None
 
     def decode(self, fetched: Fetched, known_us: int, forced_dead: frozenset[int] = frozenset()) -> Decoded:
         """Decode what was fetched from one partition.
@@ -79,22 +109,58 @@ class Decoder:
         known_us : the partition's running known time so far
         forced_dead : offsets that a journal says were dead; they are dead again, whatever schemas are known by now
         """
-        rows: list[dict[str, Any] | None] = []
-        deaths: dict[int, Death] = {}
-        key_name = self.input.key
-        for offset, key, value in zip(fetched.offsets.tolist(), fetched.keys, fetched.values, strict=True):
-            row, death = (None, JOURNALED) if offset in forced_dead else self._read(value)
-            if row is not None and key_name:
-                inside = str(row[key_name])
-                if not key:
-                    row, death = None, ("missing_key", "the record has no Kafka key")
-                elif key != inside.encode():
-                    row, death = None, ("key_mismatch", f"the Kafka key is not {key_name} {inside[:80]!r}")
-            if row is None:
+        batch = Batch(fetched.values, self.input.columns, MAX_EVENT_BYTES)
+        if forced_dead:
+            batch.status[np.isin(fetched.offsets, list(forced_dead))] = DEAD
+        found: dict[int, Death] = dict.fromkeys(np.flatnonzero(batch.status == DEAD).tolist(), JOURNALED)
+        self._read_fast(batch, fetched)
+        if self.input.key:
+            self._judge_keys(batch, fetched, found)
+        self._read_rest(batch, fetched, found)
+        deaths = {int(fetched.offsets[row]): found[row] for row in sorted(found)}
+        return self._columns(fetched, batch.finish(), batch.status != GOOD, deaths, known_us)
+
+    def _read_fast(self, batch: Batch, fetched: Fetched) -> None:
+        """Settle the records whose schemas have a program; one pass over the batch for each such schema."""
+        while len(rest := np.flatnonzero(batch.status == TODO)):
+            for row in rest.tolist():
+                writer = self._writer(fetched.values[row] or b"")
+                if writer is not None and writer.program is not None:
+                    batch.run(writer.program)
+                    break
+                batch.status[row] = GENERAL
+
+    def _judge_keys(self, batch: Batch, fetched: Fetched, found: dict[int, Death]) -> None:
+        """Find the good records whose Kafka key is not their key."""
+        verdict = batch.compare_keys(self.input.key, fetched.keys)
+        wrong = np.flatnonzero(verdict)
+        for row in wrong.tolist():
+            found[row] = self._key_death(fetched.keys[row], batch.text(self.input.key, row)) or found[row]
+        batch.bury(wrong)
+
+    def _read_rest(self, batch: Batch, fetched: Fetched, found: dict[int, Death]) -> None:
+        """Settle every other record by the general path."""
+        rows: list[int] = []
+        records: list[dict[str, Any]] = []
+        for row in np.flatnonzero(batch.status == GENERAL).tolist():
+            record, death = self._read(fetched.values[row])
+            if record is not None and self.input.key:
+                death = self._key_death(fetched.keys[row], str(record[self.input.key]))
+            if death is not None or record is None:
                 assert death is not None
-                deaths[offset] = death
-            rows.append(row)
-        return self._columns(fetched, rows, deaths, known_us)
+                found[row] = death
+            else:
+                rows.append(row)
+                records.append(record)
+        if rows:
+            batch.fill(rows, records)
+
+    def _key_death(self, key: bytes | None, inside: str) -> Death | None:
+        if not key:
+            return "missing_key", "the record has no Kafka key"
+        if key != inside.encode():
+            return "key_mismatch", f"the Kafka key is not {self.input.key} {inside[:80]!r}"
+        return None
 
     def _read(self, value: bytes | None) -> tuple[dict[str, Any] | None, Death | None]:
         if not value:
@@ -103,33 +169,34 @@ class Decoder:
             return None, ("too_large", f"{len(value)} bytes, at most {MAX_EVENT_BYTES}")
         if not value.startswith(avro.MARKER) or len(value) < avro.HEADER_BYTES:
             return None, ("undecodable", "not in Avro single-object encoding")
-        fingerprint = value[2 : avro.HEADER_BYTES]
-        reader = self._readers.get(fingerprint) or self._find(fingerprint)
-        if reader is None:
-            return None, ("wrong_schema", f"schema {fingerprint.hex()} is unknown, or not one of {self.input.name}")
+        writer = self._writer(value)
+        if writer is None:
+            fingerprint = value[2 : avro.HEADER_BYTES].hex()
+            return None, ("wrong_schema", f"schema {fingerprint} is unknown, or not one of {self.input.name}")
         try:
-            return reader.read(value), None
+            return writer.read(value), None
         except SchemaError as error:
-            return None, ("undecodable", str(error.found)[:200])
+            # some of fastavro's messages end with an address in memory, another one each time
+            return None, ("undecodable", str(error.found).partition(" from <_io.")[0][:200])
 
-    def _find(self, fingerprint: bytes) -> avro.Reader | None:
-        """A reader for a schema met for the first time; a schema unknown now may be published later."""
+    def _writer(self, value: bytes) -> _Writer | None:
+        """How to read a value, by the fingerprint in its header; a schema unknown now may be published later."""
+        if not value.startswith(avro.MARKER):
+            return None
+        fingerprint = value[2 : avro.HEADER_BYTES]
+        if fingerprint in self._writers:
+            return self._writers[fingerprint]
         writer = self._store.find(fingerprint)
         if writer is None or str(writer.get("name")) != str(self.input.schema["name"]):
             return None
-        self._readers[fingerprint] = avro.Reader(writer, self.input.schema)
-        return self._readers[fingerprint]
+        program = Program.compile(writer, self.input.schema, self.input.columns, self.input.key)
+        self._writers[fingerprint] = _Writer(avro.Reader(writer, self.input.schema), Wire(writer), program)
+        return self._writers[fingerprint]
 
     def _columns(
-        self, fetched: Fetched, rows: list[dict[str, Any] | None], deaths: dict[int, Death], known_us: int
+        self, fetched: Fetched, columns: Columns, dead: BoolArray, deaths: dict[int, Death], known_us: int
     ) -> Decoded:
-        blank = dict.fromkeys(self.input.columns)
-        filled = [row if row is not None else blank for row in rows]
-        columns = {
-            name: cols.from_values([row[name] for row in filled], kind) for name, kind in self.input.columns.items()
-        }
         time = columns[self.input.time]
-        dead = np.fromiter((row is None for row in rows), np.bool_, len(rows))
         if self.input.gate is not None:
             self._judge_times(fetched, time.values, dead, deaths)
         running = np.where(dead, UNKNOWN_KNOWN_US, fetched.known_us)

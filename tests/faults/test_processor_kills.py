@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 import time
 
+import harness
 import pytest
-from nursery import Child
 from own_shop import OwnShop, until
 from victim import ONCE, PROCESSOR_POINTS
 
-import harness
 from samestream.streams.feature_task import FeatureTask
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
@@ -48,16 +47,18 @@ def test_killed_at_random_instants(shop: OwnShop, round: int) -> None:
     shop.check_journal(task, targets)
 
 
-@pytest.mark.rounds(5)
-@pytest.mark.parametrize("point", PROCESSOR_POINTS)
-def test_killed_at_a_point(shop: OwnShop, point: str, round: int) -> None:
-    """Twice in a row at its first occurrence, once later."""
-    events, task = shop.events(800, seed=round), FeatureTask(shop.plan)
+@pytest.mark.rounds(10)
+def test_killed_at_every_point(shop: OwnShop, round: int) -> None:
+    """Each point three times, in any order, so that each is met with what each other one left behind."""
+    events, task, draw = shop.events(EVENTS, seed=round), FeatureTask(shop.plan), random.Random(round)
     harness.send(shop.kafka, events)
     targets = shop.targets(task)
-    for times in (1, 1, 1 if point in ONCE else 3 + round):
-        child: Child = shop.start("features", point=point, times=times)
-        assert child.wait() == -9, child.said()
+    kills = [(point, 1 if point in ONCE else times) for point in PROCESSOR_POINTS for times in (1, 1, 4)]
+    draw.shuffle(kills)
+    for point, times in kills:
+        child = shop.start("features", batch_records=20, point=point, times=times)
+        assert child.wait() == -9, (point, times, child.said())
+    assert not shop.reached(task, targets), "it was done before the last kill"
     shop.work_off("features", task, targets)
-    assert shop.outputs() == shop.undisturbed(events)
+    assert shop.outputs() == shop.undisturbed(events), kills
     shop.check_journal(task, targets)

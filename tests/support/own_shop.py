@@ -14,6 +14,7 @@ from harness import SECOND_US, START_US
 from nursery import Child, Nursery
 
 from samestream.schemas.app import load
+from samestream.schemas.avro import Codec
 from samestream.streams import journal, provision
 from samestream.streams.kafka_transport import KafkaTransport
 from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
@@ -38,6 +39,7 @@ class OwnShop:
         (self.model,) = self.plan.models.values()
         self.bootstrap, self._nursery = bootstrap, nursery
         self.kafka = KafkaTransport(bootstrap)
+        self._codecs = {name: Codec(part.schema) for name, part in self.plan.events.items()}
         provision.provision(self.kafka, self.app, self.plan)
 
     def start(self, role: str, batch_records: int = 50, **spec: Any) -> Child:
@@ -87,7 +89,7 @@ class OwnShop:
 
     def event(self, name: str, key: str, known_us: int, **values: Any) -> Outgoing:
         """One event as a record."""
-        return harness.encode(self.plan, name, key, known_us, **values)
+        return Outgoing(self.plan.events[name].topic, key.encode(), self._codecs[name].encode(values), known_us)
 
     def outputs(self) -> harness.Seen:
         """What the feature processor wrote to Kafka."""

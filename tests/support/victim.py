@@ -249,9 +249,7 @@ def main(spec: dict[str, Any]) -> int:
                 task = {"scorer": ScorerTask, "outcomes": OutcomeTask}[spec["role"]](plan, model)
             journal.read = _after(journal.read, fate, "journal.after")
             _doom_task(task, fate)
-            Processor(
-                transport, plan.app, plan.journal, task, store, batch_records=spec["batch_records"]
-            ).run(stop)
+            Processor(transport, plan.app, plan.journal, task, store, batch_records=spec["batch_records"]).run(stop)
     except FencedError as fenced:
         print(fenced, file=sys.stderr)
         return 3
@@ -263,10 +261,9 @@ def main(spec: dict[str, Any]) -> int:
 
 def warm() -> None:
     """Import and compile all that roles need, so that a process forked from this one starts working at once."""
-    import skops.io  # noqa: F401
-    import sklearn.ensemble  # noqa: F401
-
     import harness
+    import sklearn.ensemble  # noqa: F401
+    import skops.io  # noqa: F401
 
     tiles.warm()
     transport = harness.fresh()

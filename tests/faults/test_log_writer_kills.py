@@ -1,0 +1,141 @@
+"""The log's writer, killed: every record is in the log once, and whoever reads meanwhile sees whole batches only."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from pathlib import Path
+
+import harness
+import pytest
+from own_shop import OwnShop, count_of, until
+from victim import LOG_POINTS
+
+from samestream.streams.feature_log import FeatureLog
+from samestream.streams.feature_task import FeatureTask
+from samestream.streams.log_writer import logged_inputs
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+KILLS = 12
+
+
+class Onlooker:
+    """Reads the log without a pause while it is written; `close` raises what a reader must never meet."""
+
+    def __init__(self, root: Path, topics: list[str]) -> None:
+        self._root, self._topics = root, topics
+        self._stop, self.reads = threading.Event(), 0
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        log, rows = FeatureLog(self._root), dict.fromkeys(self._topics, 0)
+        try:
+            while not self._stop.is_set():
+                for topic in self._topics:
+                    table, ranges = log.read(topic, ["_partition", "_offset"]), log.ranges(topic)
+                    places = set(zip(*(table[name].to_pylist() for name in table.schema.names), strict=True))
+                    assert len(places) == len(table), "a record comes twice"
+                    assert len(table) >= rows[topic], "records have gone"
+                    assert all(ranges[number][0] <= offset < ranges[number][1] for number, offset in places)
+                    rows[topic] = len(table)
+                    self.reads += 1
+        except BaseException as failure:
+            self._failure = failure
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(30)
+        if self._failure is not None:
+            raise self._failure
+
+
+def served(shop: OwnShop, count: int, seed: int) -> None:
+    """Events, and the vectors made of them."""
+    harness.send(shop.kafka, shop.events(count, seed))
+    task = FeatureTask(shop.plan)
+    shop.work_off("features", task, shop.targets(task), batch_records=500)
+
+
+def rows_of(root: Path, topics: list[str]) -> int:
+    log = FeatureLog(root)
+    return sum(batch.rows for topic in topics for batch in log.batches(topic))
+
+
+def check(shop: OwnShop, root: Path, topics: list[str]) -> None:
+    """The log holds what the topics hold, but events that cannot be decoded."""
+    log = FeatureLog(root)
+    for topic in topics:
+        expected = [
+            (fetched.partition.partition, offset, known_us, key)
+            for fetched in sorted(shop.kafka.read_all(topic), key=lambda part: (part.partition, part.offsets[0]))
+            for offset, known_us, key in zip(
+                fetched.offsets.tolist(), fetched.known_us.tolist(), fetched.keys, strict=True
+            )
+        ]
+        dead = {(part, offset) for part, offset in dead_of(shop, topic)}
+        table = log.read(topic, ["_partition", "_offset", "_known", "_key"])
+        known = table["_known"].cast("int64").to_pylist()
+        found = zip(
+            table["_partition"].to_pylist(), table["_offset"].to_pylist(), known, table["_key"].to_pylist(), strict=True
+        )
+        assert list(found) == [row for row in expected if row[:2] not in dead], topic
+
+
+def dead_of(shop: OwnShop, topic: str) -> set[tuple[int, int]]:
+    from samestream.schemas import records
+    from samestream.schemas.avro import Codec
+
+    codec, name = Codec(records.REJECTED), f"{topic}.dead"
+    if name not in shop.kafka.topics():
+        return set()
+    found = [codec.decode(value or b"") for _, _, value, _ in harness.contents(shop.kafka, [name])[name]]
+    return {(record["partition"], record["offset"]) for record in found}
+
+
+def test_killed_at_random_instants(shop: OwnShop, tmp_path: Path, round: int) -> None:
+    root, draw = tmp_path / "log", random.Random(round)
+    topics = [part.topic for part in logged_inputs(shop.plan)]
+    served(shop, 4000, round)
+    total = sum(count_of(shop.kafka, topic) for topic in topics)
+    onlooker = Onlooker(root, topics)
+    for number in range(KILLS):
+        before = rows_of(root, topics)
+        child = shop.start("log", log=str(root), batch_rows=40)
+        if number % 3:
+            until(lambda: rows_of(root, topics) > before, child)
+        time.sleep(draw.uniform(0.0, 0.05 if number % 3 else 0.3))
+        assert child.kill() == -9, child.said()
+    assert rows_of(root, topics) < total, "it was done before the last kill"
+    finish(shop, root, topics)
+    onlooker.close()
+    assert onlooker.reads > 20
+    check(shop, root, topics)
+
+
+def test_killed_at_every_point(shop: OwnShop, tmp_path: Path, round: int) -> None:
+    root, draw = tmp_path / "log", random.Random(round)
+    topics = [part.topic for part in logged_inputs(shop.plan)]
+    served(shop, 4000, round)
+    onlooker = Onlooker(root, topics)
+    kills = [(point, times) for point in LOG_POINTS for times in (1, 1, 3)]
+    draw.shuffle(kills)
+    for point, times in kills:
+        child = shop.start("log", log=str(root), batch_rows=40, point=point, times=times)
+        assert child.wait() == -9, (point, times, child.said())
+    finish(shop, root, topics)
+    onlooker.close()
+    check(shop, root, topics)
+
+
+def finish(shop: OwnShop, root: Path, topics: list[str]) -> None:
+    """Let a writer catch up, undisturbed."""
+    ends = {
+        fetched.partition: int(fetched.offsets[-1]) + 1 for topic in topics for fetched in shop.kafka.read_all(topic)
+    }
+    log = FeatureLog(root)
+    child = shop.start("log", log=str(root), batch_rows=40)
+    until(lambda: all(log.offsets(part.topic).get(part.partition, 0) >= end for part, end in ends.items()), child)
+    child.end()
