@@ -59,7 +59,12 @@ def demo(
         raise SettingsError(
             "no such folder", where="--summary", found=summary.absolute().parent, hint="create it first."
         )
-    found = run_demo(chosen, fault, summary, settings.folder, settings.bootstrap, keep, settings.properties, print_line)
+    try:
+        found = run_demo(
+            chosen, fault, summary, settings.folder, settings.bootstrap, keep, settings.properties, print_line
+        )
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
     typer.echo(report(found))
 
 

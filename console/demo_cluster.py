@@ -86,7 +86,7 @@ class Cluster:
         if self._bootstrap is None:
             from samestream.streams.local_kafka import LocalKafka
 
-            broker = LocalKafka(self.folder / "kafka")
+            broker = self._broker = LocalKafka(self.folder / "kafka")
             started = time.monotonic()
             try:
                 status = broker.up(self._say)
@@ -94,7 +94,7 @@ class Cluster:
                 if not isinstance(error, BrokerUnavailableError):
                     raise
                 return self._in_memory(error)
-            self._broker, self._bootstrap = broker, status.bootstrap
+            self._bootstrap = status.bootstrap
             self.broker_version = status.version or self.broker_version
             self._say(
                 f"Kafka {status.version} at {status.bootstrap}, pid {status.pid}, up in {time.monotonic() - started:.1f} s"
@@ -105,6 +105,7 @@ class Cluster:
     def _in_memory(self, error: BrokerError) -> Transport:
         from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
 
+        self._broker = None
         banner = "!" * 78
         instead = "Running on the in-process transport instead: nothing survives this process."
         self._say(f"{banner}\n!! NO KAFKA: {error.line}\n!! {instead}\n{banner}")

@@ -92,8 +92,9 @@ def report(summary: Mapping[str, Any]) -> str:
     lines += [
         f"Parity     {parity['compared']:,} vectors replayed from the journal: {parity['mismatched']:,} differ",
         f"           computed in SQL as known: {parity['as_known_mismatched']:,} differ;"
-        f" {parity['lateness_skewed']:,} would, had nothing come late",
-        f"Incidents  {len(summary['incidents']) or 'none'}",
+        f" {parity['lateness_skewed']:,} would, had every event been known the moment it happened",
+        f"Incidents  {len(summary['incidents']) or 'none'}"
+        + (" (in the data itself)" if summary["fault"] == "none" else ""),
     ]
     for incident in summary["incidents"]:
         lines.append(

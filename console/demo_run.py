@@ -7,8 +7,11 @@ released and scored live. Labels join late, monitors watch, and in the end a fre
 from __future__ import annotations
 
 import json
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,21 +108,22 @@ class Demo:
     def _await(self, what: str, progress: Callable[[], tuple[int, int]]) -> None:
         """Poll until done, telling events/s and time left every few seconds; what does not move for long is an error."""
         started = moved = told = time.monotonic()
-        last = -1
+        last, began = -1, None
         while True:
             self.cluster.check()
             self.tail.poll()
             done, total = progress()
             now = time.monotonic()
+            began = done if began is None else began
             if done >= total:
-                self.say(f"  {what}: {done:,} done in {now - started:.1f} s")
+                self.say(f"  {what}: {done:,} in all, done after {now - started:.1f} s")
                 return
             if done != last:
                 last, moved = done, now
             if now - told > 3:
-                rate = done / max(now - started, 1e-9)
-                left = (total - done) / rate if rate else float("inf")
-                self.say(f"  {what}: {done:,} of {total:,}, {rate:,.0f}/s, {left:,.0f} s left")
+                rate = (done - began) / max(now - started, 1e-9)
+                left = f", {(total - done) / rate:,.0f} s left" if rate else ""
+                self.say(f"  {what}: {done - began:,} of {total - began:,}, {rate:,.0f}/s{left}")
                 told = now
             if now - moved > _PATIENCE_S:
                 raise SamestreamError(
@@ -205,6 +209,30 @@ class Demo:
         return sum(len(fetched) for fetched in self.transport.read_all(topic))
 
 
+@contextmanager
+def _stopping_once(say: Say) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the demo cleanly; impatient further ones do not end the cleaning up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    told: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        told.append(number)
+        if len(told) > 1:
+            say("still cleaning up, a moment")
+            return
+        say("stopping: the roles and the broker are ended and their data removed, which takes a few seconds")
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def run_demo(
     months: Sequence[int],
     fault: str,
@@ -215,9 +243,9 @@ def run_demo(
     properties: Mapping[str, str],
     say: Say,
 ) -> dict[str, Any]:
-    """Run the demo from nothing to the report; whatever was started is stopped again, also after an error."""
+    """Run the demo from nothing to the report; whatever was started is stopped again, also after an error or a signal."""
     started = time.monotonic()
-    with Cluster(folder, bootstrap, properties, keep=keep, say=say) as cluster:
+    with _stopping_once(say), Cluster(folder, bootstrap, properties, keep=keep, say=say) as cluster:
         found = Demo(cluster, months, fault, say).run()
     found["seconds"] = round(time.monotonic() - started, 1)
     if summary is not None:

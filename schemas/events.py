@@ -25,8 +25,8 @@ from samestream.schemas.expressions import EPOCH, Expr, Kind, T_co
 
 T = TypeVar("T")
 KINDS: dict[type, Kind] = {str: Kind.STRING, bool: Kind.BOOL, int: Kind.INT, float: Kind.FLOAT, datetime: Kind.TIME}
-# Epoch zero is how a lost time looks; it is refused by default. The far end is bounded by `ahead` in any case.
-EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
+# A time near the epoch is a lost one, or seconds taken for milliseconds. The far end is bounded by `ahead` in any case.
+EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
 

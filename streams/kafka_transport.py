@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import (
-    ConsumerGroupTopicPartitions,
+    Consumer,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -34,6 +35,7 @@ from samestream.streams.transport import (
     read_until,
 )
 
+_OFFSETS_S = 1.0  # one try of asking a group's coordinator
 _ANSWER_S = 15.0  # for questions, so that an absent broker is reported soon
 
 
@@ -55,6 +57,8 @@ class KafkaTransport:
             "bootstrap.servers": bootstrap,
         }
         self._admin = AdminClient(self._properties, logger=LOG)
+        self._offset_readers: dict[str, Consumer] = {}
+        self._lock = threading.Lock()
 
     @property
     def kind(self) -> str:
@@ -152,23 +156,28 @@ class KafkaTransport:
         return self._ask(ask, f"asking for the offsets of {topics}")
 
     def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        """What the group's coordinator holds; offsets in an undecided transaction are waited for."""
+        """What the group's coordinator holds; offsets in an undecided transaction are waited for.
+
+        Asked by a consumer handle that never joins the group: the admin client's own call aborts the process when a
+        broker comes back (librdkafka issues 3663 and 4605).
+        """
         wanted = [TopicPartition(*part) for part in partitions]
         if not wanted:
             return {}
-        request = [ConsumerGroupTopicPartitions(group, wanted)]
+        with self._lock:
+            if group not in self._offset_readers:
+                settings = {"group.id": group, "isolation.level": "read_committed", "enable.auto.commit": False}
+                self._offset_readers[group] = Consumer({**self._properties, **settings}, logger=LOG)
+            reader = self._offset_readers[group]
 
-        def ask(_: float) -> list[Any]:
-            (future,) = self._admin.list_consumer_group_offsets(
-                request, require_stable=True, request_timeout=_ANSWER_S
-            ).values()
-            answered: list[Any] = future.result().topic_partitions
-            for at in answered:
-                if at.error is not None:  # such as UNSTABLE_OFFSET_COMMIT, which passes
-                    raise KafkaException(at.error)
-            return answered
+            def ask(slice_s: float) -> list[Any]:
+                answered: list[Any] = reader.committed(wanted, timeout=max(slice_s, _OFFSETS_S))
+                for at in answered:
+                    if at.error is not None:  # such as UNSTABLE_OFFSET_COMMIT, which passes
+                        raise KafkaException(at.error)
+                return answered
 
-        answer = self._ask(ask, f"asking for the offsets of group {group}")
+            answer = self._ask(ask, f"asking for the offsets of group {group}")
         return {Partition(at.topic, at.partition): at.offset for at in answer if at.offset >= 0}
 
     def topic_config(self, name: str) -> dict[str, str]:
@@ -209,3 +218,7 @@ class KafkaTransport:
     def close(self) -> None:
         """Drop the admin handle, which has no other way to be closed; questions fail from now on."""
         self.__dict__.pop("_admin", None)
+        with self._lock:
+            for reader in self._offset_readers.values():
+                reader.close()
+            self._offset_readers.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -15,6 +16,7 @@ from samestream.streams.kafka_errors import LOG, SLICE_S, patiently, translated
 from samestream.streams.transport import Outgoing, Partition, spent_writer, stamp_ms
 
 _PATIENCE_S = 60.0  # Kafka itself gives a transaction up after 60 s
+_CLOSE_S = 5.0
 
 
 class _Sender:
@@ -80,10 +82,17 @@ class _Sender:
     def close(self) -> None:
         if self.handle is not None:
             handle, self.handle = self.handle, None
-            # A fenced or unconnected producer complains here, when there is nothing left to be done about it.
-            with suppress(KafkaException, SystemError), warnings.catch_warnings():
-                warnings.simplefilter("ignore", RuntimeWarning)
-                handle.close()
+            # Without a broker librdkafka would wait for ever to abort a transaction that the broker aborts anyway.
+            closing = threading.Thread(target=self._close, args=(handle,), daemon=True)
+            closing.start()
+            closing.join(_CLOSE_S)
+
+    def _close(self, handle: Any) -> None:
+        # A fenced or unconnected producer complains here, when there is nothing left to be done about it.
+        with suppress(KafkaException, SystemError, RuntimeError), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            handle.purge(blocking=False)
+            handle.close()
 
 
 class KafkaWriter:

@@ -17,7 +17,7 @@ from samestream.schemas.avro import Codec
 from samestream.streams import journal
 from samestream.streams.feature_log import FeatureLog
 from samestream.streams.feature_task import FeatureTask
-from samestream.streams.transport import Outgoing, Partition
+from samestream.streams.transport import Outgoing
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 KILLS = 12
@@ -73,18 +73,14 @@ def test_nothing_is_lost_and_nothing_comes_twice(shop: OwnShop, tmp_path: Path, 
     stop, sent = threading.Event(), []
     producer = threading.Thread(target=lambda: sent.append(produce(shop, events, stop)), daemon=True)
     producer.start()
-    every = [Partition(part.topic, number) for part in task.inputs for number in range(shop.kafka.topics()[part.topic])]
-    moved = 0
     for number in range(KILLS):
         child = shop.start("features", batch_records=200)
-        before = shop.progress(task, dict.fromkeys(every, 0))
         if number % 3:
-            until(lambda: shop.progress(task, dict.fromkeys(every, 0)) > before, child)
-            moved += 1
+            shop.await_batches(task, 1, child)
         time.sleep(draw.uniform(0.0, 0.1 if number % 3 else 0.3))
         assert child.kill() == -9, child.said()
     child = shop.start("features")
-    until(lambda: shop.progress(task, dict.fromkeys(every, 0)) > before, child)
+    shop.await_batches(task, 3, child)
     stop.set()
     producer.join(30)
     assert sent

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import harness
 import pytest
+from nursery import Child
 from own_shop import OwnShop, count_of, until
 from victim import LOG_POINTS
 
@@ -64,6 +65,12 @@ def rows_of(root: Path, topics: list[str]) -> int:
     return sum(batch.rows for topic in topics for batch in log.batches(topic))
 
 
+def await_rows(root: Path, topics: list[str], child: Child) -> None:
+    """Wait until there are more than now."""
+    before = rows_of(root, topics)
+    until(lambda: rows_of(root, topics) > before, child)
+
+
 def check(shop: OwnShop, root: Path, topics: list[str]) -> None:
     """The log holds what the topics hold, but events that cannot be decoded."""
     log = FeatureLog(root)
@@ -102,10 +109,9 @@ def test_killed_at_random_instants(shop: OwnShop, tmp_path: Path, round: int) ->
     total = sum(count_of(shop.kafka, topic) for topic in topics)
     onlooker = Onlooker(root, topics)
     for number in range(KILLS):
-        before = rows_of(root, topics)
         child = shop.start("log", log=str(root), batch_rows=40)
         if number % 3:
-            until(lambda: rows_of(root, topics) > before, child)
+            await_rows(root, topics, child)
         time.sleep(draw.uniform(0.0, 0.05 if number % 3 else 0.3))
         assert child.kill() == -9, child.said()
     assert rows_of(root, topics) < total, "it was done before the last kill"

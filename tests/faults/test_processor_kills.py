@@ -7,7 +7,7 @@ import time
 
 import harness
 import pytest
-from own_shop import OwnShop, until
+from own_shop import OwnShop
 from victim import ONCE, PROCESSOR_POINTS
 
 from samestream.streams.feature_task import FeatureTask
@@ -37,8 +37,7 @@ def test_killed_at_random_instants(shop: OwnShop, round: int) -> None:
     for number in range(KILLS):
         child = shop.start("features")
         if number % 2:  # anywhere between two commits of those under way; else anywhere in start and recovery, too
-            before = shop.progress(task, targets)
-            until(lambda: child.ended is not None or shop.progress(task, targets) > before)
+            shop.await_batches(task, 1, child)
         time.sleep(draw.uniform(0.0, 0.08 if number % 2 else 0.3))
         assert child.kill() == -9, child.said()
     assert not shop.reached(task, targets), "it was done before the last kill"

@@ -31,7 +31,7 @@ def test_it_wakes_up_in_the_middle_of_a_batch(shop: OwnShop, point: str, round: 
     )
     zombie.await_stop()
     heir = shop.start("features", batch_records=100)
-    until(lambda: shop.progress(task, targets) > 0.4 * sum(targets.values()), heir)
+    shop.await_batches(task, 2, heir)
     zombie.signal(signal.SIGCONT)
     assert zombie.wait() == 3, zombie.said()
     assert "FencedError" in zombie.said() or "taken over" in zombie.said()

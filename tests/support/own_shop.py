@@ -103,13 +103,22 @@ class OwnShop:
             for fetched in self.kafka.read_all(part.topic)
         }
 
-    def reached(self, task: Task, targets: dict[Partition, int]) -> bool:
-        """Whether a task's committed offsets are those."""
-        return self.kafka.committed(f"{self.plan.app}.{task.name}", targets) == targets
+    def sequence(self, task: Task) -> int:
+        """How many batches a task has committed.
 
-    def progress(self, task: Task, targets: dict[Partition, int]) -> int:
-        """How many records a task has behind it."""
-        return sum(self.kafka.committed(f"{self.plan.app}.{task.name}", targets).values())
+        Asked of the journal: the offsets of a group cannot be had while a killed writer's transaction is undecided.
+        """
+        entries = journal.read(self.kafka, self.plan.journal, task.name)
+        return entries[-1].sequence if entries else 0
+
+    def reached(self, task: Task, targets: dict[Partition, int]) -> bool:
+        """Whether a task has read up to there."""
+        return journal.ends(journal.read(self.kafka, self.plan.journal, task.name)) == targets
+
+    def await_batches(self, task: Task, count: int, child: Child) -> None:
+        """Wait until so many more batches are committed."""
+        wanted = self.sequence(task) + count
+        until(lambda: self.sequence(task) >= wanted, child)
 
     def work_off(self, role: str, task: Task, targets: dict[Partition, int], **spec: Any) -> None:
         """Run a role, undisturbed, to its end."""
