@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+PARITY_BROKEN = "definition_or_code"
+"""The verdict when what was served is not what the log says."""
+
 
 @dataclass(frozen=True)
 class Verdict:

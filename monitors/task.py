@@ -126,6 +126,16 @@ def record_of(topic: str, found: IncidentRecord) -> Outgoing:
     return Outgoing(topic, found.incident.encode(), _CODEC.encode(value), max(found.at_us, 1000))
 
 
+def parse(value: bytes | None) -> IncidentRecord | None:
+    """The incident in a record of the drift topic; None for anything else."""
+    if value is None or not value.startswith(_CODEC.header):
+        return None
+    record = _CODEC.decode(value)
+    record["opened_at_us"], record["at_us"] = record.pop("opened_at"), record.pop("at")
+    record["evidence"] = json.loads(record["evidence"])
+    return IncidentRecord(**record)
+
+
 def _source_inputs(plan: Plan, model: ModelPlan) -> dict[str, Input]:
     read = {event for pairs in model.lineage.values() for event, _ in pairs} | {model.trigger}
     return {name: plan.events[name] for name in sorted(read)}

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from samestream.monitors.diagnosis import PARITY_BROKEN
 from samestream.monitors.distances import psi
 from samestream.monitors.incidents import CALM_US, HOUR_US, PARITY, Finding, Incident, IncidentBook, Lineage
 from samestream.monitors.rows import Rows
@@ -379,7 +380,7 @@ class ParityWatch:
                 "mismatched": mismatched,
                 "by_feature": {name: by_feature[name] for name in differing},
             }
-            findings = [Finding("definition_or_code", 0.5 + mismatched / max(compared, 1) / 2, evidence)]
+            findings = [Finding(PARITY_BROKEN, 0.5 + mismatched / max(compared, 1) / 2, evidence)]
         self._book.observe(PARITY, findings, known_us, place=PARITY, affected=differing)
 
 

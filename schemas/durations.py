@@ -17,6 +17,8 @@ UNITS_US = {
     "w": 604_800_000_000,
 }
 
+LONGEST_US = 100 * 366 * UNITS_US["d"]  # so that times and windows together stay far inside 64 bits
+
 Duration = str | timedelta
 
 
@@ -41,6 +43,10 @@ def parse(text: Duration, where: str = "") -> int:
                 hint='write for example "90s", "10m", "3h" or "30d".',
             )
         length_us = round(float(found[1]) * UNITS_US[found[2]])
+    if length_us > LONGEST_US:
+        raise DeclarationError(
+            "a duration is too long", where=where, found=repr(text), expected="at most 100 years", hint="use a shorter one."
+        )
     if length_us < 0:
         raise DeclarationError("a duration cannot be negative", where=where, found=repr(text), hint="drop the sign.")
     return length_us

@@ -13,20 +13,23 @@ class SamestreamError(Exception):
         self, what: str, *, where: str = "", found: object = None, expected: object = None, hint: str = ""
     ) -> None:
         self.what, self.where, self.found, self.expected, self.hint = what, where, found, expected, hint
-        head = f"{where}: {what}" if where else what
-        lines = [head]
-        if found is not None:
-            lines.append(f"Found: {found}")
-        if expected is not None:
-            lines.append(f"Expected: {expected}")
-        if hint:
-            lines.append(f"Hint: {hint}")
-        super().__init__("\n".join(lines))
+        super().__init__("\n".join(self._parts()))
 
     @property
     def line(self) -> str:
-        """The message on one line, as the command line prints it."""
-        return " ".join(str(self).splitlines())
+        """The message on one line, as the command line prints it: its parts end with a stop."""
+        *parts, last = (" ".join(part.split()) for part in self._parts())
+        return " ".join([*(part if part.endswith((".", "!", "?")) else f"{part}." for part in parts), last])
+
+    def _parts(self) -> list[str]:
+        parts = [f"{self.where}: {self.what}" if self.where else self.what]
+        if self.found is not None:
+            parts.append(f"Found: {self.found}")
+        if self.expected is not None:
+            parts.append(f"Expected: {self.expected}")
+        if self.hint:
+            parts.append(f"Hint: {self.hint}")
+        return parts
 
 
 class DeclarationError(SamestreamError):

@@ -9,6 +9,7 @@ breaks every stored profile, so `RULE` names it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -136,7 +137,8 @@ class NumericProfile:
         self.min = low if self.min is None else min(self.min, low)
         self.max = high if self.max is None else max(self.max, high)
         self.sum += float(finite.sum())
-        self.sum_squares += float(np.square(finite).sum())
+        with np.errstate(over="ignore"):  # of values near 1e308 the sums are infinite, and told as unknown
+            self.sum_squares += float(np.square(finite).sum())
         self.counts += np.bincount(buckets_of(finite), minlength=BUCKETS)
         atoms, frequency = np.unique(finite, return_counts=True)
         self._add_atoms(dict(zip(atoms.tolist(), frequency.tolist(), strict=True)))
@@ -205,7 +207,7 @@ class NumericProfile:
         occupied = np.flatnonzero(self.counts)
         return {
             "rule": RULE,
-            **{name: getattr(self, name) for name in _PLAIN},
+            **{name: _writable(getattr(self, name)) for name in _PLAIN},
             "buckets": occupied.tolist(),
             "counts": self.counts[occupied].tolist(),
             "atoms": [[value, count] for value, count in sorted(self.atoms.items())],
@@ -227,7 +229,7 @@ class NumericProfile:
                 expected=RULE,
                 hint="train the model again with this version of samestream.",
             )
-        profile = cls(**{name: stored[name] for name in _PLAIN})
+        profile = cls(**{name: _read(name, stored[name]) for name in _PLAIN})
         profile.counts[np.asarray(stored["buckets"], dtype=np.int64)] = stored["counts"]
         profile.atoms = {float(value): int(count) for value, count in stored["atoms"]}
         profile.first_run = None if stored["first_run"] is None else (stored["first_run"][0], stored["first_run"][1])
@@ -272,3 +274,12 @@ _PLAIN = (
     "atoms_exact",
     "longest_run",
 )
+
+
+def _writable(value: float | None) -> float | str | None:
+    """JSON has no infinity: sums that overflowed are written as text."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _read(name: str, value: Any) -> Any:
+    return float(value) if name in ("sum", "sum_squares") else value

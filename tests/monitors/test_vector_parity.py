@@ -10,7 +10,8 @@ import pytest
 from harness import PLAN
 
 from samestream.monitors.parity_incident import publish
-from samestream.monitors.vector_parity import verify
+from samestream.monitors.task import parse
+from samestream.monitors.vector_parity import ModelParity, verify
 from samestream.schemas import records
 from samestream.schemas.avro import Codec
 from samestream.streams.feature_log import FeatureLog
@@ -82,6 +83,20 @@ def test_whatever_is_changed_is_found(tampering: Callable[[Slots], None], tmp_pa
     transport = served(tampering)
     found = verify(PLAN, transport, harness.write_log(transport, FeatureLog(tmp_path)), with_sql=False)["Buys"]
     assert found.mismatched > 0
+
+
+def test_an_incident_opens_once_is_updated_and_closes(tmp_path: Path) -> None:
+    transport = served(one_bit)
+    log, monitors = harness.write_log(transport, FeatureLog(tmp_path)), list(harness.SHOP.monitors.values())
+    broken = verify(PLAN, transport, log, with_sql=False)
+    publish(transport, PLAN, monitors, broken)
+    publish(transport, PLAN, monitors, broken)
+    mended = {"Buys": ModelParity("Buys", compared=broken["Buys"].compared)}
+    publish(transport, PLAN, monitors, mended)
+    assert publish(transport, PLAN, monitors, mended) == 0
+    told = [parse(value) for _, _, value, _ in harness.contents(transport, [PLAN.drift])[PLAN.drift]]
+    assert [one.event for one in told if one] == ["open", "update", "close"]
+    assert len({one.incident for one in told if one}) == 1
 
 
 def test_a_difference_is_an_incident_that_names_the_feature(tmp_path: Path) -> None:
