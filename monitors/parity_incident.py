@@ -25,7 +25,7 @@ def publish(transport: Transport, plan: Plan, monitors: Sequence[Any], found: Ma
             continue
         before = _open(transport, plan.drift, name)
         if not part.broken:
-            out += [_told(plan.drift, incident, "close", part) for incident in before.values()]
+            out += [_closed(plan.drift, incident, part) for incident in before.values()]
             continue
         watch = make_watch(plan, plan.models[name], declared)
         watch.on_parity(part.compared, part.broken, part.by_feature, part.newest_known_us)
@@ -54,7 +54,7 @@ def _open(transport: Transport, topic: str, model: str) -> dict[str, IncidentRec
     return {record.subject: record for record in latest.values() if record.event != "close"}
 
 
-def _told(topic: str, incident: IncidentRecord, event: str, part: ModelParity) -> Outgoing:
+def _closed(topic: str, incident: IncidentRecord, part: ModelParity) -> Outgoing:
     evidence = {**incident.evidence, "compared": part.compared, "mismatched": part.broken}
     at_us = max(part.newest_known_us, incident.at_us)
-    return record_of(topic, replace(incident, event=event, at_us=at_us, evidence=evidence))
+    return record_of(topic, replace(incident, event="close", at_us=at_us, evidence=evidence))

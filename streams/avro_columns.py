@@ -106,7 +106,7 @@ class Program:
             union = isinstance(field["type"], list)
             targets = _members(asked[name]["type"]) if name in asked else None
             found = [
-                _branch(type_, type_ if asked is written else None, targets, slots.get(name)) + [int(union)]
+                [*_branch(type_, type_ if asked is written else None, targets, slots.get(name)), int(union)]
                 for type_ in _members(field["type"])
             ]
             if any(part[0] < 0 for part in found) or all(part[2] == kernel.REFUSE for part in found):
@@ -158,8 +158,9 @@ class Batch:
         verdict: Bytes = np.zeros(len(keys), np.uint8)
         slot, text = self._slots[key], self._columns[key] is Kind.STRING
         kernel.compare(self._data, self._words[slot], self._there[slot], text, self.status, joined, bounds, verdict)
-        for row in np.flatnonzero(verdict == kernel.ABSENT).tolist():
-            verdict[row] = kernel.EQUAL if keys[row] == b"None" else kernel.DIFFERENT
+        if (verdict == kernel.ABSENT).any():
+            for row in np.flatnonzero(verdict == kernel.ABSENT).tolist():
+                verdict[row] = kernel.EQUAL if keys[row] == b"None" else kernel.DIFFERENT
         return verdict
 
     def text(self, name: str, row: int) -> str:
@@ -171,7 +172,7 @@ class Batch:
             return self._data[start : start + (word & kernel.LONGEST)].tobytes().decode()
         return str(word) if there else "None"
 
-    def bury(self, rows: Sequence[int]) -> None:
+    def bury(self, rows: Int64Array) -> None:
         """Take good records out of the columns: they are dead after all."""
         self.status[rows] = DEAD
         self._words[:, rows] = 0
@@ -208,16 +209,16 @@ class Batch:
         np.cumsum(np.where(there == kernel.THERE, words & kernel.LONGEST, 0), out=bounds[1:])
         packed: Bytes = np.empty(bounds[-1], np.uint8)
         kernel.gather(self._data, words, bounds, packed)
-        array = pa.LargeStringArray.from_buffers(len(words), pa.py_buffer(bounds), pa.py_buffer(packed))
-        if len(array[:_SAMPLE].unique()) <= _FEW < len(array):
+        buffers: Any = pa.py_buffer(bounds), pa.py_buffer(packed)  # type: ignore[arg-type]
+        array = pa.LargeStringArray.from_buffers(len(words), *buffers)
+        if len(words) > _SAMPLE and len(array[:_SAMPLE].unique()) <= _FEW:
             encoded = array.dictionary_encode()
-            values = encoded.dictionary.to_numpy(zero_copy_only=False)[encoded.indices.to_numpy()]
+            values: npt.NDArray[Any] = encoded.dictionary.to_numpy(zero_copy_only=False)[encoded.indices.to_numpy()]
         else:
-            values = array.to_numpy(zero_copy_only=False)
-        whole = np.flatnonzero(there == kernel.WHOLE)
-        if len(whole):
-            values[whole] = words[whole].tolist()
-        return np.require(values, object, "W")
+            values = np.require(array.to_numpy(zero_copy_only=False), object, "W")
+        if (there == kernel.WHOLE).any():
+            values[there == kernel.WHOLE] = words[there == kernel.WHOLE].tolist()
+        return values
 
 
 def warm() -> None:
@@ -267,7 +268,7 @@ def _plain(type_: Any) -> tuple[str, int] | None:
     if isinstance(type_, dict):
         name = type_.get("type")
         if name == "fixed":
-            return name, int(type_["size"])
+            return (name, int(type_["size"])) if int(type_["size"]) >= 0 else None
         if name == "enum":
             return name, len(type_["symbols"])
         type_ = name

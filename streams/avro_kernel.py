@@ -41,7 +41,7 @@ def varint(data: Bytes, at: int, end: int) -> tuple[int, int]:
         if byte < np.uint64(0x80):
             if shift == np.uint64(63) and byte > np.uint64(1):
                 return 0, -1
-            return np.int64(word >> np.uint64(1)) ^ -np.int64(word & np.uint64(1)), at
+            return np.int64(word >> np.uint64(1)) ^ -np.int64(word & np.uint64(1)), at  # type: ignore[return-value]
         shift += np.uint64(7)
     return 0, -1
 
@@ -86,7 +86,7 @@ def little_endian(data: Bytes, at: int, width: int) -> int:
     word = np.uint64(0)
     for i in range(width):
         word |= np.uint64(data[at + i]) << np.uint64(8 * i)
-    return np.int64(word)
+    return np.int64(word)  # type: ignore[return-value]
 
 
 @compiled
@@ -114,11 +114,11 @@ def decode(
             same &= data[at + i] == header[i]
         if not same:
             continue
-        at = at + HEADER_BYTES if end - at <= LONGEST else np.int64(-1)
+        at = at + HEADER_BYTES if end - at <= LONGEST else -1
         for field in range(fields.shape[0] - 1):
             if at < 0:
                 break
-            branch, value = fields[field], np.int64(0)
+            branch, value = fields[field], 0
             if branches[branch, UNION]:
                 value, at = varint(data, at, end)
                 if at < 0 or value < 0 or value >= fields[field + 1] - branch:
@@ -136,7 +136,7 @@ def decode(
                     at = -1
                     break
                 if store == REAL:
-                    x = np.float64(0)
+                    x = 0.0
                     if kind == DOUBLE:
                         x = real(little_endian(data, at, 8))
                     else:
@@ -146,24 +146,25 @@ def decode(
                         there[slot, row] = THERE
                 at += width
             elif kind == FIXED:
-                at = at + branches[branch, SIZE] if branches[branch, SIZE] <= end - at else np.int64(-1)
+                at = at + branches[branch, SIZE] if branches[branch, SIZE] <= end - at else -1
             elif kind == STRING or kind == BYTES:  # noqa: SIM109
                 value, at = varint(data, at, end)
                 if at < 0 or value < 0 or value > end - at:
                     at = -1
-                elif (kind == STRING or store == TEXT) and not is_text(data, at, at + value):
+                    break
+                if (kind == STRING or store == TEXT) and not is_text(data, at, at + value):
                     at = -1
-                else:
-                    if store == TEXT:
-                        words[slot, row] = (at << LENGTH_BITS) | value
-                        there[slot, row] = THERE
-                    at += value
+                    break
+                if store == TEXT:
+                    words[slot, row] = (at << LENGTH_BITS) | value
+                    there[slot, row] = THERE
+                at += value
             else:
                 if kind == BOOLEAN:
                     if at >= end or data[at] > 1:
                         at = -1
                         break
-                    value = np.int64(data[at])
+                    value = int(data[at])
                     at += 1
                 else:
                     value, at = varint(data, at, end)

@@ -133,6 +133,8 @@ class Decoder:
     def _judge_keys(self, batch: Batch, fetched: Fetched, found: dict[int, Death]) -> None:
         """Find the good records whose Kafka key is not their key."""
         verdict = batch.compare_keys(self.input.key, fetched.keys)
+        if not verdict.any():
+            return
         wrong = np.flatnonzero(verdict)
         for row in wrong.tolist():
             found[row] = self._key_death(fetched.keys[row], batch.text(self.input.key, row)) or found[row]
@@ -220,7 +222,10 @@ class Decoder:
         assert gate is not None
         absurd = ~dead & ((time_us < gate.earliest_us) | (time_us >= gate.latest_us))
         ahead = ~dead & ~absurd & (time_us > fetched.known_us + gate.ahead_us)
+        # a record timestamp of a far year would hold back everything behind it in its partition
+        beyond = ~dead & ~absurd & (fetched.known_us >= gate.latest_us)
         for mask, reason, detail in (
+            (beyond, "absurd_known_time", "the record's timestamp is outside the declared range; event time"),
             (absurd, "absurd_event_time", "the event time is outside the declared range"),
             (ahead, "ahead_of_record", "the event time lies too far after the record's timestamp"),
         ):

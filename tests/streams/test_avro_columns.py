@@ -1,0 +1,451 @@
+"""The compiled decoder against the general one (fastavro, then `avro_wire`): the same records, the same columns, the same dead."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from samestream.schemas import avro, records
+from samestream.schemas.errors import SchemaError
+from samestream.schemas.expressions import Kind
+from samestream.streams import avro_columns, avro_kernel
+from samestream.streams import columns as cols
+from samestream.streams.avro_columns import GENERAL, GOOD, Batch, Program
+from samestream.streams.avro_wire import Wire
+from samestream.streams.columns import ColumnData
+from samestream.streams.decode import MAX_EVENT_BYTES, UNKNOWN_KNOWN_US, Decoded, Decoder, _Writer, vector_input
+from samestream.streams.plan import Gate, Input
+from samestream.streams.schema_store import SchemaStore
+from samestream.streams.transport import Fetched, Partition
+
+MALFORMED = int(os.environ.get("SAMESTREAM_MALFORMED_RECORDS", "50000"))  # the long form: 1000000
+TIME = {"type": "long", "logicalType": "timestamp-micros"}
+SUITS = {"type": "enum", "name": "Suit", "symbols": ["hearts", "spades", "clubs"]}
+HASH = {"type": "fixed", "name": "Hash", "size": 5}
+
+
+def record(**fields: Any) -> avro.Schema:
+    return {"type": "record", "name": "R", "fields": [{"name": name, "type": type_} for name, type_ in fields.items()]}
+
+
+def with_defaults(schema: avro.Schema, **defaults: Any) -> avro.Schema:
+    fields = [
+        field | ({"default": defaults[field["name"]]} if field["name"] in defaults else {})
+        for field in schema["fields"]
+    ]
+    return schema | {"fields": fields}
+
+
+WRITER = record(
+    user="string",
+    noise=["null", "string"],
+    age="int",
+    hash=HASH,
+    amount="long",
+    ratio="float",
+    suit=SUITS,
+    price=["double", "null"],
+    blob="bytes",
+    ok="boolean",
+    skipped=["int", "null", "double", HASH | {"name": "Other"}, "bytes"],
+    maybe=["null", "long"],
+    name="bytes",
+    nothing="null",
+    at=TIME,
+    tail=["null", "boolean"],
+)
+READER = with_defaults(
+    record(
+        user="string",
+        age="double",
+        amount=["null", "long"],
+        ratio="double",
+        price=["null", "double"],
+        ok="boolean",
+        maybe=["null", "double"],
+        name="string",
+        at=TIME,
+        region=["null", "string"],
+        weight="double",
+        tag="string",
+    ),
+    region=None,
+    weight=2,
+    tag="new",
+)
+COLUMNS = {
+    "user": Kind.STRING,
+    "age": Kind.FLOAT,
+    "amount": Kind.INT,
+    "ratio": Kind.FLOAT,
+    "price": Kind.FLOAT,
+    "ok": Kind.BOOL,
+    "maybe": Kind.FLOAT,
+    "name": Kind.STRING,
+    "at": Kind.TIME,
+    "region": Kind.STRING,
+    "weight": Kind.FLOAT,
+    "tag": Kind.STRING,
+}
+
+
+def some(rng: random.Random, type_: Any) -> Any:
+    """A random value of a type."""
+    if isinstance(type_, list):
+        return some(rng, rng.choice(type_))
+    name = type_["type"] if isinstance(type_, dict) else type_
+    if name in ("int", "long"):
+        bits = 31 if name == "int" else 63
+        return rng.choice(
+            [0, 1, -1, 2**bits - 1, -(2**bits), rng.randint(-100, 100), rng.randint(-(2**bits), 2**bits - 1)]
+        )
+    if name in ("float", "double"):
+        value = rng.choice([0.0, -0.0, 1.5, -3.25, float("inf"), float("nan"), rng.gauss(0, 1e6)])
+        return struct.unpack("f", struct.pack("f", value))[0] if name == "float" else value
+    return {
+        "null": lambda: None,
+        "boolean": lambda: rng.random() < 0.5,
+        "string": lambda: rng.choice(["", "u", "Ünïcode", "汉字", "🂡x", f"user-{rng.randrange(10**6)}", "x" * 70]),
+        "bytes": lambda: rng.choice([b"", b"abc", "é".encode(), b"\xff\xfe"]),
+        "fixed": lambda: rng.randbytes(type_["size"]),
+        "enum": lambda: rng.choice(type_["symbols"]),
+    }[name]()
+
+
+def lawful(rng: random.Random, schema: avro.Schema, count: int) -> list[bytes]:
+    codec = avro.Codec(schema)
+    return [codec.encode({field["name"]: some(rng, field["type"]) for field in schema["fields"]}) for _ in range(count)]
+
+
+def mutated(rng: random.Random, value: bytes, other: bytes) -> bytes:
+    """The same bytes after an accident, or two."""
+    body = bytearray(value[10:])
+    for _ in range(rng.choice([1, 1, 2])):
+        at = rng.randrange(len(body) + 1)
+        match rng.randrange(8):
+            case 0:
+                body[at : at + 1] = bytes([rng.randrange(256)])
+            case 1:
+                del body[at:]
+            case 2:
+                body += rng.randbytes(rng.randrange(1, 4))
+            case 3:
+                del body[at : at + rng.randrange(1, 4)]
+            case 4:
+                body[at:at] = rng.choice([b"\x80", b"\xff", b"\x80\x00", b"\xff" * 9 + b"\x01", b"\xff" * 12, b"\x01"])
+            case 5:
+                body[at : at + 1] = bytes([body[at] ^ 1 << rng.randrange(8)]) if at < len(body) else b"\x7f"
+            case 6:
+                body[at:] = other[10 + at :]
+            case 7:
+                body[at:] = rng.randbytes(rng.randrange(30))
+    return value[:10] + bytes(body)
+
+
+def general(writer: avro.Schema, reader: avro.Schema, values: list[bytes]) -> list[dict[str, Any] | None]:
+    path = _Writer(avro.Reader(writer, reader), Wire(writer), None)
+    found: list[dict[str, Any] | None] = []
+    for value in values:
+        try:
+            found.append(path.read(value))
+        except SchemaError:
+            found.append(None)
+    return found
+
+
+def assert_same(left: ColumnData, right: ColumnData) -> None:
+    assert left.values.dtype == right.values.dtype
+    np.testing.assert_array_equal(left.valid, right.valid)
+    if left.values.dtype == np.float64:  # by bits: -0.0 is not 0.0
+        np.testing.assert_array_equal(left.values.view(np.int64), right.values.view(np.int64))
+    else:
+        assert left.values.tolist() == right.values.tolist()
+        assert list(map(type, left.values.tolist())) == list(map(type, right.values.tolist()))
+
+
+def compare(writer: avro.Schema, reader: avro.Schema, columns: dict[str, Kind], values: list[bytes]) -> int:
+    """Both paths over the same bytes; returns how many records are dead."""
+    program = Program.compile(writer, reader, columns)
+    assert program is not None
+    batch = Batch(values, columns, MAX_EVENT_BYTES)
+    batch.run(program)
+    expected = general(writer, reader, values)
+    wrong = np.flatnonzero((batch.status == GOOD) != np.array([row is not None for row in expected], bool))
+    assert not len(wrong), (values[wrong[0]].hex(), expected[wrong[0]], batch.status[wrong[0]])
+    blank = dict.fromkeys(columns)
+    filled = [row if row is not None else blank for row in expected]
+    found = batch.finish()
+    for name, kind in columns.items():
+        assert_same(found[name], cols.from_values([row[name] for row in filled], kind))
+    return sum(row is None for row in expected)
+
+
+def test_lawful_records_with_promotions_defaults_and_skipped_fields() -> None:
+    rng = random.Random(1)
+    values = lawful(rng, WRITER, 3000)
+    dead = compare(WRITER, READER, COLUMNS, values)
+    assert 0 < dead < 1000  # only those where `name`, bytes read as text, is not UTF-8
+
+
+def test_malformed_records_are_dead_in_both_paths_and_the_others_equal() -> None:
+    rng = random.Random(2)
+    own = {**COLUMNS, "name": Kind.STRING}
+    done = dead = 0
+    while done < MALFORMED:
+        values = lawful(rng, WRITER, 300)
+        values = [mutated(rng, rng.choice(values), rng.choice(values)) for _ in range(5000)]
+        dead += compare(WRITER, READER, own, values)
+        done += len(values)
+    assert 0.3 < dead / done < 0.95
+
+
+FLAT = st.sampled_from(["null", "boolean", "int", "long", "float", "double", "string", "bytes", SUITS, HASH])
+KINDS = {"int": Kind.INT, "long": Kind.INT, "float": Kind.FLOAT, "double": Kind.FLOAT, "string": Kind.STRING}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(st.tuples(FLAT, st.sampled_from(["", "first", "last"]), st.booleans()), min_size=1, max_size=8), st.data()
+)
+def test_any_flat_schema_and_any_bytes(shape: list[tuple[Any, str, bool]], data: st.DataObject) -> None:
+    writer_fields, reader_fields, columns = {}, {}, {}
+    for number, (type_, null, wanted) in enumerate(shape):
+        name = f"f{number}"
+        if isinstance(type_, dict):
+            type_ = type_ | {"name": f"T{number}"}
+        union = type_ if not null or type_ == "null" else ["null", type_] if null == "first" else [type_, "null"]
+        writer_fields[name] = union
+        if wanted and isinstance(type_, str) and type_ in KINDS:
+            reader_fields[name] = ["null", type_]
+            columns[name] = KINDS[type_]
+    writer = record(**writer_fields)
+    # half of the time the very schema, so that nothing is skipped
+    reader = record(**reader_fields) if data.draw(st.booleans()) else writer
+    header = avro.Codec(writer).header
+    rng = random.Random(data.draw(st.integers(0, 2**32)))
+    values = lawful(rng, writer, 5)
+    values += [mutated(rng, value, values[0]) for value in values for _ in range(5)]
+    values += [header + body for body in data.draw(st.lists(st.binary(max_size=40), max_size=20))]
+    compare(writer, reader, columns, values)
+
+
+@pytest.mark.parametrize(
+    ("type_", "body", "good"),
+    [
+        ("long", b"\xff" * 9 + b"\x01", True),  # the least 64-bit number
+        ("long", b"\xff" * 9 + b"\x03", False),  # 65 bits: fastavro drops the last
+        ("long", b"\xff" * 14 + b"\x01", False),  # 15 bytes
+        ("long", b"\x82\x80\x00", True),  # longer than need be, and lawful
+        ("long", b"\x80\x80", False),
+        ("long", b"", False),
+        ("int", b"\xff\xff\xff\xff\x0f", True),
+        ("int", b"\x80\x80\x80\x80\x10", False),  # 2**31
+        ("boolean", b"\x01", True),
+        ("boolean", b"\x02", False),  # fastavro: true
+        ("boolean", b"", False),
+        ("double", b"\x00" * 7, False),
+        ("float", b"\x00" * 4, True),
+        ("float", b"\x00" * 3, False),
+        ("string", b"\x06abc", True),
+        ("string", b"\x08abc", False),
+        ("string", b"\x05abc", False),  # minus three bytes
+        ("string", b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01", False),  # all that there are, and more
+        ("string", b"\x06a\xffc", False),
+        ("string", b"\x06\xed\xa0\x80", False),  # a surrogate
+        ("string", b"\x04\xc0\x80", False),  # a zero in two bytes
+        ("string", b"\x08\xf4\x8f\xbf\xbf", True),  # U+10FFFF
+        ("string", b"\x08\xf4\x90\x80\x80", False),
+        ("string", b"\x06\xe0\xa0\x80", True),
+        ("string", b"\x06\xe0\x9f\xbf", False),
+        ("string", b"\x02\xc3", False),  # cut off within a character
+        (["null", "string"], b"\x00", True),
+        (["null", "string"], b"\x04", False),
+        (["null", "string"], b"\x01", False),  # index -1: fastavro takes the last
+        (["string", "null"], b"\x02", True),
+        ("long", b"\x02\x00", False),  # a byte after the record
+    ],
+)
+@pytest.mark.parametrize("read", [True, False])
+def test_every_edge_of_the_encoding(type_: Any, body: bytes, good: bool, read: bool) -> None:
+    """Read or skipped: whether a record is dead depends on its bytes and its writer, not on who reads it."""
+    writer = record(f=type_)
+    base = type_ if isinstance(type_, str) else "string"
+    kinds = {"long": Kind.INT, "int": Kind.INT, "boolean": Kind.BOOL, "double": Kind.FLOAT, "float": Kind.FLOAT}
+    columns = {"f": kinds.get(base, Kind.STRING)} if read else {}
+    value = avro.Codec(writer).header + body
+    assert compare(writer, record(f=type_) if read else record(), columns, [value]) == (0 if good else 1)
+
+
+@pytest.mark.parametrize(
+    ("writer", "reader", "columns"),
+    [
+        (record(f={"type": "array", "items": "long"}, g="long"), record(g="long"), {"g": Kind.INT}),
+        (record(f={"type": "map", "values": "long"}, g="long"), record(g="long"), {"g": Kind.INT}),
+        (record(f=record(x="long") | {"name": "S"}, g="long"), record(g="long"), {"g": Kind.INT}),
+        (record(f="string"), record(f="long"), {"f": Kind.INT}),  # never to be read
+        (record(f="long"), record(f="long", g="long"), {"f": Kind.INT, "g": Kind.INT}),  # no default
+        (record(f="long"), with_defaults(record(f="long", g="double"), g=2**70), {"f": Kind.INT, "g": Kind.FLOAT}),
+        (record(f=SUITS), record(f=SUITS), {"f": Kind.STRING}),
+        (record(f=["string", "double"]), record(f=["string", "double"]), {"f": Kind.STRING}),
+        (record(f="long"), record(f="long") | {"name": "Another"}, {"f": Kind.INT}),
+    ],
+)
+def test_what_is_left_to_the_general_path(writer: Any, reader: Any, columns: dict[str, Kind]) -> None:
+    assert Program.compile(writer, reader, columns) is None
+
+
+def test_own_topics_are_fast() -> None:
+    for schema in (records.OUTCOME, records.PREDICTION):
+        assert Decoder(vector_input("v", "v", schema), SchemaStore(None, "", [])).is_fast(schema)
+
+
+def test_a_whole_number_or_a_text_in_one_column() -> None:
+    """As predictions carry their entity."""
+    schema = record(entity=["string", "long"], score="double")
+    values = lawful(random.Random(3), schema, 200)
+    assert compare(schema, schema, {"entity": Kind.STRING, "score": Kind.FLOAT}, values) == 0
+
+
+SCHEMA = record(user=["null", "string"], cents="long", at=TIME)
+OLDER = record(user="string", cents="int", gone={"type": "map", "values": "bytes"}, at=TIME)
+YOUNGER = record(at=TIME, cents="long", more="string", user=["null", "string"])
+GATE = Gate(0, 0, 3600 * 10**6, 10**15, 2 * 10**15)
+
+
+def decoded(monkeypatch: pytest.MonkeyPatch, fast: bool, key: str, fetched: Fetched, **options: Any) -> Decoded:
+    kinds = {"user": Kind.STRING, "cents": Kind.INT, "at": Kind.TIME}
+    with monkeypatch.context() as patch:
+        if not fast:
+            patch.setattr(Program, "compile", classmethod(lambda *_: None))
+        input = Input("R", "r", SCHEMA, kinds, frozenset({"user"}), key, "at", GATE)
+        decoder = Decoder(input, SchemaStore(None, "", [SCHEMA, OLDER, YOUNGER]))
+        return decoder.decode(fetched, UNKNOWN_KNOWN_US, **options)
+
+
+@pytest.mark.parametrize("key", ["user", "cents", ""])
+def test_keys_times_schemas_and_reasons_are_judged_alike(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(4)
+    keys: list[bytes | None] = []
+    values: list[bytes | None] = []
+    for _ in range(4000):
+        schema = rng.choice([SCHEMA, SCHEMA, OLDER, YOUNGER, record(user="string")])
+        user = rng.choice([f"u{rng.randrange(50)}", "ü", "None", None if schema in (SCHEMA, YOUNGER) else "n"])
+        cents = rng.choice([0, -5, 10, 2**31 - 1, -(2**31), rng.randrange(1000)])
+        at = rng.choice([*[10**15 + rng.randrange(10**9)] * 9, 10**15 + 10**10, 0, 3 * 10**15])
+        fields = {"user": user, "cents": cents, "at": at, "gone": {"a": b"b"}, "more": "m"}
+        value = avro.Codec(schema).encode({field["name"]: fields[field["name"]] for field in schema["fields"]})
+        right = str({"user": user, "cents": cents, "": "x"}[key]).encode()
+        keys.append(rng.choice([right] * 8 + [b"", None, b"u1", b"0" + right, right + b"0", b"-" + right, b"\xff"]))
+        wrong = [None, b"", b"junk", b"\xc3\x01", b"\xc3\x01" + rng.randbytes(12), mutated(rng, value, value)]
+        values.append(rng.choice([value] * 12 + wrong))
+    values[7] = b"\xc3\x01" + bytes(MAX_EVENT_BYTES)
+    stamps = np.full(len(values), 10**15 + 10**9)
+    fetched = Fetched(Partition("r", 0), np.arange(10, 10 + 2 * len(values), 2), stamps, keys, values)
+    forced = frozenset({10, 12, 14, 11, 100, 1100})
+    fast = decoded(monkeypatch, True, key, fetched, forced_dead=forced)
+    slow = decoded(monkeypatch, False, key, fetched, forced_dead=forced)
+    assert list(fast.deaths.items()) == list(slow.deaths.items())
+    reasons = {reason for reason, _ in fast.deaths.values()}
+    assert reasons >= {"undecodable", "empty_value", "wrong_schema", "too_large", "journaled"}
+    assert reasons >= {"absurd_event_time", "ahead_of_record"}
+    assert "key_mismatch" in reasons or not key
+    assert 500 < (~fast.dead).sum() < 3000
+    for name in ("dead", "known_us", "time_us"):
+        np.testing.assert_array_equal(getattr(fast, name), getattr(slow, name))
+    for name, column in fast.columns.items():
+        assert_same(column, slow.columns[name])
+
+
+def test_nothing_fetched_is_nothing_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    none = np.empty(0, np.int64)
+    assert len(decoded(monkeypatch, True, "user", Fetched(Partition("r", 0), none, none, [], []))) == 0
+
+
+def test_details_of_death_hold_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dead records are written to a topic, the same bytes by every run."""
+    schema = record(user="string", at=TIME, x="double")
+    input = Input("R", "r", schema, {"user": Kind.STRING, "at": Kind.TIME, "x": Kind.FLOAT}, frozenset(), "", "at")
+    value = avro.Codec(schema).encode({"user": "u", "at": 1, "x": 1.0})[:-1]
+    fetched = Fetched(Partition("r", 0), np.zeros(1, np.int64), np.zeros(1, np.int64), [b"u"], [value])
+    found = Decoder(input, SchemaStore(None, "", [schema])).decode(fetched, 0)
+    assert found.deaths == {0: ("undecodable", "EOFError: cannot read double")}
+
+
+def test_nested_data_that_would_end_the_process_or_never_end_is_refused_first() -> None:
+    tower = record(next=["null", "R"])
+    bomb = record(items={"type": "array", "items": "null"})
+    for writer, body, reason in (
+        (tower, b"\x02" * 900_000, "nested deeper than 64 levels"),
+        (bomb, b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f" * 2, "more than 10000 items without bytes"),
+    ):
+        assert not Wire(writer).is_flat
+        with pytest.raises(SchemaError) as caught:
+            _Writer(avro.Reader(writer, writer), Wire(writer), None).read(avro.Codec(writer).header + body)
+        assert caught.value.found == reason
+
+
+def test_nested_records_are_lawful_where_they_are() -> None:
+    inner = record(x="long", next=["null", "Inner"]) | {"name": "Inner"}
+    writer = record(a={"type": "array", "items": inner}, m={"type": "map", "values": SUITS}, i="Inner")
+    one = {"x": 1, "next": {"x": 2, "next": None}}
+    value = avro.Codec(writer).encode({"a": [one, one], "m": {"k": "clubs"}, "i": one})
+    Wire(writer).check(value)
+    sized = avro.Codec(record(a={"type": "array", "items": "long"}))
+    Wire(sized.schema).check(sized.header + b"\x03\x04\x02\x02\x00")  # two items in two bytes
+    for broken in (value[:-1], value + b"\x00"):
+        with pytest.raises(SchemaError):
+            Wire(writer).check(broken)
+    with pytest.raises(SchemaError, match="undecodable"):
+        Wire(sized.schema).check(sized.header + b"\x03\x06\x02\x02\x00")
+
+
+def test_one_signature_each() -> None:
+    """Another type of array would compile for seconds in the middle of a stream."""
+    avro_columns.warm()
+    compare(WRITER, READER, COLUMNS, lawful(random.Random(5), WRITER, 10))
+    for function in (avro_kernel.decode, avro_kernel.compare, avro_kernel.gather):
+        assert len(function.signatures) == 1  # type: ignore[attr-defined]
+
+
+def test_no_read_beyond_the_bytes(tmp_path: Path) -> None:
+    """Every record alone in its array, compiled with checked indices: a read beyond it raises IndexError."""
+    environment = os.environ | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    code = f"""
+import importlib.util, random, sys
+spec = importlib.util.spec_from_file_location("suite", {__file__!r})
+suite = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(suite)
+rng = random.Random(6)
+values = suite.lawful(rng, suite.WRITER, 200)
+program = suite.Program.compile(suite.WRITER, suite.READER, suite.COLUMNS)
+for _ in range(5000):
+    batch = suite.Batch([suite.mutated(rng, rng.choice(values), values[0])], suite.COLUMNS, 1 << 20)
+    batch.run(program)
+    batch.compare_keys("user", [b"u"])
+    batch.finish()
+try:
+    suite.avro_kernel.varint(suite.np.zeros(1, suite.np.uint8), 1, 2)
+except IndexError:
+    print("checked")
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "checked"), done.stderr
+
+
+def test_records_of_another_schema_are_left_alone() -> None:
+    values = [*lawful(random.Random(7), SCHEMA, 2), *lawful(random.Random(7), YOUNGER, 2), b"", b"\xc3\x01short"]
+    program = Program.compile(SCHEMA, SCHEMA, {"cents": Kind.INT})
+    assert program is not None
+    batch = Batch(values, {"cents": Kind.INT}, MAX_EVENT_BYTES)
+    batch.run(program)
+    assert batch.status.tolist() == [GOOD, GOOD, avro_columns.TODO, avro_columns.TODO, GENERAL, GENERAL]
