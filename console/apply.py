@@ -60,6 +60,23 @@ def apply(
         print("nothing to do")
 
 
+def require(transport: Transport, app: App, *names: str) -> None:
+    """Raises TransportError where topics of the app do not exist: those named, or any if none is."""
+    from samestream.schemas.errors import TransportError
+    from samestream.streams import provision
+    from samestream.streams.plan import compile_app
+
+    existing = transport.topics()
+    wanted = names or [spec.name for spec in provision.topics(app, compile_app(app))]
+    if missing := [name for name in wanted if name not in existing]:
+        raise TransportError(
+            "topics are missing",
+            where=app.name,
+            found=", ".join(missing),
+            hint="create them with `samestream apply MODULE`.",
+        )
+
+
 def _missing(transport: Transport, app: App, plan: Plan, replication: int) -> Provisioned:
     """What `provision` would make; it would refuse what this refuses."""
     from samestream.schemas.avro import schema_fingerprint

@@ -90,9 +90,13 @@ def status(
         if not module:
             return
         from samestream.console import tables
-        from samestream.console.standing import standings
+        from samestream.console.standing import not_yet_run, standings
         from samestream.schemas.app import load
         from samestream.streams.plan import compile_app
 
-        plan = compile_app(load(module))
-        tables.show_standings(standings(transport, plan, settings.log_uri))
+        app = load(module)
+        plan = compile_app(app)
+        come = standings(transport, plan, settings.log_uri)
+        tables.show_standings(come)
+        if waiting := not_yet_run(transport, app, plan, come):
+            print(f"\nnot yet run: {', '.join(waiting)}")

@@ -9,11 +9,13 @@ from collections.abc import Mapping, Sequence
 
 from samestream.console.backlog import backlog, gaps
 from samestream.console.roles import Role
-from samestream.schemas.errors import TransportError
+from samestream.schemas.errors import SamestreamError, TransportError
 from samestream.streams.processor import Processor
 from samestream.streams.transport import Partition, Transport
 
 log = logging.getLogger("samestream")
+SILENT_S = 10.0
+"""How long nothing may be heard of the broker before it counts as gone."""
 
 
 class Crew:
@@ -44,7 +46,8 @@ class Crew:
                 if self.failure is None:
                     self.failure = error
                 else:  # the others often fail of the same; the first one tells why
-                    log.warning("%s failed, too: %s", role.health.name, " ".join(str(error).split()))
+                    told = error.line if isinstance(error, SamestreamError) else " ".join(str(error).split())
+                    log.warning("%s failed, too: %s", role.health.name, told)
             self.stop.set()
         else:
             role.health.state = "stopped"
@@ -72,7 +75,9 @@ class Crew:
 class Lags:
     """How far each role is behind the end of what it reads, asked of the broker now and then by a thread of its own.
 
-    What a health record calls lag is only what the role already holds.
+    What a health record calls lag is only what the role already holds. The answers also tell that the broker is there: a
+    role cannot, since a client that has lost the broker only waits. Where no lag is asked for, or its answer takes long
+    for another reason, a second thread asks for the topics.
     """
 
     def __init__(self, transport: Transport, app: str, roles: Sequence[Role], every_s: float = 1.0) -> None:
@@ -82,7 +87,11 @@ class Lags:
         self._counts: dict[str, int] = {}
         self._stop = threading.Event()
         self.asked_s = float("-inf")  # on the monotonic clock, when the latest answer's question was put
-        self._thread = threading.Thread(target=self._ask, name="lags", daemon=True)
+        self._answered: tuple[float, float] | None = None  # when the broker last answered: monotonic, since 1970
+        self._threads = [
+            threading.Thread(target=target, name=name, daemon=True)
+            for name, target in (("lags", self._ask), ("pulse", self._feel))
+        ]
 
     def of(self, role: Role) -> int:
         """The newest answer, in records; what the role holds where there is none."""
@@ -90,12 +99,35 @@ class Lags:
 
     def start(self) -> None:
         """Start asking."""
-        self._thread.start()
+        self._hear()
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
-        """Stop asking, and wait for the question under way."""
+        """Stop asking, and wait for the questions under way, unless nobody answers."""
         self._stop.set()
-        self._thread.join(5.0)
+        for thread in self._threads:
+            thread.join(0.0 if self.silent_since_us else 5.0)
+
+    @property
+    def silent_since_us(self) -> int | None:
+        """Since when no broker has answered, in microseconds UTC; None as long as one did within `SILENT_S`."""
+        answered = self._answered
+        if answered is None or time.monotonic() - answered[0] <= SILENT_S:
+            return None
+        return int(answered[1] * 1e6)
+
+    def _hear(self) -> None:
+        self._answered = time.monotonic(), time.time()
+
+    def _feel(self) -> None:
+        while not self._stop.wait(self._every_s):
+            if self._answered is None or time.monotonic() - self._answered[0] > 2 * self._every_s:
+                try:
+                    self._transport.topics()
+                    self._hear()
+                except TransportError as error:
+                    log.debug("no broker answers: %s", error.line)
 
     def _ask(self) -> None:
         while not self._stop.is_set():
@@ -104,6 +136,7 @@ class Lags:
                 for role in self._roles:
                     if isinstance(role, Processor) and role.health.state == "running":
                         self._found[role.health.name] = self._measure(role)
+                        self._hear()
                 self.asked_s = asked_s
             except TransportError as error:  # the roles will say what is wrong; a lag is not worth a failure
                 log.debug("the lag is unknown: %s", error.line)

@@ -11,6 +11,7 @@ from typing import Any
 
 from samestream.console.crew import Crew, Lags
 from samestream.console.progress import rejected
+from samestream.console.reading import instant
 from samestream.schemas.errors import SettingsError
 
 Sample = tuple[dict[str, str], float]
@@ -65,7 +66,10 @@ class HealthServer:
 
 
 def report(crew: Crew, lags: Lags) -> dict[str, Any]:
-    """How the crew is doing, as `/health` tells it. known_time is in microseconds UTC, 0 before the first batch."""
+    """How the crew is doing, as `/health` tells it. known_time is in microseconds UTC, 0 before the first batch.
+
+    The state is `disconnected` where no broker answers, whatever the roles believe; `broker_silent_since` says since when.
+    """
     roles = {}
     for role in crew.roles:
         health, (late, dead) = role.health, rejected(role)
@@ -81,7 +85,9 @@ def report(crew: Crew, lags: Lags) -> dict[str, Any]:
             "stalled_by": list(health.stalled_by),
             "seconds": round(time.monotonic() - health.started, 1),
         }
-    return {"state": crew.state, "roles": roles}
+    silent_us = lags.silent_since_us
+    state = "disconnected" if silent_us and crew.state in ("starting", "running") else crew.state
+    return {"state": state, "broker_silent_since": instant(silent_us) if silent_us else None, "roles": roles}
 
 
 def metrics(crew: Crew, lags: Lags) -> str:
@@ -111,6 +117,7 @@ def metrics(crew: Crew, lags: Lags) -> str:
             (({"role": h.name}, len(h.stalled_by)) for h in health),
         ),
         *_family("running", "gauge", "Whether it runs.", (({"role": h.name}, h.state == "running") for h in health)),
+        *_family("broker_up", "gauge", "Whether a broker has answered lately.", [({}, lags.silent_since_us is None)]),
         *_family(
             "known_time_seconds",
             "gauge",
@@ -126,7 +133,7 @@ def _family(name: str, kind: str, says: str, samples: Iterable[Sample]) -> Itera
     yield f"# TYPE samestream_{name} {kind}"
     for labels, value in samples:
         inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
-        yield f"samestream_{name}{{{inside}}} {float(value):.15g}"
+        yield f"samestream_{name}{f'{{{inside}}}' if inside else ''} {float(value):.15g}"
 
 
 def _escaped(text: str) -> str:

@@ -44,17 +44,18 @@ def monitor(
     """
     from contextlib import closing
 
-    from samestream.console.rejected import find
+    from samestream.console.apply import require
     from samestream.console.settings import connect
     from samestream.schemas.app import load
 
-    drift = load(module).drift
+    app = load(module)
     with closing(connect(settings)) as transport:
-        find(transport, drift)
-        found, positions = _latest(transport, drift)
-        shown = [one for one in found if one["event"] != "close" or not only_open]
+        require(transport, app, app.drift)
+        found, positions = _read(transport, app.drift)
+        every = sorted(found.values(), key=lambda one: (one["opened_at"], one["incident"]))
+        shown = [one for one in every if one["event"] != "close" or not only_open]
         if incident:
-            shown = [one for one in found if one["incident"].startswith(incident)]
+            shown = [one for one in every if one["incident"].startswith(incident)]
         for one in shown:
             _tell(one, as_json, whole=bool(incident))
         if not shown and not as_json and not follow:
@@ -66,11 +67,11 @@ def monitor(
                 )
             print("no open incidents" if only_open else "no incidents")
         if follow:
-            _follow(transport, positions, as_json)
+            _follow(transport, found, positions, as_json)
 
 
-def _latest(transport: Transport, drift: str) -> tuple[list[dict[str, Any]], dict[Any, int]]:
-    """The latest record per incident, by the time it was opened; and where reading goes on."""
+def _read(transport: Transport, drift: str) -> tuple[dict[str, dict[str, Any]], dict[Any, int]]:
+    """Every incident as it last stood, by its id; and where reading goes on."""
     from samestream.console.reading import every
     from samestream.streams.transport import Partition
 
@@ -79,9 +80,23 @@ def _latest(transport: Transport, drift: str) -> tuple[list[dict[str, Any]], dic
     found: dict[str, dict[str, Any]] = {}
     for seen in every(transport, drift):
         positions[seen.partition] = seen.offset + 1
-        if (one := _incident(seen.value)) is not None:
-            found[one["incident"]] = one
-    return sorted(found.values(), key=lambda one: (one["opened_at"], one["incident"])), positions
+        _note(found, seen.value)
+    return found, positions
+
+
+def _note(found: dict[str, dict[str, Any]], value: bytes | None) -> dict[str, Any] | None:
+    """Take up a record: its incident as it stands now, with the evidence of all its records, the newest first to speak.
+
+    An update or a close says only what is new; None for what is no record of ours.
+    """
+    one = _incident(value)
+    if one is None:
+        return None
+    before = found.get(one["incident"], {}).get("evidence")
+    if isinstance(before, dict) and isinstance(one["evidence"], dict):
+        one["evidence"] = before | one["evidence"]
+    found[one["incident"]] = one
+    return one
 
 
 def _incident(value: bytes | None) -> dict[str, Any] | None:
@@ -124,14 +139,14 @@ def _tell(one: dict[str, Any], as_json: bool, whole: bool = False) -> None:
         print(f"  {text if whole or len(text) <= SHORT else text[: SHORT - 3] + '...'}")
 
 
-def _follow(transport: Transport, positions: dict[Any, int], as_json: bool) -> None:
+def _follow(transport: Transport, found: dict[str, dict[str, Any]], positions: dict[Any, int], as_json: bool) -> None:
     reader = transport.reader()
     try:
         reader.assign(positions)
         while True:
             for fetched in reader.fetch(1000, 0.2):
                 for value in fetched.values:
-                    if (one := _incident(value)) is not None:
+                    if (one := _note(found, value)) is not None:
                         _tell(one, as_json)
     except KeyboardInterrupt:
         pass

@@ -48,27 +48,34 @@ def train(
     \b
     Example: samestream train examples/flights.py --to 2013-02-01
     """
+    from samestream.console.apply import require
     from samestream.console.settings import connect
     from samestream.schemas.app import load
     from samestream.streams.feature_log import FeatureLog
+    from samestream.streams.model_registry import CHAMPION, versions
     from samestream.streams.plan import compile_app
     from samestream.trainers.train import train as run
 
-    plan = compile_app(load(module))
+    app = load(module)
+    plan = compile_app(app)
     chosen = _one_model(list(plan.models), model)
+    transport = connect(settings)
+    require(transport, app)
+    before = [one.version for one in versions(transport, plan.registry) if (one.model, one.slot) == (chosen, CHAMPION)]
     done = run(
         plan,
         plan.models[chosen],
         FeatureLog(settings.log_uri),
-        connect(settings),
+        transport,
         settings.artifacts_uri,
         from_us=_instant(from_, "--from"),
         to_us=_instant(to, "--to"),
         force=force,
     )
     typer.echo(f"{chosen} {done.version.version}: trained on {done.rows:,} labelled vectors, published as champion")
+    typer.echo(f"  replaces                {before[-1] if before else 'none: it is the first'}")
     for name, value in sorted(done.metrics.items()):
-        typer.echo(f"  {name:<24}{value:,.4f}")
+        typer.echo(f"  {name:<24}{value:,.{0 if float(value).is_integer() else 4}f}")
     typer.echo(f"  artifact                {done.version.artifact}")
 
 
@@ -90,6 +97,7 @@ def replay(
     \b
     Example: samestream replay examples/flights.py --from 2013-01-05 --out vectors.parquet
     """
+    from samestream.console.apply import require
     from samestream.console.replaying import Replayed, vectors_of
     from samestream.console.settings import connect
     from samestream.schemas.app import load
@@ -99,7 +107,9 @@ def replay(
 
     app = load(module)
     plan = compile_app(app)
+    _check_folder(out, "--out")
     transport = connect(settings)
+    require(transport, app)
     if topic is not None and topic in {spec.name for spec in provision.topics(app, plan)}:
         raise SettingsError(
             "a replay never writes to a topic of the app itself",
@@ -145,6 +155,7 @@ def parity(
     """
     from dataclasses import asdict
 
+    from samestream.console.apply import require
     from samestream.console.settings import connect
     from samestream.monitors.parity_incident import publish
     from samestream.monitors.vector_parity import verify
@@ -154,7 +165,9 @@ def parity(
 
     app = load(module)
     plan = compile_app(app)
+    _check_folder(target, "--json")
     transport = connect(settings)
+    require(transport, app)
     found = verify(plan, transport, FeatureLog(settings.log_uri), with_sql=sql, on_progress=_progress)
     _progress_end()
     publish(transport, plan, list(app.monitors.values()), found)
@@ -188,6 +201,12 @@ def _one_model(models: list[str], asked: str | None) -> str:
             "which model?", where="--model", found=asked or "none", expected=", ".join(models), hint="name one."
         )
     return asked
+
+
+def _check_folder(path: Path | None, where: str) -> None:
+    """Raises SettingsError, before any work is done, where the file could not be written in the end."""
+    if path is not None and not path.absolute().parent.is_dir():
+        raise SettingsError("no such folder", where=where, found=path.absolute().parent, hint="create it first.")
 
 
 def _instant(text: str | None, where: str) -> int | None:

@@ -75,6 +75,8 @@ class Progress:
         late, dead = rejected(role)
         pace = f"{health.events:,} events" if final else f"{self._rates.get(health.name, 0.0):,.0f} events/s"
         rest = f", waiting for {', '.join(health.stalled_by)}" if health.stalled_by else ""
+        if silent_us := lags.silent_since_us:
+            rest += f", disconnected: no broker has answered since {instant(silent_us)}"
         return (
             f"{health.name} {health.state}: {pace}, lag {lags.of(role):,}{self._left(role, lags)}, "
             f"results {health.results:,}, late {late:,}, dead {dead:,}{rest}"
@@ -94,7 +96,9 @@ class Progress:
             rate = round(self._rates.get(health.name, 0.0))
             rows.append((health.name, state, rate, lag, health.results, *rejected(role), known))
         numbers = ("events/s", "lag", "results", "late", "dead")
-        return tables.table(("role", "state", *numbers, "known"), rows, numbers, title=f"{crew.state}; Ctrl-C ends")
+        silent_us = lags.silent_since_us
+        state = f"no broker has answered since {instant(silent_us)}" if silent_us else crew.state
+        return tables.table(("role", "state", *numbers, "known"), rows, numbers, title=f"{state}; Ctrl-C ends")
 
 
 def rejected(role: Role) -> tuple[int, int]:

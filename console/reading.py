@@ -78,11 +78,27 @@ def instant(time_us: int | None) -> str:
     return at.isoformat(timespec="milliseconds" if at.microsecond else "seconds").replace("+00:00", "Z")
 
 
-class Translator:
-    """Turns bytes into values that JSON holds, by the schemas an app knows. Instants become text."""
+def exact(time_us: int) -> str | int:
+    """An instant for JSON, to the microsecond; as microseconds where no calendar reaches.
 
-    def __init__(self, store: SchemaStore) -> None:
-        self._store = store
+    >>> exact(1_000_001)
+    '1970-01-01T00:00:01.000001Z'
+    """
+    try:
+        at = _EPOCH + timedelta(microseconds=time_us)
+    except OverflowError:
+        return time_us
+    return at.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+class Translator:
+    """Turns bytes into values that JSON holds, by the schemas an app knows.
+
+    tell : how instants are told: for people, or `exact`
+    """
+
+    def __init__(self, store: SchemaStore, tell: Callable[[int], Any] = instant) -> None:
+        self._store, self._tell = store, tell
         self._readers: dict[bytes, tuple[avro.Reader, avro.Schema] | None] = {}
 
     def record(self, value: bytes | None) -> dict[str, Any] | None:
@@ -98,14 +114,14 @@ class Translator:
             return None
         reader, schema = known
         try:
-            return readable(reader.read(value), schema)
+            return readable(reader.read(value), schema, self._tell)
         except SchemaError:
             return None
 
 
-def readable(record: Mapping[str, Any], schema: avro.Schema) -> dict[str, Any]:
+def readable(record: Mapping[str, Any], schema: avro.Schema, tell: Callable[[int], Any] = instant) -> dict[str, Any]:
     """A decoded record with its instants as text and its bytes as previews."""
-    return {field["name"]: _value(record[field["name"]], field["type"]) for field in schema["fields"]}
+    return {field["name"]: _value(record[field["name"]], field["type"], tell) for field in schema["fields"]}
 
 
 def preview(value: bytes | None) -> str:
@@ -139,14 +155,14 @@ def encoded(value: bytes | None) -> str | None:
     return None if value is None else base64.b64encode(value).decode()
 
 
-def _value(value: Any, type_: Any) -> Any:
+def _value(value: Any, type_: Any, tell: Callable[[int], Any]) -> Any:
     if isinstance(type_, list):
         type_ = next((part for part in type_ if part != "null"), "null") if value is not None else "null"
     if isinstance(type_, dict) and value is not None:
         if type_.get("logicalType") == "timestamp-micros":
-            return instant(value)
+            return tell(value)
         if type_.get("type") == "array":
-            return [_value(part, type_["items"]) for part in value]
+            return [_value(part, type_["items"], tell) for part in value]
         if type_.get("type") == "record":
-            return readable(value, type_)
+            return readable(value, type_, tell)
     return preview(value) if isinstance(value, bytes) else value

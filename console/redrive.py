@@ -40,9 +40,10 @@ def redrive(
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Repair a field; repeatable.")
     ] = None,
     export: Annotated[Path | None, typer.Option(help="Write the events to this file, for editing; send none.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --export replace a file that exists.")] = False,
     source: Annotated[Path | None, typer.Option("--from", help="Send the repaired events of this file.")] = None,
     known: Annotated[Known, typer.Option(help="Record timestamp: that of sending, or the rejected one's.")] = Known.NOW,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent; send nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and be dead again.")] = False,
 ) -> None:
     """Send rejected events to their topic again: as they were, repaired by --set, or edited.
 
@@ -63,7 +64,7 @@ def redrive(
     from samestream.streams.plan import compile_app
 
     picks = bool(reason or offset)
-    if (source and (export or repair or picks)) or (export and repair):
+    if (source and (export or repair or picks)) or (export and repair) or (overwrite and not export):
         raise SettingsError(
             "these options exclude each other",
             where="samestream redrive",
@@ -75,7 +76,7 @@ def redrive(
     selection = resend.Selection(topic, reason, resend.places(offset or []))
     with closing(connect(settings)) as transport:
         if export:
-            print(resend.export(transport, plan, selection, export))
+            print(resend.export(transport, plan, input, selection, export, overwrite))
         elif source:
             resend.from_file(transport, plan, input, source, known, dry_run)
         else:

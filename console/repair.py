@@ -113,9 +113,10 @@ class Form:
             return {"true": True, "false": False}.get(text.lower(), text)
         for number in (int, float):
             try:
-                return number(text)
+                found = number(text)
             except ValueError:
-                pass
+                continue
+            return found if math.isfinite(found) else text
         return text
 
     def _value(self, name: str, value: Any, is_given: bool, where: str) -> Any:
@@ -146,8 +147,8 @@ def _fitting(kind: Kind, value: Any) -> Any:
     if kind is Kind.BOOL:
         return value if isinstance(value, bool) else None
     if kind is Kind.FLOAT:
-        is_number = is_whole or (isinstance(value, float) and math.isfinite(value))
-        return float(value) if is_number else None
+        # what is not finite was so in the event that was exported: it goes back as it came
+        return float(value) if is_whole or isinstance(value, float) else None
     if kind is Kind.TIME and isinstance(value, str):
         try:
             at = datetime.fromisoformat(value)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 DRAIN_S = 60.0
 """How long the others get to finish their batch after one has failed."""
+GRACE_S = 10.0
+"""How long roles get to end while no broker answers: then they hang in calls that wait for it."""
 
 
 def register(app: typer.Typer) -> None:
@@ -51,8 +53,8 @@ def run(
 ) -> None:
     """Run the ROLEs of MODULE in this process, all of them if none is named.
 
-    Ctrl-C and SIGTERM finish the batch under way and leave with 0. A second
-    Ctrl-C leaves at once and loses nothing either: the next start recovers.
+    Ctrl-C and SIGTERM finish the batch under way and leave with 0. The second
+    one leaves at once and loses nothing either: the next start recovers.
     In production run each role in a process of its own. A second process of
     a role takes over from the first, which then leaves with 3.
 
@@ -62,6 +64,7 @@ def run(
     """
     from contextlib import closing
 
+    from samestream.console.apply import require
     from samestream.console.crew import Crew, Lags
     from samestream.console.progress import Progress, log_to
     from samestream.console.settings import connect
@@ -69,7 +72,7 @@ def run(
 
     app = load(module)
     with closing(connect(settings)) as transport:
-        _check_topics(transport, app)
+        require(transport, app)
         built = _build(app, transport, settings.log_uri, roles or [], accept_partitions)
         crew, lags, progress = Crew(built), Lags(transport, app.name, built), Progress(built)
         with log_to(progress.console), _serving(crew, lags, health_host, health_port), _signals(crew, progress):
@@ -80,24 +83,10 @@ def run(
             finally:
                 lags.close()
         progress.finish(lags)
+        if crew.alive or lags.silent_since_us:
+            _leave(crew, lags)
     if crew.failure is not None:
         raise crew.failure
-
-
-def _check_topics(transport: Transport, app: App) -> None:
-    from samestream.schemas.errors import TransportError
-    from samestream.streams import provision
-    from samestream.streams.plan import compile_app
-
-    existing = transport.topics()
-    missing = [spec.name for spec in provision.topics(app, compile_app(app)) if spec.name not in existing]
-    if missing:
-        raise TransportError(
-            "topics are missing",
-            where=app.name,
-            found=", ".join(missing),
-            hint="create them with `samestream apply MODULE`.",
-        )
 
 
 def _build(app: App, transport: Transport, log_uri: str, names: list[str], accept_partitions: bool) -> list[Role]:
@@ -123,16 +112,16 @@ def _build(app: App, transport: Transport, log_uri: str, names: list[str], accep
 def _watch(crew: Crew, lags: Lags, progress: Progress, until_idle_s: float | None) -> None:
     """Wait in short steps, so that signals are noticed, until every thread has ended."""
     moved, moved_s = crew.moved(), time.monotonic()
-    drain_until_s = float("inf")
+    stopped_s: float | None = None
     while crew.alive:
         time.sleep(0.05)
         progress.show(crew, lags)
         now, now_s = crew.moved(), time.monotonic()
         if now != moved or crew.state == "starting":
             moved, moved_s = now, now_s
-        if crew.failure is not None:
-            drain_until_s = min(drain_until_s, now_s + DRAIN_S)
-            if now_s > drain_until_s:
+        if crew.stop.is_set():
+            stopped_s = now_s if stopped_s is None else stopped_s
+            if (crew.failure and now_s - stopped_s > DRAIN_S) or (lags.silent_since_us and now_s - stopped_s > GRACE_S):
                 return
         # A role may be at its first batch for long, so lag counts; one that waits for an absent partition is idle.
         rests = all(role.health.stalled_by or not lags.of(role) for role in crew.roles)
@@ -140,15 +129,36 @@ def _watch(crew: Crew, lags: Lags, progress: Progress, until_idle_s: float | Non
             crew.stop.set()
 
 
+def _leave(crew: Crew, lags: Lags) -> None:
+    """End the process where closing what is open would wait for a broker that is gone, or for roles that hang."""
+    from samestream.console.main import told
+    from samestream.console.reading import instant
+
+    code = told(crew.failure, debug=False) if crew.failure is not None else 0
+    if crew.alive:
+        away = (
+            f"no broker has answered since {instant(lags.silent_since_us)}"
+            if lags.silent_since_us
+            else f"more than {DRAIN_S:g} s"
+        )
+        print(f"error: {', '.join(crew.alive)} did not end: {away}; the next start recovers", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or (1 if crew.alive else 0))
+
+
 @contextmanager
 def _signals(crew: Crew, progress: Progress) -> Iterator[None]:
     """The first signal drains, the second ends the process."""
+    asked = False
 
     def drain(number: int, _frame: object) -> None:
-        if crew.stop.is_set() and number == signal.SIGINT:
+        nonlocal asked
+        if asked or (crew.stop.is_set() and number == signal.SIGINT):
             progress.close()
             sys.stdout.flush()
-            os._exit(130)
+            os._exit(128 + number)
+        asked = True
         crew.stop.set()
 
     before = {number: signal.signal(number, drain) for number in (signal.SIGINT, signal.SIGTERM)}

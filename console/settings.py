@@ -121,9 +121,23 @@ def connect(settings: Settings) -> Transport:
         raise TransportError(
             "nothing answers at this address", where=bootstrap, hint="start a local Kafka: `samestream up`."
         )
+    from samestream.streams.kafka_errors import kafka_error
     from samestream.streams.kafka_transport import KafkaTransport
 
-    transport = KafkaTransport(bootstrap, settings.properties)
+    try:
+        transport = KafkaTransport(bootstrap, settings.properties)
+    except Exception as error:  # nothing has been asked of the broker yet
+        refused = kafka_error(error)
+        if refused.name() != "_INVALID_ARG":
+            raise
+        # it may know a property by another name than the one given; then all of them are named
+        named = [name for name in settings.properties if name in refused.str()] or list(settings.properties)
+        raise SettingsError(
+            "librdkafka refuses a property",
+            where=f"property {', '.join(named)}",
+            found=refused.str(),
+            hint="its CONFIGURATION.md lists the names and what they may be; see --property and [properties].",
+        ) from error
     failed: list[BaseException] = []
 
     def ask() -> None:

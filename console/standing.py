@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from samestream.console.backlog import backlog
+from samestream.schemas.app import App
 from samestream.schemas.errors import TransportError
-from samestream.streams import journal
+from samestream.streams import journal, provision
 from samestream.streams.journal import Balance, Entry
 from samestream.streams.plan import Plan
 from samestream.streams.transport import Partition, Transport
@@ -41,6 +42,17 @@ def standings(transport: Transport, plan: Plan, log_uri: str = "") -> list[Stand
         entries.setdefault(entry.processor, []).append(entry)
     found = [_standing(transport, counts, plan, name, mine) for name, mine in sorted(entries.items())]
     return found + _logged(transport, counts, plan, log_uri)
+
+
+def not_yet_run(transport: Transport, app: App, plan: Plan, found: Iterable[Standing]) -> list[str]:
+    """The processors of the app that have neither written anything nor committed an offset here, and the log where it is empty."""
+    ran = {one.name for one in found if one.batches}
+    names = ["features"] + [f"{role}.{model}" for role in ("scorer", "outcomes") for model in plan.models]
+    names += [f"monitor.{watched.__monitors__.name}" for watched in app.monitors.values()]
+    every = [Partition(topic, number) for topic, count in transport.topics().items() for number in range(count)]
+    mine = [part for part in every if part.topic in {spec.name for spec in provision.topics(app, plan)}]
+    waiting = [name for name in names if name not in ran and not transport.committed(f"{app.name}.{name}", mine)]
+    return waiting + ([] if "log" in ran else ["log (it has written nothing yet)"])
 
 
 def _standing(transport: Transport, counts: Mapping[str, int], plan: Plan, name: str, entries: list[Entry]) -> Standing:

@@ -138,13 +138,13 @@ def _lengths(transport: Transport, counts: Mapping[str, int], names: list[str]) 
 
 
 def _show(transport: Transport, plan: Plan, topic: str, reason: str, limit: int, as_json: bool) -> None:
-    from samestream.console.reading import Translator, newest
+    from samestream.console.reading import Translator, exact, instant, newest
     from samestream.console.rejected import Rejected, find, parse
     from samestream.schemas.errors import SettingsError
     from samestream.streams import provision
 
     find(transport, topic)
-    translator = Translator(provision.store(transport, plan))
+    translator = Translator(provision.store(transport, plan), exact if as_json else instant)
     if not topic.endswith((".dead", ".late")):
         if reason:
             raise SettingsError(
@@ -179,7 +179,7 @@ def _tell(seen: Seen, translator: Translator, as_json: bool) -> None:
         document = {
             "partition": seen.partition.partition,
             "offset": seen.offset,
-            "known_time": reading.instant(seen.known_us),
+            "known_time": reading.exact(seen.known_us),
             "key": reading.plain(seen.key),
             "value": value,
             "raw": None if value is not None else reading.encoded(seen.value),

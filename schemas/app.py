@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import builtins
+import difflib
 import importlib
 import importlib.util
 import sys
+import traceback
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
-from samestream.schemas.errors import DeclarationError
+from samestream.schemas.errors import DeclarationError, SamestreamError
 from samestream.schemas.events import Event
-from samestream.schemas.features import Features
+from samestream.schemas.expressions import Expr
+from samestream.schemas.features import FeatureRef, Features
 from samestream.schemas.models import Model
+
+C = TypeVar("C", bound=type)
 
 
 @dataclass(frozen=True)
@@ -62,26 +69,31 @@ class App:
 def load(reference: str) -> App:
     """The app declared in a file (``examples/flights.py``) or module (``shop.models``).
 
-    Raises DeclarationError when there is no such module, when it fails to import, or when it declares no model.
+    Its events and views are those that the module names, and those that its models are made of.
+    Raises DeclarationError when there is no such module, when it fails to import, naming the line, when it declares no
+    model, or when two of its classes have one name.
     """
     module = _import(reference)
     name = getattr(module, "app", None) or module.__name__.rpartition(".")[2]
     declared = [value for value in vars(module).values() if isinstance(value, type)]
-    events = {cls.__name__: cls for cls in declared if issubclass(cls, Event) and cls is not Event}
-    features = {cls.__name__: cls for cls in declared if issubclass(cls, Features) and cls is not Features}
-    models = {cls.__name__: cls for cls in declared if issubclass(cls, Model) and cls is not Model}
-    monitors = {
-        cls.__name__: cls for cls in declared if hasattr(cls, "__monitors__") and cls.__module__ == module.__name__
-    }
+    monitors = [cls for cls in declared if hasattr(cls, "__monitors__") and cls.__module__ == module.__name__]
+    models = [cls for cls in declared if issubclass(cls, Model) and cls is not Model]
+    models += [cls.__monitors__.of for cls in monitors]
+    views = [cls for cls in declared if issubclass(cls, Features) and cls is not Features]
+    views += [view for model in models for view in _views(model)]
+    events = [cls for cls in declared if issubclass(cls, Event) and cls is not Event]
+    events += [event for model in models for event in (model.on, model.outcome.event)]
+    events += [view.event for view in views]
+    app = App(str(name), _named(events), _named(views), _named(models), _named(monitors))
     if not models:
         raise DeclarationError(
             "the module declares no model",
             where=reference,
-            found=", ".join(events) or "no events",
+            found=", ".join(app.events) or "no events",
             hint="add a class that derives from Model.",
         )
     topics: dict[str, str] = {}
-    for event in events.values():
+    for event in app.events.values():
         if topics.setdefault(event.topic, event.__name__) != event.__name__:
             raise DeclarationError(
                 "two events share one topic",
@@ -89,7 +101,26 @@ def load(reference: str) -> App:
                 found=f"{topics[event.topic]} and {event.__name__}",
                 hint="give each event its own topic.",
             )
-    return App(str(name), events, features, models, monitors)
+    return app
+
+
+def _views(model: type[Model]) -> list[type[Features]]:
+    return [leaf.view for value in model.inputs.values() for leaf in value.leaves() if isinstance(leaf, FeatureRef)]
+
+
+def _named(classes: Iterable[C]) -> dict[str, C]:
+    """Classes by the name they were declared under, each once. Raises DeclarationError where two have the same."""
+    found: dict[str, C] = {}
+    for cls in classes:
+        other = found.setdefault(cls.__name__, cls)
+        if other is not cls:
+            raise DeclarationError(
+                "two classes have one name",
+                where=cls.__name__,
+                found=f"one in {other.__module__}, another in {cls.__module__}",
+                hint="rename one of them: names stand for classes in schemas and topics.",
+            )
+    return found
 
 
 def _import(reference: str) -> ModuleType:
@@ -98,14 +129,16 @@ def _import(reference: str) -> ModuleType:
         try:
             return importlib.import_module(reference)
         except ModuleNotFoundError as error:
-            if error.name and not reference.startswith(error.name):
-                raise
+            if error.name is None or not f"{reference}.".startswith(f"{error.name}."):
+                _tell(error, reference)
             raise DeclarationError(
                 "no such module",
                 where=reference,
                 found=str(error),
                 hint="give a file (examples/flights.py) or an importable module.",
             ) from error
+        except Exception as error:
+            _tell(error, reference)
     if not path.is_file():
         raise DeclarationError(
             "no such file", where=reference, hint="give the path of the module that declares your app."
@@ -115,9 +148,74 @@ def _import(reference: str) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
+    if (folder := str(path.absolute().parent)) not in sys.path:
+        sys.path.append(folder)  # at the end: the files beside it can be imported, and hide nothing
     try:
         spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[path.stem]
+        if isinstance(error, Exception):
+            _tell(error, reference)
         raise
     return module
+
+
+_PLAIN_WORDS: tuple[tuple[type[Exception], str, str], ...] = (
+    (SyntaxError, "this is not valid Python", "correct the line."),
+    (AttributeError, "there is no such attribute", "check the spelling."),
+    (NameError, "a name means nothing here", "check the spelling, or import it."),
+    (ImportError, "an import fails", "install what is missing, or check the spelling."),
+    (TypeError, "a value is of the wrong type here", "compare the line with the examples."),
+    (Exception, "the module fails while it is imported", "`samestream --debug` shows the trace."),
+)
+
+
+def _tell(error: Exception, reference: str) -> NoReturn:
+    """Raise what went wrong in a module as a DeclarationError that names the line; other errors of ours as they are."""
+    line, names = _place(error, reference)
+    if isinstance(error, SamestreamError):
+        if not isinstance(error, DeclarationError) or not line or " line " in error.where:
+            raise error
+        where = f"{error.where}, {line}" if error.where else line
+        raise DeclarationError(
+            error.what, where=where, found=error.found, expected=error.expected, hint=error.hint
+        ) from error
+    what, hint = next((what, hint) for kind, what, hint in _PLAIN_WORDS if isinstance(error, kind))
+    expected = None
+    if isinstance(error, AttributeError):
+        names = [name for name in dir(error.obj) if not name.startswith("_")]
+        if isinstance(error.obj, type) and (
+            own := [
+                name
+                for name, value in vars(error.obj).items()
+                if isinstance(value, Expr) and name not in Event.__annotations__
+            ]
+        ):
+            names, what, expected = own, f"{error.obj.__name__} declares no such name", ", ".join(own)
+    wanted = error.name if isinstance(error, (AttributeError, NameError)) else None
+    if near := difflib.get_close_matches(wanted or "", names, n=1):
+        hint = f"did you mean `{near[0]}`?"
+    found = f"{type(error).__name__}: {error.msg if isinstance(error, SyntaxError) else error}"
+    raise DeclarationError(what, where=line or reference, found=found, expected=expected, hint=hint) from error
+
+
+def _place(error: Exception, reference: str) -> tuple[str, list[str]]:
+    """Where in the module, or in a file beside it, an import failed, and the names known there; nothing if elsewhere."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{_shown(error.filename)} line {error.lineno}", []
+    frames = list(traceback.walk_tb(error.__traceback__))
+    if reference.endswith(".py"):
+        folders = {Path(reference).absolute().parent}
+    else:
+        own = [frame for frame, _ in frames if f"{reference}.".startswith(f"{frame.f_globals.get('__name__')}.")]
+        folders = {Path(frame.f_code.co_filename).parent for frame in own}
+    for frame, line in reversed(frames):
+        if Path(frame.f_code.co_filename).parent in folders:
+            known = [*frame.f_locals, *frame.f_globals, *dir(builtins)]
+            return f"{_shown(frame.f_code.co_filename)} line {line}", known
+    return "", []
+
+
+def _shown(file: str) -> str:
+    path = Path(file)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else file

@@ -45,7 +45,11 @@ def parse(text: Duration, where: str = "") -> int:
         length_us = round(float(found[1]) * UNITS_US[found[2]])
     if length_us > LONGEST_US:
         raise DeclarationError(
-            "a duration is too long", where=where, found=repr(text), expected="at most 100 years", hint="use a shorter one."
+            "a duration is too long",
+            where=where,
+            found=repr(text),
+            expected="at most 100 years",
+            hint="use a shorter one.",
         )
     if length_us < 0:
         raise DeclarationError("a duration cannot be negative", where=where, found=repr(text), hint="drop the sign.")

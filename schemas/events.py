@@ -153,7 +153,7 @@ class Event:
             raise DeclarationError(
                 "a key must be text or a whole number, never null",
                 where=f"{here}.{cls.key_field.name}",
-                found=cls.key_field.kind.value,
+                found=cls.key_field.kind.value + (" | None" if cls.key_field.nullable else ""),
                 expected="Field[str] or Field[int]",
                 hint="declare the key so, and keep the other value in a plain field.",
             )

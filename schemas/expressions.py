@@ -207,7 +207,9 @@ class Literal(Expr[T_co]):
             value = (value - EPOCH) // timedelta(microseconds=1)
         if self.kind is Kind.INT and not -(2**63) <= value < 2**63:
             raise DeclarationError(
-                "a whole number does not fit 64 bits", where=repr(value), hint="write it as a float: it is no exact count."
+                "a whole number does not fit 64 bits",
+                where=repr(value),
+                hint="write it as a float: it is no exact count.",
             )
         self.value = value
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
 
 import pytest
 
+from samestream.console import crew as crew_module
 from samestream.console.crew import Crew, Lags
 from samestream.console.health import HealthServer
-from samestream.schemas.errors import SettingsError
+from samestream.console.progress import Progress
+from samestream.schemas.app import App
+from samestream.schemas.errors import SettingsError, TransportError
 from samestream.streams.journal import Balance
-from samestream.streams.memory_transport import MemoryTransport
+from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
 from samestream.streams.processor import Health
 
 
@@ -83,6 +89,52 @@ def test_metrics(crew: Crew, server: HealthServer) -> None:
     families = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert len(families) == len(set(families))
     assert body.endswith("\n")
+
+
+def test_a_broker_that_is_gone_is_told(crew: Crew, app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = threading.Event()
+
+    class Leaving(MemoryTransport):
+        def topics(self) -> dict[str, int]:
+            if gone.is_set():
+                raise TransportError("it vanished", where="here", hint="look.")
+            return super().topics()
+
+    monkeypatch.setattr(crew_module, "SILENT_S", 0.3)
+    lags = Lags(Leaving(MemoryBroker()), app.name, crew.roles, every_s=0.01)
+    server = HealthServer(crew, lags, "127.0.0.1", 0)
+    progress = Progress(crew.roles)
+    for role in crew.roles:
+        role.health.state = "running"
+    try:
+        lags.start()
+        assert until(server, 200)["broker_silent_since"] is None
+        assert "samestream_broker_up 1" in get(server, "/metrics")[1].splitlines()
+        gone.set()
+        found = until(server, 503)
+        assert found["state"] == "disconnected"
+        assert abs(datetime.fromisoformat(found["broker_silent_since"]).timestamp() - time.time()) < 60
+        assert found["roles"]["features"]["state"] == "running"
+        assert "samestream_broker_up 0" in get(server, "/metrics")[1].splitlines()
+        assert "disconnected: no broker has answered since" in progress._line(crew.roles[0], lags)
+        gone.clear()
+        assert until(server, 200)["state"] == "running"
+        crew.stop.set()
+        assert until(server, 503)["state"] == "stopping"
+    finally:
+        lags.close()
+        server.close()
+
+
+def until(server: HealthServer, wanted: int) -> dict[str, Any]:
+    deadline_s = time.monotonic() + 30
+    while True:
+        code, body = get(server, "/health")
+        if code == wanted:
+            found: dict[str, Any] = json.loads(body)
+            return found
+        assert time.monotonic() < deadline_s, body
+        time.sleep(0.01)
 
 
 def test_a_port_that_is_taken(crew: Crew, server: HealthServer, transport: MemoryTransport) -> None:

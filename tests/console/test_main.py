@@ -56,11 +56,11 @@ def test_errors_are_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch, error: E
 
     monkeypatch.setattr(settings, "connect", fail)
     done = cli("apply", FLIGHTS)
-    assert (done.exit_code, done.stdout, done.stderr) == (code, "", "error: here: it vanished Hint: look.\n")
+    assert (done.exit_code, done.stdout, done.stderr) == (code, "", "error: here: it vanished. Hint: look.\n")
     traced = cli("apply", FLIGHTS, "--debug")
     assert traced.exit_code == code
     assert traced.stderr.startswith("Traceback")
-    assert traced.stderr.endswith("error: here: it vanished Hint: look.\n")
+    assert traced.stderr.endswith("error: here: it vanished. Hint: look.\n")
 
 
 def test_an_unforeseen_error_is_one_line_too(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

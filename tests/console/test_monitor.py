@@ -77,3 +77,32 @@ def test_one_incident_by_the_start_of_its_id(drifted: MemoryTransport, cli: Cli)
 def test_nothing_to_tell(applied: MemoryTransport, cli: Cli) -> None:
     assert cli("monitor", FLIGHTS).stdout == "no incidents\n"
     assert cli("monitor", FLIGHTS, "--open").stdout == "no open incidents\n"
+
+
+def test_a_closed_incident_shows_all_that_was_learned_of_it(applied: MemoryTransport, cli: Cli) -> None:
+    learned = [
+        {"meaning": "It is out of range.", "affected": ["carrier_delay"], "limits": [0, 90], "at": "first"},
+        {"meaning": "It is in another unit.", "factor": 60.0, "verdict_before": "range", "at": "then"},
+        {"meaning": "It is in another unit.", "open_hours": 3.0, "at": "last"},
+    ]
+    writer = applied.writer()
+    for hours, (event, evidence) in enumerate(zip(("open", "update", "close"), learned, strict=True)):
+        writer.send([incident("aaaa1111", event, hours, evidence=json.dumps(evidence))])
+    writer.close()
+    assert cli("monitor", FLIGHTS, "aaaa").stdout.splitlines()[2:] == [
+        "  meaning: It is in another unit.",
+        '  affected: ["carrier_delay"]',
+        "  limits: [0, 90]",
+        "  at: last",
+        "  factor: 60.0",
+        "  verdict_before: range",
+        "  open_hours: 3.0",
+    ]
+    found = json.loads(cli("monitor", FLIGHTS, "--json").stdout)
+    assert (found["event"], found["evidence"]) == ("close", learned[0] | learned[1] | learned[2])
+
+
+def test_before_apply_it_says_what_to_do(transport: MemoryTransport, cli: Cli) -> None:
+    done = cli("monitor", FLIGHTS)
+    assert done.exit_code == 1
+    assert "flights: topics are missing. Found: flights.drift. Hint: create them with `samestream apply" in done.stderr

@@ -13,7 +13,7 @@ from samestream.schemas.avro import Codec, event_schema
 from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
 from samestream.streams.transport import Fetched, Outgoing, Partition
 
-from .conftest import FLIGHTS, HOUR_US, T0_US, Cli, Send
+from .conftest import FLIGHTS, HOUR_US, T0_US, Cli, Send, departure
 
 DEAD = "flights.departures.dead"
 DEPARTURES = Partition("flights.departures", 0)
@@ -55,7 +55,8 @@ def test_set_repairs_fields_and_the_key_follows(rejected: MemoryTransport, cli: 
     done = cli("redrive", FLIGHTS, DEAD, "--set", "dep_delay=7", "--set", "at=2013-01-01T11:00:00Z")
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines() == [
-        "left out: flights.departures/0/2 cannot be decoded, so no field can be set (undecodable)",
+        "left out: flights.departures/0/2 cannot be decoded, so no field can be set "
+        "(undecodable: not in Avro single-object encoding)",
         "sent 2 events to flights.departures",
     ]
     sent = records(rejected)
@@ -86,7 +87,7 @@ def test_export_edit_send(rejected: MemoryTransport, cli: Cli, app: App, nowhere
     assert dry.stdout.splitlines()[1:] == [
         "would send flights.departures/0/3",
         "would send flights.departures/0/4",
-        "would send 2 events to flights.departures",
+        "would send 2 events to flights.departures; none would be dead again",
     ]
     assert total(rejected) == 6
 
@@ -105,10 +106,10 @@ def test_export_edit_send(rejected: MemoryTransport, cli: Cli, app: App, nowhere
     [
         (
             {"dep_delay": "late"},
-            "bad.jsonl line 3, field dep_delay: a value does not fit Found: 'late' Expected: a number",
+            "bad.jsonl line 3, field dep_delay: a value does not fit. Found: 'late'. Expected: a number",
         ),
         ({"dep_delay": True}, "field dep_delay"),
-        ({"carrier": None}, "bad.jsonl line 3, field carrier: a value does not fit Found: null Expected: text"),
+        ({"carrier": None}, "bad.jsonl line 3, field carrier: a value does not fit. Found: null. Expected: text"),
         ({"delay": 4}, "bad.jsonl line 3, field delay: no such field"),
         ({"at": "2013-01-01T11:02:00"}, "bad.jsonl line 3, field at: a value does not fit"),
         ({"at": "9999-01-01T00:00:00Z"}, "bad.jsonl line 3, field at: the event would be dead again"),
@@ -135,7 +136,7 @@ def test_a_missing_field_and_a_broken_line_are_named(rejected: MemoryTransport, 
     for line, says in (
         (
             json.dumps({"origin": origin, "event": {"flight_id": "F1"}}),
-            "line 1, field carrier: a value does not fit Found: nothing",
+            "line 1, field carrier: a value does not fit. Found: nothing",
         ),
         ("{", "line 1: not a line that --export writes"),
         (json.dumps({"origin": {**origin, "topic": "other"}, "event": {}}), "line 1, field origin"),
@@ -168,3 +169,81 @@ def test_late_events_can_be_sent_again(rejected: MemoryTransport, cli: Cli, send
     done = cli("redrive", FLIGHTS, "flights.departures.late")
     assert done.stdout == "sent 1 events to flights.departures\n"
     assert [record.key for record in records(rejected)] == [b"F1"]
+
+
+def test_what_is_not_edited_comes_back_bit_for_bit(
+    applied: MemoryTransport, cli: Cli, send: Send, app: App, nowhere: Path
+) -> None:
+    odd = [
+        departure(1, carrier='\u00c6\u2028\r\n\t"\x01', dep_delay=0.1 + 0.2, dep_delay_hours=-0.0),
+        departure(2, at=T0_US + 123_457, dep_delay=5e-324, dep_delay_hours=1e16),
+        departure(3, at=T0_US + 1, dep_delay=float("inf"), dep_delay_hours=1.7976931348623157e308),
+    ]
+    for one in odd:
+        send("Departure", one, b"another key")
+    assert cli("run", FLIGHTS, "features", "--until-idle", "0.1").exit_code == 0
+    assert cli("redrive", FLIGHTS, DEAD, "--export", "bad.jsonl").exit_code == 0
+    document = json.loads((nowhere / "bad.jsonl").read_text().split("\n")[1])
+    assert document["event"]["at"] == "2013-01-01T10:00:00.123457Z"
+    assert document["known_time"] == "2013-01-01T10:00:00.000000Z"
+    shown = cli("topics", FLIGHTS, DEAD, "--json").stdout.split("\n")[1]
+    assert json.loads(shown) == document
+    done = cli("redrive", FLIGHTS, DEAD, "--from", "bad.jsonl")
+    assert done.exit_code == 0, done.stderr
+    codec = Codec(event_schema(app.events["Departure"]))
+    assert sorted(record.value or b"" for record in records(applied)) == sorted(map(codec.encode, odd))
+
+
+def test_a_time_beyond_any_calendar_is_exported_as_the_number_it_is(
+    applied: MemoryTransport, cli: Cli, send: Send, nowhere: Path
+) -> None:
+    send("Departure", departure(1, at=T0_US * 1000))
+    assert cli("run", FLIGHTS, "features", "--until-idle", "0.1").exit_code == 0
+    assert cli("redrive", FLIGHTS, DEAD, "--export", "bad.jsonl").exit_code == 0
+    assert json.loads((nowhere / "bad.jsonl").read_text())["event"]["at"] == T0_US * 1000
+    done = cli("redrive", FLIGHTS, DEAD, "--from", "bad.jsonl")
+    assert "line 1, field at: the event would be dead again" in done.stderr
+
+
+def test_an_edited_file_is_not_lost(rejected: MemoryTransport, cli: Cli, nowhere: Path) -> None:
+    (nowhere / "bad.jsonl").write_text("edited for hours")
+    done = cli("redrive", FLIGHTS, DEAD, "--export", "bad.jsonl")
+    assert done.exit_code == 2
+    assert "--overwrite" in done.stderr
+    assert (nowhere / "bad.jsonl").read_text() == "edited for hours"
+    assert cli("redrive", FLIGHTS, DEAD, "--export", "bad.jsonl", "--overwrite").exit_code == 0
+    assert (nowhere / "bad.jsonl").read_text().count("\n") == 3
+    assert cli("redrive", FLIGHTS, DEAD, "--export", "absent/bad.jsonl").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--reason", "nope"], ["--reason nope", "undecodable (1)", "key_mismatch (1)", "ahead_of_record (1)"]),
+        (["--offset", "9:99"], ["--offset 9:99", "Found: 0:2, 0:3, 0:4."]),
+        (["--offset", "0:2", "--offset", "0:5"], ["--offset 0:5"]),
+        (["--reason", "undecodable", "--offset", "0:3"], ["--offset 0:3", "Found: 0:2."]),
+        (["--set", "carrier=UA", "--reason", "undecodable"], ["nothing is left to send"]),
+    ],
+)
+def test_a_selection_that_means_nothing_leaves_with_1(
+    rejected: MemoryTransport, cli: Cli, args: list[str], says: list[str]
+) -> None:
+    done = cli("redrive", FLIGHTS, DEAD, *args)
+    assert done.exit_code == 1
+    assert [part for part in says if part not in done.stderr] == []
+    assert total(rejected) == 6
+
+
+def test_dry_run_tells_what_would_be_dead_again(rejected: MemoryTransport, cli: Cli) -> None:
+    done = cli("redrive", FLIGHTS, DEAD, "--dry-run")
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "would send flights.departures/0/2, dead again: undecodable: not in Avro single-object encoding",
+        "would send flights.departures/0/3, dead again: key_mismatch: the Kafka key is not flight_id 'F61'",
+        "would send flights.departures/0/4",
+        "would send 3 events to flights.departures; 2 of them would be dead again: undecodable 1, key_mismatch 1",
+    ]
+    kept = cli("redrive", FLIGHTS, DEAD, "--dry-run", "--known", "original", "--offset", "0:4")
+    assert "1 of them would be dead again: ahead_of_record 1" in kept.stdout
+    assert total(rejected) == 6

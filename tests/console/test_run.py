@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -10,10 +11,12 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,8 +27,11 @@ from samestream.schemas.avro import Codec, event_schema
 from samestream.schemas.errors import FencedError, TransportError
 from samestream.streams import journal
 from samestream.streams.kafka_transport import KafkaTransport
+from samestream.streams.local_kafka import LocalKafka
 from samestream.streams.memory_transport import MemoryTransport
+from samestream.streams.plan import compile_app
 from samestream.streams.processor import Health
+from samestream.streams.provision import provision
 from samestream.streams.transport import Outgoing
 
 from .conftest import FLIGHTS, T0_US, Cli, departure
@@ -71,7 +77,7 @@ def test_a_role_that_fails_stops_the_others(
     with_roles(monkeypatch, Role("one", drain), Role("two", fail_with(error)))
     done = cli("run", FLIGHTS)
     assert drained.is_set()
-    assert (done.exit_code, done.stderr) == (1, "error: topic: it vanished Hint: look.\n")
+    assert (done.exit_code, done.stderr) == (1, "error: topic: it vanished. Hint: look.\n")
     assert "one stopped: 0 events" in done.stdout
     assert "two failed: 0 events" in done.stdout
 
@@ -148,6 +154,79 @@ def command(*args: object) -> list[str]:
     return [sys.executable, "-c", "from samestream.console.main import main; main()", *map(str, args)]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_second_signal_ends_the_process_at_once(module: Path, number: signal.Signals) -> None:
+    """A role that hangs for ever, in a process of its own; whichever signal, the first one drains."""
+    code = (
+        "import sys, threading\n"
+        "from samestream.console import apply, main, roles, settings\n"
+        "from samestream.streams.memory_transport import MemoryBroker, MemoryTransport\n"
+        "from samestream.streams.processor import Health\n"
+        "class Hung:\n"
+        "    health = Health('hung', 'running')\n"
+        "    def run(self, stop):\n"
+        "        print('up', flush=True); stop.wait(); print('told', flush=True); threading.Event().wait()\n"
+        "settings.connect = lambda _: MemoryTransport(MemoryBroker())\n"
+        "apply.require = lambda *_: None\n"
+        "roles.build = lambda *_, **__: [Hung()]\n"
+        f"sys.argv[1:] = ['run', {str(module)!r}, 'features']\n"
+        "main.main()"
+    )
+    running = subprocess.Popen([sys.executable, "-c", code], cwd=module.parent, stdout=subprocess.PIPE, text=True)
+    try:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "up\n"
+        running.send_signal(number)
+        assert running.stdout.readline() == "told\n"
+        assert running.poll() is None
+        running.send_signal(number)
+        assert running.wait(30) == 128 + number
+    finally:
+        running.kill()
+        running.communicate()
+
+
+@pytest.mark.kafka
+def test_a_broker_that_is_gone_is_told_and_holds_nobody_up(module: Path, tmp_path: Path) -> None:
+    kafka = LocalKafka(tmp_path / "own-kafka")
+    bootstrap = kafka.up().bootstrap
+    assert bootstrap is not None
+    quick = (
+        "from samestream.console import crew, main, run; crew.SILENT_S = 3.0; run.GRACE_S = 3.0; "
+        f"import sys; sys.argv[1:] = ['run', {str(module)!r}, 'features', 'log', '--health-port', '0', "
+        f"'--bootstrap', {bootstrap!r}]; main.main()"
+    )
+    provision(KafkaTransport(bootstrap), app := load(str(module)), compile_app(app))
+    running = subprocess.Popen(
+        [sys.executable, "-c", quick],
+        cwd=module.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert running.stdout is not None
+        found = re.search(r"health at (http\S+)/health", running.stdout.readline())
+        assert found is not None
+        until_running(found[1])
+        pid = kafka.status().pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        deadline_s = time.monotonic() + 60
+        while (state := health_of(found[1])["state"]) == "running":
+            assert time.monotonic() < deadline_s
+            time.sleep(0.1)
+        assert state == "disconnected"
+        running.send_signal(signal.SIGTERM)
+        out, err = running.communicate(timeout=30)
+    finally:
+        running.kill()
+        kafka.down()
+    hung = re.search(r"^error: (.+) did not end: no broker has answered since .+; the next start recovers$", err, re.M)
+    assert running.returncode == (1 if hung else 0), err
+    assert "log stopped: 0 events, " in out
+
+
 @pytest.mark.kafka
 def test_apply_run_and_drain_on_kafka(broker: str, module: Path) -> None:
     app = load(str(module))
@@ -186,15 +265,22 @@ def test_apply_run_and_drain_on_kafka(broker: str, module: Path) -> None:
     transport.close()
 
 
-def until_running(address: str) -> dict[str, dict[str, dict[str, object]]]:
+def until_running(address: str) -> dict[str, Any]:
     deadline_s = time.monotonic() + 60
     while True:
-        try:
-            with urllib.request.urlopen(f"{address}/health", timeout=5) as answer:
-                found: dict[str, dict[str, dict[str, object]]] = json.load(answer)
-                return found
-        except urllib.error.HTTPError as error:
-            if error.code != 503:
-                raise
+        found = health_of(address)
+        if found["state"] == "running":
+            return found
         assert time.monotonic() < deadline_s
         time.sleep(0.05)
+
+
+def health_of(address: str) -> dict[str, Any]:
+    try:
+        with urllib.request.urlopen(f"{address}/health", timeout=5) as answer:
+            code, body = answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        code, body = error.code, error.read()
+    found: dict[str, Any] = json.loads(body)
+    assert code == (200 if found["state"] == "running" else 503)
+    return found

@@ -99,6 +99,23 @@ def test_nothing_answers() -> None:
     assert time.monotonic() - began_s < 5
 
 
+@pytest.mark.parametrize(
+    ("properties", "where"),
+    [
+        ({"foo": "1", "client.id": "x"}, "property foo"),
+        ({"security.protocol": "SASLL"}, "property security.protocol"),
+        ({"linger.ms": "soon"}, "property linger.ms"),  # which librdkafka knows by another name
+    ],
+)
+def test_a_property_that_librdkafka_refuses(properties: dict[str, str], where: str) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as mute,
+        pytest.raises(SettingsError, match="librdkafka refuses a property") as caught,
+    ):
+        settings.connect(settings.load(bootstrap=f"127.0.0.1:{mute.getsockname()[1]}", properties=properties))
+    assert caught.value.where == where
+
+
 def test_something_answers_that_is_no_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "ANSWER_S", 0.3)
     with (

@@ -6,6 +6,7 @@ import base64
 import json
 
 from samestream.streams.memory_transport import MemoryTransport
+from samestream.streams.transport import Partition
 
 from .conftest import FLIGHTS, Cli, Send
 
@@ -59,12 +60,12 @@ def test_reason_limit_and_json(rejected: MemoryTransport, cli: Cli) -> None:
 def test_other_topics_are_decoded_too(rejected: MemoryTransport, cli: Cli) -> None:
     events = cli("topics", FLIGHTS, "flights.departures", "--json").stdout.splitlines()
     assert [json.loads(line)["offset"] for line in events] == [0, 1, 2, 3, 4, 5]
-    assert json.loads(events[0])["value"]["at"] == "2013-01-01T10:00:00Z"
+    assert json.loads(events[0])["value"]["at"] == "2013-01-01T10:00:00.000000Z"
     (batch,) = [
         json.loads(line)["value"] for line in cli("topics", FLIGHTS, "flights.journal", "--json").stdout.splitlines()
     ]
     assert batch["processor"] == "features"
-    assert batch["ranges"][0]["known_time"] == "2013-01-01T11:00:00Z"
+    assert batch["ranges"][0]["known_time"] == "2013-01-01T11:00:00.000000Z"
     assert "processor=features" in cli("topics", FLIGHTS, "flights.journal").stdout
 
 
@@ -102,3 +103,21 @@ def test_control_records_are_no_lag(applied: MemoryTransport) -> None:
     assert backlog(applied, {part: 3}) == 0
     assert backlog(applied, {part: 1}) == 1
     assert backlog(applied, {part: 0}) == 2
+
+
+def test_status_names_what_has_not_run_yet(rejected: MemoryTransport, cli: Cli) -> None:
+    def waiting() -> str:
+        (line,) = [
+            line
+            for line in cli("status", FLIGHTS, "--bootstrap", "memory:1").stdout.splitlines()
+            if line.startswith("not yet run: ")
+        ]
+        return line.removeprefix("not yet run: ")
+
+    log = "log (it has written nothing yet)"
+    assert waiting() == f"scorer.LateArrival, outcomes.LateArrival, monitor.LateArrival, {log}"
+    writer = rejected.transactional_writer("flights.scorer.LateArrival")  # as a scorer that had nothing to do yet
+    writer.open()
+    writer.begin()
+    writer.commit({Partition("flights.models", 0): 0}, "flights.scorer.LateArrival")
+    assert waiting() == f"outcomes.LateArrival, monitor.LateArrival, {log}"
