@@ -9,7 +9,7 @@ FOLDERS := schemas streams trainers monitors console examples
 ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: help demo test env lint types imports check-wheel constraints clean
+.PHONY: help demo test faults env lint types imports check-wheel constraints clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -33,6 +33,9 @@ demo: env ## The main job on real flights, on genuine Kafka
 
 test: env lint types imports ## Everything that CI checks
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+faults: env ## The fault suite in its long form, on genuine Kafka: hundreds of kills, about an hour
+	FAULTS=long $(BIN)/pytest tests/faults $(PYTEST_ARGS)
 
 lint: env
 	$(BIN)/ruff check .

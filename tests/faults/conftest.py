@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from nursery import Nursery
-from own_shop import OwnShop
-
-LONG = os.environ.get("FAULTS") == "long"
+from own_shop import LONG, OwnShop
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -22,8 +19,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Tests that take a ``round`` run once, and many times in the long form."""
     if "round" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("rounds")
-        long = marker.args[0] if marker else 20
-        metafunc.parametrize("round", range(long if LONG else 1))
+        metafunc.parametrize("round", range((marker.args[0] if marker else 20) if LONG else 1))
 
 
 @pytest.fixture(scope="session")

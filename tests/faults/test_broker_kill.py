@@ -12,12 +12,12 @@ from pathlib import Path
 import harness
 import pytest
 from nursery import Nursery
-from own_shop import OwnShop, until
+from own_shop import LONG, OwnShop, until
 
 from samestream.streams.feature_task import FeatureTask
 from samestream.streams.local_kafka import LocalKafka
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(500)]
 
 
 @pytest.fixture
@@ -30,23 +30,24 @@ def own_kafka(tmp_path: Path) -> Iterator[LocalKafka]:
         kafka.down()
 
 
-@pytest.mark.rounds(5)
-@pytest.mark.parametrize("absent_s", [0.0, 20.0], ids=["back at once", "away for 20 s"])
+@pytest.mark.rounds(3)
+@pytest.mark.parametrize("absent_s", [0, 20, 75] if LONG else [0])  # Kafka gives a transaction up after 60 s
 def test_the_broker_is_killed(
-    own_kafka: LocalKafka, nursery: Nursery, tmp_path: Path, absent_s: float, round: int
+    own_kafka: LocalKafka, nursery: Nursery, tmp_path: Path, absent_s: int, round: int
 ) -> None:
     shop, draw = OwnShop(own_kafka.bootstrap, nursery, tmp_path), random.Random(round)
     events, task = shop.events(3000, seed=round), FeatureTask(shop.plan)
     harness.send(shop.kafka, events)
     targets = shop.targets(task)
     child, restarts = shop.start("features", batch_records=20), 0
-    for _ in range(2):
+    for _ in range(2 if LONG else 1):
         shop.await_batches(task, 20, child)
         time.sleep(draw.uniform(0.0, 0.05))
         pid = own_kafka.status().pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         killed_s = time.monotonic()
+        until(lambda: "ended" in own_kafka.status().detail)
         time.sleep(absent_s)
         own_kafka.up()
         up_s = time.monotonic()

@@ -13,9 +13,12 @@ from nursery import Child
 from own_shop import OwnShop, count_of, until
 from victim import LOG_POINTS
 
+from samestream.schemas import records
+from samestream.schemas.avro import Codec
 from samestream.streams.feature_log import FeatureLog
 from samestream.streams.feature_task import FeatureTask
 from samestream.streams.log_writer import logged_inputs
+from samestream.streams.outcomes import OutcomeTask
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 KILLS = 12
@@ -54,10 +57,10 @@ class Onlooker:
 
 
 def served(shop: OwnShop, count: int, seed: int) -> None:
-    """Events, and the vectors made of them."""
+    """Events, the vectors made of them, and what is said of dead ones."""
     harness.send(shop.kafka, shop.events(count, seed))
-    task = FeatureTask(shop.plan)
-    shop.work_off("features", task, shop.targets(task), batch_records=500)
+    for role, task in (("features", FeatureTask(shop.plan)), ("outcomes", OutcomeTask(shop.plan, shop.model))):
+        shop.work_off(role, task, shop.targets(task), batch_records=500)
 
 
 def rows_of(root: Path, topics: list[str]) -> int:
@@ -82,7 +85,7 @@ def check(shop: OwnShop, root: Path, topics: list[str]) -> None:
                 fetched.offsets.tolist(), fetched.known_us.tolist(), fetched.keys, strict=True
             )
         ]
-        dead = {(part, offset) for part, offset in dead_of(shop, topic)}
+        dead = dead_of(shop, topic)
         table = log.read(topic, ["_partition", "_offset", "_known", "_key"])
         known = table["_known"].cast("int64").to_pylist()
         found = zip(
@@ -92,9 +95,7 @@ def check(shop: OwnShop, root: Path, topics: list[str]) -> None:
 
 
 def dead_of(shop: OwnShop, topic: str) -> set[tuple[int, int]]:
-    from samestream.schemas import records
-    from samestream.schemas.avro import Codec
-
+    """Partition and offset of a topic's dead events: they have no row."""
     codec, name = Codec(records.REJECTED), f"{topic}.dead"
     if name not in shop.kafka.topics():
         return set()

@@ -22,7 +22,7 @@ from samestream.streams.scorer import ScorerTask
 from samestream.streams.transport import Transport
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
-KILLS = 10
+KILLS = 8
 
 
 def versions(shop: OwnShop, folder: Path) -> list[ModelVersion]:
@@ -58,10 +58,10 @@ def kill_again_and_again(shop: OwnShop, role: str, task: Task, draw: random.Rand
     """Work the input off with kills in between."""
     targets = shop.targets(task)
     for number in range(KILLS):
-        child = shop.start(role)
+        child = shop.start(role, batch_records=10)
         if number % 2:
             shop.await_batches(task, 1, child)
-        time.sleep(draw.uniform(0.0, 0.06 if number % 2 else 0.3))
+        time.sleep(draw.uniform(0.0, 0.05 if number % 2 else 0.2))
         assert child.kill() == -9, child.said()
     assert not shop.reached(task, targets), "it was done before the last kill"
     shop.work_off(role, task, targets)

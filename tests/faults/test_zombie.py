@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
 @pytest.mark.rounds(3)
 @pytest.mark.parametrize(
-    "point", ["journal.after", "begin.before", "begin.after", "vectors.within", "entry.after", "offsets.after"]
+    "point", ["journal.after", "begin.after", "vectors.within", "entry.after", "offsets.after", "commit.within"]
 )
 def test_it_wakes_up_in_the_middle_of_a_batch(shop: OwnShop, point: str, round: int) -> None:
     events, task = shop.events(1000, seed=round), FeatureTask(shop.plan)

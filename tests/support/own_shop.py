@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import time
 from collections.abc import Callable
@@ -23,6 +24,9 @@ from samestream.streams.processor import Task
 from samestream.streams.transport import Outgoing, Partition, Transport
 
 _NUMBERS = itertools.count(random.SystemRandom().randrange(10**6) * 1000)  # no two runs on one broker meet
+LONG = os.environ.get("FAULTS") == "long"
+"""Whether the fault suite runs in its long form."""
+
 HOUR_US = 3600 * SECOND_US
 
 
