@@ -34,7 +34,7 @@ demo: env ## The main job on real flights, on genuine Kafka
 test: env lint types imports ## Everything that CI checks
 	$(BIN)/pytest $(PYTEST_ARGS)
 
-faults: env ## The fault suite in its long form, on genuine Kafka: hundreds of kills, about an hour
+faults: env ## The fault suite in its long form, on genuine Kafka: over a thousand kills, about 40 minutes
 	FAULTS=long $(BIN)/pytest tests/faults $(PYTEST_ARGS)
 
 lint: env

@@ -182,28 +182,30 @@ class Processor:
     def _whole_journal(self, stop: threading.Event) -> list[Entry]:
         """Every committed entry of this processor.
 
-        Another processor's open transaction can hide entries that lie behind it in the same journal partition. The group
-        offsets were committed with the entries, so they tell how far the journal must reach.
+        Another processor's open transaction hides what lies behind it in the same journal partition. Whatever this one
+        ever committed lies before the high watermark as it is now, since its identity has been taken over: so once every
+        transaction before that is decided, nothing is hidden.
         """
+        count = self._transport.topics().get(self._journal_topic, 0)
+        partitions = [Partition(self._journal_topic, number) for number in range(count)]
+        high = {partition: end.high for partition, end in self._transport.ends(partitions).items()}
         deadline = time.monotonic() + _JOURNAL_PATIENCE_S
-        while True:
-            entries = journal.read(self._transport, self._journal_topic, self.task.name)
-            reached = journal.ends(entries)
-            topics = self._transport.topics()
-            inputs = [Partition(part.topic, n) for part in self.task.inputs for n in range(topics.get(part.topic, 0))]
-            committed = self._transport.committed(self._identity, inputs)
-            hidden = [str(part) for part, offset in committed.items() if offset > reached.get(part, 0)]
-            if not hidden or stop.is_set():
-                return entries
+        while not stop.is_set():
+            ends = self._transport.ends(partitions)
+            hidden = [str(partition) for partition in partitions if ends[partition].stable < high[partition]]
+            if not hidden:
+                break
             if time.monotonic() > deadline:
                 raise RecoveryError(
-                    "the journal does not reach as far as the committed offsets",
-                    where=self._journal_topic,
-                    found=f"behind in {', '.join(sorted(hidden)[:3])}",
-                    hint="a producer holds a transaction open on the journal, or the journal was deleted or compacted.",
+                    "a transaction on the journal stays open, and hides what was committed behind it",
+                    where=", ".join(hidden[:3]),
+                    found=f"undecided for {_JOURNAL_PATIENCE_S:.0f} s",
+                    hint="find the producer that holds it open, or abort it with Kafka's transaction tool.",
                 )
             self.health.stalled_by = [self._journal_topic]
             stop.wait(0.2)
+        self.health.stalled_by = []
+        return journal.read(self._transport, self._journal_topic, self.task.name)
 
     def _first_that_matters(self, entries: list[Entry]) -> int:
         """The index of the first entry that the state still depends on."""

@@ -26,16 +26,23 @@ _VECTOR, _PREDICTION = Codec(MODEL.vector_schema), Codec(records.PREDICTION)
 def test_an_open_transaction_on_the_journal_hides_nothing() -> None:
     """Entries behind another processor's open transaction are not visible yet; a restart must wait for them."""
     transport = harness.fresh()
-    other = transport.transactional_writer("somebody else")
-    other.open()
-    other.begin()
-    number = partition_of(b"features", transport.topics()[PLAN.journal])
-    other.send([Outgoing(PLAN.journal, b"somebody", b"junk", START_US, number)])
     events = harness.shop_events(120)
-    harness.send(transport, events)
-
+    harness.send(transport, events[:60])
     first = Processor(transport, PLAN.app, PLAN.journal, FeatureTask(PLAN), provision.store(transport, PLAN))
-    harness.run_until(first, lambda: first.health.results > 0)
+    other = transport.transactional_writer("somebody else")
+
+    def goes_on_behind_an_open_transaction() -> bool:
+        if first.health.results and not other_is_open:
+            other.open()
+            other.begin()
+            number = partition_of(b"features", transport.topics()[PLAN.journal])
+            other.send([Outgoing(PLAN.journal, b"somebody", b"junk", START_US, number)])
+            other_is_open.append(first.health.results)
+            harness.send(transport, events[60:])
+        return bool(other_is_open) and first.health.results > other_is_open[0]
+
+    other_is_open: list[int] = []
+    harness.run_until(first, goes_on_behind_an_open_transaction)
     second = Processor(transport, PLAN.app, PLAN.journal, FeatureTask(PLAN), provision.store(transport, PLAN))
     stop = threading.Event()
     thread = threading.Thread(target=second.run, args=(stop,), daemon=True)
