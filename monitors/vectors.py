@@ -149,12 +149,19 @@ class Reference:
     applies_from_us: int
     from_us: int
     profiles: Mapping[str, NumericProfile]
+    scores: NumericProfile | None = None
 
     @classmethod
     def read(cls, version: str, applies_from_us: int, stored: Mapping[str, Any]) -> Reference:
-        """From ``stored["features"]``; ``stored["from_us"]``, where given, says when the training period began."""
+        """From ``stored["features"]`` and, where given, ``stored["scores"]`` (of the training rows).
+
+        ``stored["from_us"]``, where given, says when the training period began.
+        """
         profiles = {name: NumericProfile.from_json(profile) for name, profile in stored.get("features", {}).items()}
-        return cls(version, applies_from_us, int(stored.get("from_us", applies_from_us - TRAINING_US)), profiles)
+        scores = NumericProfile.from_json(stored["scores"]) if stored.get("scores") else None
+        return cls(
+            version, applies_from_us, int(stored.get("from_us", applies_from_us - TRAINING_US)), profiles, scores
+        )
 
 
 class Persistence:
@@ -283,11 +290,12 @@ class FeatureWatch:
 
 
 class ScoreWatch:
-    """The scores of a model against the last 28 good windows of scores, whatever the version.
+    """The scores of a model against those of its training rows; where none are kept, against the last 28 good windows.
 
-    Training keeps no profile of scores, and a model retrained daily would never gather a history of its own. What is
-    usual begins anew when the world is found changed: at once where the features say so, after 14 days where only the
-    scores do (their incident then closes). For 14 days from then the scores only calibrate.
+    How far live scores usually are from the reference is learned from the windows themselves, whatever the version: a
+    model fits the rows it was trained on better than any others, and one retrained daily would never gather a history of
+    its own. What is usual begins anew when the world is found changed: at once where the features say so, after 14 days
+    where only the scores do (their incident then closes). For 14 days from then the scores only calibrate.
     """
 
     def __init__(self, lineage: Lineage, window_us: int, book: IncidentBook, features: FeatureWatch | None) -> None:
@@ -300,6 +308,17 @@ class ScoreWatch:
         self._persistence = Persistence(window_us)
         self._incident: Incident | None = None
         self._told: set[str] = set()  # incidents of other families that were told about the scores
+        self._references: list[Reference] = []
+
+    def add_reference(self, reference: Reference) -> None:
+        """Take note of a model version."""
+        self._references.append(reference)
+        self._references.sort(key=lambda known: known.applies_from_us)
+
+    def _trained(self, at_us: int) -> NumericProfile | None:
+        """The scores of the training rows of the version that applied."""
+        current = [known for known in self._references if known.applies_from_us <= at_us]
+        return current[-1].scores if current and current[-1].scores and current[-1].scores.n else None
 
     def advance(self, clock_us: int) -> None:
         """Evaluate the windows that ended by the clock."""
@@ -315,14 +334,17 @@ class ScoreWatch:
             window.spoiled.add("score")
         good = [past for past in self.windows.past if not past.spoiled and past.start_us >= self._since_us]
         recent = [past.profiles["score"] for past in good[-SCORE_WINDOWS:]]
-        if not recent:
+        trained = self._trained(window.start_us)
+        if not recent and trained is None:
             return
         limit = replace(
-            Limit.calibrated(reduce(NumericProfile.merge, recent), recent),
+            Limit.calibrated(trained or reduce(NumericProfile.merge, recent), recent),
             psi=psi_limit(self._greatest, self._calibrating),
         )
         moved, evidence = limit.moved(window.profiles["score"])
-        learning = window.start_us - max(good[0].start_us, self._learning_us) < SCORE_DAYS * DAY_US
+        evidence["reference"] = "training" if trained else "last windows"
+        since_us = good[0].start_us if good else window.start_us
+        learning = window.start_us - max(since_us, self._learning_us) < SCORE_DAYS * DAY_US
         if moved and explaining is not None and not learning and explaining.identity not in self._told:
             self._told.add(explaining.identity)
             self._book.update(explaining, window.end_us, {"moved": {"score": evidence}})
@@ -331,7 +353,7 @@ class ScoreWatch:
             if self._persistence.moved("score", window):
                 self._blame_the_world(evidence, window.end_us)
             return
-        if explaining is None and len(recent) >= 2:
+        if explaining is None and (trained or len(recent) >= 2):
             self._learn(evidence["psi"])
         if not learning and self._persistence.calm("score", window):
             self._close(window.end_us)

@@ -121,11 +121,15 @@ class Watch:
     def on_model(self, version: str, applies_from_us: int, reference: Mapping[str, Any]) -> None:
         """Take a model version. ``reference["features"][name]`` is the profile (as JSON) of the training set's column.
 
+        ``reference["scores"]``, where given, is the profile of its scores on the training rows.
         ``reference["from_us"]``, where given, is when the training period began; otherwise 30 days are assumed.
         Raises SchemaError for a profile counted by another rule.
         """
+        read = Reference.read(version, applies_from_us, reference)
         if self._features is not None:
-            self._features.add_reference(Reference.read(version, applies_from_us, reference))
+            self._features.add_reference(read)
+        if self._scores is not None:
+            self._scores.add_reference(read)
 
     def model_clock(self, known_us: int) -> None:
         """All model versions that apply from before this have been handed over."""

@@ -15,6 +15,7 @@ from samestream.monitors.declared import Declared, Parity
 from samestream.monitors.incidents import IncidentRecord
 from samestream.monitors.watch import Watch
 from samestream.schemas.errors import SamestreamError, SchemaError
+from samestream.streams.profile import NumericProfile
 
 DAY, HOUR, START = made.DAY, made.HOUR, made.START
 STRUCK_US = START + 21 * DAY + 12 * HOUR + 20 * made.MINUTE
@@ -134,6 +135,27 @@ def test_scores_that_move_alone_are_their_own_subject() -> None:
     assert [(r.event, r.subject, r.cause, r.verdict) for r in records] == [
         ("open", "LateArrival.score", "score", "world_changed")
     ]
+
+
+def with_trained_scores(shown: Any) -> Any:
+    """The same world, its models published with the scores of their training rows."""
+    models = []
+    for version, applies_from_us, reference in shown.models:
+        before = shown.scores[: np.searchsorted(shown.vectors.known_us, applies_from_us)]
+        models.append((version, applies_from_us, {**reference, "scores": NumericProfile.of(before).to_json()}))
+    return replace(shown, models=tuple(models))
+
+
+def test_scores_are_compared_with_those_of_training() -> None:
+    assert made.watched(with_trained_scores(world(35))) == []
+    (record,) = made.watched(with_trained_scores(moved_world(0.0)))
+    assert (record.subject, record.verdict) == ("LateArrival.score", "world_changed")
+    moved = record.evidence["moved"]["score"]
+    assert moved["reference"] == "training"
+    assert moved["psi"] > moved["psi_limit"]
+    assert moved["after"]["q50"] > moved["before"]["q50"]
+    (record,) = made.watched(moved_world(0.0))
+    assert record.evidence["moved"]["score"]["reference"] == "last windows"
 
 
 def test_scores_that_stay_where_they_moved_become_usual() -> None:
