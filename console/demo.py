@@ -13,8 +13,6 @@ from samestream.schemas.errors import SettingsError
 if TYPE_CHECKING:
     from samestream.console.settings import Settings
 
-FAULTS = ("none", "unit", "frozen", "late", "missing")
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -49,6 +47,7 @@ def demo(
     """
     from samestream.console.demo_report import report
     from samestream.console.demo_run import run_demo
+    from samestream.examples.faults import FAULTS
 
     if fault not in FAULTS:
         raise SettingsError(

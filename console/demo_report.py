@@ -94,7 +94,7 @@ def report(summary: Mapping[str, Any]) -> str:
         f"           computed in SQL as known: {parity['as_known_mismatched']:,} differ;"
         f" {parity['lateness_skewed']:,} would, had every event been known the moment it happened",
         f"Incidents  {len(summary['incidents']) or 'none'}"
-        + (" (in the data itself)" if summary["fault"] == "none" else ""),
+        + (" (no fault was injected)" if summary["fault"] == "none" else ""),
     ]
     for incident in summary["incidents"]:
         lines.append(

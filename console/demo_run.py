@@ -152,7 +152,6 @@ class Demo:
         return done, vectors + predictions + self.sent.get(labels, 0)
 
     def _log_done(self) -> tuple[int, int]:
-        # outcomes are read by no processor: what the outcome role says it wrote is what the log must hold
         missing = 0
         for partition, end in self.tail.furthest().items():
             if partition.topic in (self.plan.registry,):

@@ -13,7 +13,7 @@ from samestream.schemas.avro import Codec
 from samestream.streams.feature_log import FeatureLog
 from samestream.streams.feature_task import VectorEncoder
 from samestream.streams.plan import Plan
-from samestream.streams.transport import Outgoing, Transport
+from samestream.streams.transport import Outgoing, Transport, send_all
 from samestream.streams.vector_replay import Progress, replayed
 
 
@@ -33,13 +33,7 @@ class Replayed:
 
     def send(self, transport: Transport, topic: str) -> None:
         """Write the records to a topic."""
-        writer = transport.writer()
-        try:
-            for records in self.records.values():
-                writer.send(record._replace(topic=topic) for record in records)
-            writer.flush()
-        finally:
-            writer.close()
+        send_all(transport, (record._replace(topic=topic) for records in self.records.values() for record in records))
 
     def write(self, path: Path) -> None:
         """Write the vectors to a Parquet file, in one step: a torn file never appears under the name."""

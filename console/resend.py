@@ -22,7 +22,7 @@ from samestream.streams import provision
 from samestream.streams.decode import UNKNOWN_KNOWN_US, Decoder
 from samestream.streams.plan import Input, Plan
 from samestream.streams.schema_store import SchemaStore
-from samestream.streams.transport import NOW, Fetched, Outgoing, Partition, Transport
+from samestream.streams.transport import NOW, Fetched, Outgoing, Partition, Transport, send_all
 
 _NAMED = 20  # places in a message
 _EPOCH, _US = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
@@ -160,12 +160,7 @@ def _send(
         why = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
         told = f"; {reasons.total()} of them would be dead again: {why}" if reasons else "; none would be dead again"
     elif outgoing:
-        writer = transport.writer()
-        try:
-            writer.send(outgoing)
-            writer.flush()
-        finally:
-            writer.close()
+        send_all(transport, outgoing)
     print(f"{'would send' if dry_run else 'sent'} {len(outgoing)} events to {input.topic}{told if outgoing else ''}")
 
 

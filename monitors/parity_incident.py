@@ -11,7 +11,7 @@ from samestream.monitors.task import make_watch, parse, record_of
 from samestream.monitors.vector_parity import ModelParity
 from samestream.monitors.watch import IncidentRecord
 from samestream.streams.plan import Plan
-from samestream.streams.transport import Outgoing, Transport
+from samestream.streams.transport import Outgoing, Transport, send_all
 
 
 def publish(transport: Transport, plan: Plan, monitors: Sequence[Any], found: Mapping[str, ModelParity]) -> int:
@@ -35,12 +35,7 @@ def publish(transport: Transport, plan: Plan, monitors: Sequence[Any], found: Ma
                 record = replace(record, incident=known.incident, event="update", opened_at_us=known.opened_at_us)
             out.append(record_of(plan.drift, record))
     if out:
-        writer = transport.writer()
-        try:
-            writer.send(out)
-            writer.flush()
-        finally:
-            writer.close()
+        send_all(transport, out)
     return len(out)
 
 

@@ -52,10 +52,6 @@ class FencedError(TransportError):
     """Another process with the same identity has taken over; this one must stop."""
 
 
-class OpenTransactionError(TransportError):
-    """A producer left a transaction open, so the order of the log is not yet known."""
-
-
 class BrokerError(SamestreamError):
     """The local broker could not be fetched, started, found or stopped."""
 

@@ -84,7 +84,6 @@ MODEL = _record(
 
 _TRIGGER = {"trigger_topic": "string", "trigger_partition": "int", "trigger_offset": "long"}
 
-OUTCOME_STATES = ("labelled", "unlabelled", "correction")
 OUTCOME = _record(
     "Outcome",
     "A prediction joined with what then happened; a correction replaces the label of an earlier outcome.",

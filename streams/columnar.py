@@ -17,9 +17,7 @@ from samestream.streams.columns import ColumnData, Columns, Int64Array
 from samestream.streams.order import Batch
 from samestream.streams.plan import Lookup, ModelPlan, Plan, Table
 from samestream.streams.tiles import QUERY, UPDATE, Cell, CellOp, TileTable, Window
-from samestream.streams.transport import Partition
-
-_PARTITION_SHIFT = 48  # a position orders events of equal time by partition, then offset
+from samestream.streams.transport import Partition, position
 
 
 @dataclass(eq=False)
@@ -155,7 +153,7 @@ class _TableState:
 
     def _positions(self, batch: Batch, places: Int64Array) -> Int64Array:
         numbers = np.array([part.partition for part in batch.partitions], np.int64)
-        return (numbers[batch.partition[places]] << _PARTITION_SHIFT) | batch.offset[places]
+        return position(numbers[batch.partition[places]], batch.offset[places])
 
     def _answers(
         self,

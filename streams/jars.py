@@ -167,7 +167,7 @@ def _copy_by_maven(mvn: str, jars: list[Jar], into: Path, on_progress: Progress)
     """Let mvn resolve the pinned jars, each named in a pom of its own, and copy them."""
     pom = into.with_name("pom.xml")
     pom.write_text(
-        '<project><modelVersion>4.0.0</modelVersion>'
+        "<project><modelVersion>4.0.0</modelVersion>"
         "<groupId>samestream</groupId><artifactId>local-kafka</artifactId><version>1</version><packaging>pom</packaging>"
         f"<dependencies>{''.join(jar.dependency for jar in jars)}</dependencies></project>",
         encoding="ascii",

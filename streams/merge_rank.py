@@ -8,8 +8,7 @@ import pyarrow as pa
 from samestream.schemas.errors import RecoveryError
 from samestream.streams.columns import BoolArray, Int64Array
 from samestream.streams.order import APPLIED, Batch
-
-_SHIFT = 48  # a partition's number and an offset in one word
+from samestream.streams.transport import position
 
 
 class MergeRanks:
@@ -22,7 +21,7 @@ class MergeRanks:
     def note(self, batch: Batch) -> None:
         """Take the next judged batch."""
         numbers = np.array([part.partition for part in batch.partitions], np.int64)
-        place = (numbers[batch.partition] << _SHIFT) | batch.offset if len(batch) else batch.offset
+        place = position(numbers[batch.partition], batch.offset) if len(batch) else batch.offset
         rank = np.arange(self._count, self._count + len(batch), dtype=np.int64)
         for index, input in enumerate(batch.inputs):
             mine = batch.input == index
@@ -38,7 +37,7 @@ class MergeRanks:
         place, rank, applied = (np.concatenate(column) for column in zip(*parts, strict=True)) if parts else _NOTHING
         order = np.argsort(place)
         place, rank, applied = place[order], rank[order], applied[order]
-        wanted = (events["_partition"].to_numpy().astype(np.int64) << _SHIFT) | events["_offset"].to_numpy()
+        wanted = position(events["_partition"].to_numpy().astype(np.int64), events["_offset"].to_numpy())
         at = np.minimum(np.searchsorted(place, wanted), max(len(place) - 1, 0))
         known = place[at] == wanted if len(place) else np.zeros(len(wanted), np.bool_)
         if int(applied[at[known]].sum()) != int(applied.sum()):

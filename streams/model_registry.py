@@ -9,7 +9,7 @@ from samestream.schemas import records
 from samestream.schemas.avro import Codec
 from samestream.schemas.expressions import Kind
 from samestream.streams.plan import Input
-from samestream.streams.transport import Outgoing, Transport
+from samestream.streams.transport import Outgoing, Transport, send_all
 
 CHAMPION = "champion"
 _CODEC = Codec(records.MODEL)
@@ -46,13 +46,8 @@ def publish(transport: Transport, topic: str, version: ModelVersion) -> None:
             "metrics": dict(version.metrics),
         }
     )
-    writer = transport.writer()
-    try:
-        key = f"{version.model}/{version.slot}".encode()
-        writer.send([Outgoing(topic, key, value, version.applies_from_us)])
-        writer.flush()
-    finally:
-        writer.close()
+    key = f"{version.model}/{version.slot}".encode()
+    send_all(transport, [Outgoing(topic, key, value, version.applies_from_us)])
 
 
 def versions(transport: Transport, topic: str) -> list[ModelVersion]:

@@ -31,6 +31,7 @@ from samestream.schemas.expressions import Kind
 from samestream.streams import columns as cols
 from samestream.streams import sql
 from samestream.streams.plan import Input, Lookup, ModelPlan, Plan
+from samestream.streams.transport import position
 
 TOLERANCE = 1e-9
 _SETTINGS = {"threads": 2, "memory_limit": "4GB", "preserve_insertion_order": False}
@@ -104,7 +105,9 @@ def difference(served: pa.Table, expected: pa.Table, columns: Sequence[str]) -> 
 
 def _same_rows(served: pa.Table, expected: pa.Table) -> tuple[cols.Int64Array, cols.Int64Array]:
     places = [
-        np.asarray(table["_partition"].to_numpy(), np.int64) << 48 | np.asarray(table["_offset"].to_numpy(), np.int64)
+        position(
+            np.asarray(table["_partition"].to_numpy(), np.int64), np.asarray(table["_offset"].to_numpy(), np.int64)
+        )
         for table in (served, expected)
     ]
     _, left, right = np.intersect1d(places[0], places[1], return_indices=True)

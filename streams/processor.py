@@ -132,10 +132,11 @@ class Processor:
         Raises FencedError when another process with the same identity takes over.
         """
         writer = self._transport.transactional_writer(self._identity)
-        reader = self._transport.reader()
+        reader: Reader | None = None
         try:
             writer.open()
             positions = self._recover(stop)
+            reader = self._transport.reader()  # only now: a handle that idles before it is assigned reads a second late
             merge = Merge(self.task.inputs, self._input_of(positions))
             reader.assign(positions)
             self.health.state = "running"
@@ -144,7 +145,8 @@ class Processor:
                 loop.turn()
             self.health.state = "stopped"
         finally:
-            reader.close()
+            if reader is not None:
+                reader.close()
             writer.close()
 
     def _input_of(self, positions: dict[Partition, int]) -> dict[Partition, int]:
@@ -305,7 +307,10 @@ class _Loop:
             self._merge.add(decoded)
 
     def _at_end(self) -> set[Partition]:
-        """Partitions with nothing more in the broker, asked after the newest event held was received and a short wait."""
+        """Partitions with nothing more in the broker, asked after a short wait for what may come before the events held.
+
+        What is read during the wait is not waited for again, or a busy stream would never go on.
+        """
         rest_s = self._received_s + self._p._wait_s - time.monotonic()
         if rest_s > 0:
             self._read(rest_s)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from samestream.schemas import avro, records
 from samestream.schemas.avro import Codec, Schema
-from samestream.streams.transport import Outgoing, Transport
+from samestream.streams.transport import Outgoing, Transport, send_all
 
 log = logging.getLogger("samestream")
 _CODEC = Codec(records.SCHEMA)
@@ -48,12 +48,7 @@ class SchemaStore:
         self.refresh()
         new = [(subject, schema) for subject, schema in schemas if avro.schema_fingerprint(schema) not in self._schemas]
         if new:
-            writer = self._transport.writer()
-            try:
-                writer.send(schema_record(self._topic, subject, schema) for subject, schema in new)
-                writer.flush()
-            finally:
-                writer.close()
+            send_all(self._transport, [schema_record(self._topic, subject, schema) for subject, schema in new])
             self._schemas.update({avro.schema_fingerprint(schema): schema for _, schema in new})
         return [subject for subject, _ in new]
 

@@ -323,3 +323,18 @@ def read_until(reader: Reader, stop: Mapping[Partition, int], patience_s: float 
                 )
     finally:
         reader.close()
+
+
+def send_all(transport: Transport, records: Iterable[Outgoing]) -> None:
+    """Write records without a transaction and wait for every delivery. Raises TransportError naming the first that failed."""
+    writer = transport.writer()
+    try:
+        writer.send(records)
+        writer.flush()
+    finally:
+        writer.close()
+
+
+def position(number: Int64Array, offset: Int64Array) -> Int64Array:
+    """A partition's number and an offset in one word each, in order of partition, then offset; shape as given."""
+    return (number << 48) | offset

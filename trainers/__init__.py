@@ -15,7 +15,7 @@ def gradient_boosting(*, every: Duration, history: Duration, **params: Any) -> T
 
     Parameters
     ----------
-    every : how often to train anew
+    every : how often it should be trained anew; nothing schedules that yet, `samestream train` does it once
     history : how much of the log to train on, by event time, ending where training begins
     params : any parameter of the estimator, such as ``max_iter=300``
     """

@@ -17,7 +17,7 @@ from samestream.streams.log_writer import LogWriter, logged_inputs
 from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
 from samestream.streams.plan import Plan, compile_app
 from samestream.streams.processor import Processor, Task
-from samestream.streams.transport import Outgoing, Partition, Transport
+from samestream.streams.transport import Outgoing, Partition, Transport, send_all
 
 SHOP = load(str(Path(__file__).with_name("shop.py")))
 PLAN = compile_app(SHOP)
@@ -61,10 +61,7 @@ def shop_events(count: int, seed: int = 1) -> list[Outgoing]:
 
 def send(transport: Transport, records: Iterable[Outgoing]) -> None:
     """Write records, without a transaction."""
-    writer = transport.writer()
-    writer.send(records)
-    writer.flush()
-    writer.close()
+    send_all(transport, records)
 
 
 def work_off(transport: Transport, task: Task, plan: Plan = PLAN, *, batch_records: int = 20_000) -> Processor:
