@@ -12,16 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar
 
+from samestream.schemas.aggregable import Aggregable, C, T_co
 from samestream.schemas.errors import DeclarationError
-
-if TYPE_CHECKING:
-    from samestream.schemas.aggregates import Windowed
-    from samestream.schemas.durations import Duration
-
-T_co = TypeVar("T_co", covariant=True)
-C = TypeVar("C", float, str, datetime, bool)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -34,6 +28,8 @@ class Kind(Enum):
     BOOL = "bool"
     STRING = "string"
     TIME = "time"
+    LIST = "list"
+    MAP = "map"
 
     @property
     def is_number(self) -> bool:
@@ -41,10 +37,14 @@ class Kind(Enum):
         return self in (Kind.INT, Kind.FLOAT)
 
 
-class Expr(Generic[T_co]):
-    """A computation of one value; ``kind`` is its type and ``args`` are the expressions it is computed from."""
+class Expr(Aggregable[T_co]):
+    """A computation of one value; ``kind`` is its type and ``args`` are the expressions it is computed from.
+
+    ``item`` is the kind of a list's elements or a map's values, None for all else.
+    """
 
     kind: Kind
+    item: Kind | None = None
     args: tuple[Expr[Any], ...] = ()
     __hash__ = object.__hash__
 
@@ -146,52 +146,6 @@ class Expr(Generic[T_co]):
     def is_null(self) -> Expr[bool]:
         """Whether there is no value."""
         return IsNull(self)
-
-    # Aggregates (defined in schemas.aggregates; imported late, since they are built on expressions) -------
-    def count(self, *, over: Duration, where: Expr[bool] | None = None, tile: Duration | None = None) -> Expr[int]:
-        """How many events in the window have a value here."""
-        return self._windowed("Count", over, where, tile)
-
-    def sum(
-        self: Expr[C | None], *, over: Duration, where: Expr[bool] | None = None, tile: Duration | None = None
-    ) -> Expr[C]:
-        """The total over the window; null when it holds no value."""
-        return self._windowed("Sum", over, where, tile)
-
-    def mean(
-        self: Expr[float | None], *, over: Duration, where: Expr[bool] | None = None, tile: Duration | None = None
-    ) -> Expr[float]:
-        """The arithmetic mean over the window; null when it holds no value."""
-        return self._windowed("Mean", over, where, tile)
-
-    def min(
-        self: Expr[C | None], *, over: Duration, where: Expr[bool] | None = None, tile: Duration | None = None
-    ) -> Expr[C]:
-        """The least value in the window; null when it holds none."""
-        return self._windowed("Min", over, where, tile)
-
-    def max(
-        self: Expr[C | None], *, over: Duration, where: Expr[bool] | None = None, tile: Duration | None = None
-    ) -> Expr[C]:
-        """The greatest value in the window; null when it holds none."""
-        return self._windowed("Max", over, where, tile)
-
-    def std(
-        self: Expr[float | None], *, over: Duration, where: Expr[bool] | None = None, tile: Duration | None = None
-    ) -> Expr[float]:
-        """The population standard deviation over the window; null when it holds no value."""
-        return self._windowed("Std", over, where, tile)
-
-    def last(
-        self: Expr[C | None], *, over: Duration, where: Expr[bool] | None = None, tile: Duration | None = None
-    ) -> Expr[C]:
-        """The latest value in the window by (event time, position); null when it holds none."""
-        return self._windowed("Last", over, where, tile)
-
-    def _windowed(self, name: str, over: Duration, where: Expr[bool] | None, tile: Duration | None) -> Windowed:
-        from samestream.schemas import aggregates
-
-        return aggregates.Windowed(getattr(aggregates, name)(self), over=over, where=where, tile=tile)
 
 
 class Literal(Expr[T_co]):
