@@ -18,10 +18,11 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform, overload
 
 from samestream.schemas import durations
+from samestream.schemas.aggregable import T_co
 from samestream.schemas.aggregates import Count, Windowed
 from samestream.schemas.durations import Duration
 from samestream.schemas.errors import DeclarationError
-from samestream.schemas.expressions import EPOCH, Expr, Kind, T_co
+from samestream.schemas.expressions import EPOCH, Expr, Kind
 
 T = TypeVar("T")
 KINDS: dict[type, Kind] = {str: Kind.STRING, bool: Kind.BOOL, int: Kind.INT, float: Kind.FLOAT, datetime: Kind.TIME}
