@@ -6,20 +6,27 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3 python;
 VENV := .venv
 BIN := $(VENV)/bin
 FOLDERS := schemas streams trainers monitors console examples
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: help demo test faults env lint types imports check-wheel constraints clean
+.PHONY: help demo test faults env dev lint types imports check-wheel constraints clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
 
-env: $(VENV)/.ready build/typing/.ready ## The environment in .venv, with samestream in it
+env: $(VENV)/.ready ## The environment in .venv, with samestream in it
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "samestream needs Python 3.11 or newer, with venv; say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev]'
+	$(INSTALL) --editable '.[demo]'
+	@touch $@
+
+dev: $(VENV)/.dev build/typing/.ready ## The same with what tests need besides: linters, Spark
+
+$(VENV)/.dev: $(VENV)/.ready
+	$(INSTALL) --editable '.[demo,dev,spark]'
 	@touch $@
 
 # Type checkers do not follow editable installs of mapped packages: they read the namespace through links.
@@ -31,25 +38,25 @@ build/typing/.ready:
 demo: env ## The main job on real flights, on genuine Kafka
 	@$(BIN)/samestream demo $(ARGS)
 
-test: env lint types imports ## Everything that CI checks
+test: dev lint types imports ## Everything that CI checks
 	$(BIN)/pytest $(PYTEST_ARGS)
 
-faults: env ## The fault suite in its long form, on genuine Kafka: over a thousand kills, about 40 minutes
+faults: dev ## The fault suite in its long form, on genuine Kafka: over a thousand kills, about 40 minutes
 	FAULTS=long $(BIN)/pytest tests/faults $(PYTEST_ARGS)
 
-lint: env
+lint: dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: env
+types: dev
 	$(BIN)/mypy
 
-imports: env
+imports: dev
 	$(BIN)/lint-imports
 
-constraints: env ## Compile constraints.txt anew from pyproject.toml
+constraints: dev ## Compile constraints.txt anew from pyproject.toml
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra demo --extra dev --universal --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet --upgrade --output-file constraints.txt
+	$(BIN)/uv pip compile pyproject.toml --extra demo --extra dev --extra spark --universal --no-header --no-annotate --no-emit-index-url --no-emit-find-links --quiet --upgrade --output-file constraints.txt
 
 clean: ## Remove what make made; the broker's and the demo's data too
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .samestream $(VENV)

@@ -26,6 +26,7 @@ HOMES = {
     "typer": ["console/*.py"],
     "rich": ["console/*.py"],
     "pydantic_settings": ["console/settings.py"],
+    "pyspark": ["streams/spark_*.py"],
     "faust": ["streams/faust_app.py"],
     "pyflink": ["streams/flink_job.py"],
     "river": ["trainers/online.py", "monitors/error_stream.py"],
