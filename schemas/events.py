@@ -37,6 +37,8 @@ class Field(Expr[T_co], Generic[T_co]):
     event: type[Event]
     name: str
     nullable: bool
+    symbols: tuple[str, ...] = ()
+    """What an enum's text can be; empty for all else."""
 
     def __init__(
         self,

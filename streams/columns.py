@@ -2,7 +2,8 @@
 
 A column is a pair of equally long arrays: values, and whether each is there. Where it is not, the value is a zero of its
 kind, never read. Numbers are int64 and float64, conditions are bool, times are int64 microseconds since 1970 (UTC), text is
-an object array of str.
+an object array of str. Lists and maps are object arrays of Python lists and dicts, whose elements are of the column's item
+kind (a time again in microseconds) or None; nobody changes one that stands in a column.
 """
 
 from __future__ import annotations
@@ -26,8 +27,18 @@ DTYPES: dict[Kind, Any] = {
     Kind.BOOL: np.bool_,
     Kind.TIME: np.int64,
     Kind.STRING: object,
+    Kind.LIST: object,
+    Kind.MAP: object,
 }
-_ZEROS: dict[Kind, Any] = {Kind.INT: 0, Kind.FLOAT: 0.0, Kind.BOOL: False, Kind.TIME: 0, Kind.STRING: ""}
+_ZEROS: dict[Kind, Any] = {
+    Kind.INT: 0,
+    Kind.FLOAT: 0.0,
+    Kind.BOOL: False,
+    Kind.TIME: 0,
+    Kind.STRING: "",
+    Kind.LIST: [],
+    Kind.MAP: {},
+}
 ARROW: dict[Kind, pa.DataType] = {
     Kind.INT: pa.int64(),
     Kind.FLOAT: pa.float64(),
@@ -35,6 +46,15 @@ ARROW: dict[Kind, pa.DataType] = {
     Kind.TIME: pa.timestamp("us", "UTC"),
     Kind.STRING: pa.string(),
 }
+
+
+def arrow_type(kind: Kind, item: Kind | None = None) -> pa.DataType:
+    """The Arrow type of a column; ``item`` is the kind of a list's elements or a map's values."""
+    if kind is Kind.LIST:
+        return pa.list_(ARROW[item or Kind.STRING])
+    if kind is Kind.MAP:
+        return pa.map_(pa.string(), ARROW[item or Kind.STRING])
+    return ARROW[kind]
 
 
 class ColumnData(NamedTuple):
@@ -59,6 +79,8 @@ def from_values(values: Sequence[Any], kind: Kind) -> ColumnData:
         filled: Sequence[Any] = values
     else:
         filled = [zero if value is None else value for value in values]
+    if kind in (Kind.LIST, Kind.MAP):  # an assignment would take lists of one length for a second dimension
+        return ColumnData(np.fromiter(filled, object, len(filled)), valid)
     array = np.empty(len(values), DTYPES[kind])
     array[:] = filled
     return without_nan(ColumnData(array, valid))
@@ -86,21 +108,33 @@ def empty(kind: Kind) -> ColumnData:
     return ColumnData(np.empty(0, DTYPES[kind]), np.empty(0, np.bool_))
 
 
-def to_arrow(column: ColumnData, kind: Kind) -> pa.Array[Any]:
+def to_arrow(column: ColumnData, kind: Kind, item: Kind | None = None) -> pa.Array[Any]:
     """The column as Arrow, null where there is no value."""
     values: Any = column.values
+    mask = ~column.valid
     if kind is Kind.STRING:
         # a key of whole numbers in a column that may also hold text: as text
         values = [str(value) for value in values.tolist()]
-    return pa.array(values, type=ARROW[kind] if kind is not Kind.TIME else pa.int64(), mask=~column.valid).cast(
-        ARROW[kind]
-    )
+    elif kind in (Kind.LIST, Kind.MAP):
+        taken = to_python(column)
+        if kind is Kind.MAP:
+            taken = [None if value is None else list(value.items()) for value in taken]
+        return pa.array(taken, type=arrow_type(kind, item))
+    return pa.array(values, type=ARROW[kind] if kind is not Kind.TIME else pa.int64(), mask=mask).cast(ARROW[kind])
 
 
-def from_arrow(array: pa.Array[Any] | pa.ChunkedArray[Any], kind: Kind) -> ColumnData:
+def from_arrow(array: pa.Array[Any] | pa.ChunkedArray[Any], kind: Kind, item: Kind | None = None) -> ColumnData:
     """An Arrow array as a column."""
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
+    if kind in (Kind.LIST, Kind.MAP):
+        if item is Kind.TIME:  # first as what it says it is, so that another unit is converted
+            array = array.cast(arrow_type(kind, item))
+            array = array.cast(pa.list_(pa.int64()) if kind is Kind.LIST else pa.map_(pa.string(), pa.int64()))
+        taken = array.to_pylist()
+        if kind is Kind.MAP:
+            taken = [None if value is None else dict(value) for value in taken]
+        return from_values(taken, kind)
     if kind is Kind.TIME:
         array = array.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
     valid = np.asarray(array.is_valid())

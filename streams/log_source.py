@@ -33,7 +33,9 @@ class LogSource:
         numbers = cols.from_arrow(table["_partition"], Kind.INT).values
         offsets = cols.from_arrow(table["_offset"], Kind.INT).values
         stamps = cols.from_arrow(table["_known"], Kind.TIME).values
-        columns = {name: cols.from_arrow(table[name], kind) for name, kind in input.columns.items()}
+        columns = {
+            name: cols.from_arrow(table[name], kind, input.items.get(name)) for name, kind in input.columns.items()
+        }
         for number in np.unique(numbers).tolist():
             rows = slice(*np.searchsorted(numbers, [number, number + 1]).tolist())
             mine = {name: column.take(rows) for name, column in columns.items()}

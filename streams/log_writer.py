@@ -141,5 +141,5 @@ def to_arrow(input: Input, held: list[Decoded]) -> pa.Table:
     }
     for name, kind in input.columns.items():
         column = cols.concatenate([part.columns[name].take(keep) for part, keep in zip(held, good, strict=True)])
-        table[name] = cols.to_arrow(column, kind)
+        table[name] = cols.to_arrow(column, kind, input.items.get(name))
     return pa.table(table)

@@ -14,7 +14,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from samestream.schemas import avro
@@ -45,6 +45,7 @@ class Input:
 
     ``gate`` is None for topics that samestream itself writes: their records were judged when they were made.
     ``key`` names the column that must equal the Kafka key; empty where the key is something else.
+    ``items`` holds, for columns of lists and maps, the kind of their elements.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Input:
     key: str
     time: str
     gate: Gate | None = None
+    items: Mapping[str, Kind] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -357,4 +359,5 @@ def _input(event: type[Event]) -> Input:
             round((time.low or 0) * 1_000_000),
             round((time.high or 0) * 1_000_000),
         ),
+        items={name: part.item for name, part in event.fields.items() if part.item is not None},
     )

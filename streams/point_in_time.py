@@ -175,9 +175,11 @@ def _stage(database: duckdb.DuckDBPyConnection, name: str, input: Input, table: 
     for column in (*marks, *input.columns):
         kind = input.columns.get(column)
         if column in table.column_names:
-            taken[column] = table[column].cast(cols.ARROW[kind]) if kind else table[column]
+            taken[column] = (
+                table[column].cast(cols.arrow_type(kind, input.items.get(column))) if kind else table[column]
+            )
         elif kind and (not len(table) or column in input.nullable):  # a log from before the field was declared
-            taken[column] = pa.array([None] * len(table), cols.ARROW[kind])
+            taken[column] = pa.array([None] * len(table), cols.arrow_type(kind, input.items.get(column)))
         else:
             raise FeatureLogError(
                 "a column is missing",

@@ -117,7 +117,7 @@ def _labels(
     if raw is None or not raw.num_rows:
         return y, known_us
     input = plan.events[model.label.event]
-    fields = {name: cols.from_arrow(raw[name], kind) for name, kind in input.columns.items()}
+    fields = {name: cols.from_arrow(raw[name], kind, input.items.get(name)) for name, kind in input.columns.items()}
     value = evaluate.evaluate(model.label.value, fields, raw.num_rows)
     good = np.flatnonzero(value.valid & fields[model.label.by].valid)
     known = cols.from_arrow(raw["_known"], Kind.TIME).values
