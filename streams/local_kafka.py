@@ -198,7 +198,11 @@ class LocalKafka:
                         expected=f"port {self.port}",
                         hint="samestream down first, or leave the port out",
                     )
-                return self._wait(record, 0, timeout_s)
+                try:
+                    return self._wait(record, 0, timeout_s)
+                except BrokerError:
+                    if record.alive:
+                        raise  # else it was dying when it was found: start it anew
             java, jars = str(find_java().path), kafka_jars(on_progress)
             self._settle_log()
             for attempt in (1, 2, 3):

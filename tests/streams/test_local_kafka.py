@@ -13,6 +13,7 @@ import sys
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -134,6 +135,24 @@ def test_up_and_down_are_idempotent_and_a_copied_folder_is_not_the_original(
 
 
 @pytest.mark.kafka
+def test_a_broker_found_dying_is_started_anew(
+    local: Callable[..., LocalKafka], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka = local("dying")
+    first = kafka.up()
+    wait = LocalKafka._wait
+
+    def kill_then_wait(self: LocalKafka, record: Any, begun: int, timeout_s: float) -> BrokerStatus:
+        if record.pid == first.pid:
+            kill(first)
+        return wait(self, record, begun, timeout_s)
+
+    monkeypatch.setattr(LocalKafka, "_wait", kill_then_wait)
+    second = kafka.up()
+    assert second.running
+    assert second.pid != first.pid
+
+
 def test_a_process_that_got_the_recorded_number_is_left_alone(
     local: Callable[..., LocalKafka], bystander: subprocess.Popen[bytes]
 ) -> None:
