@@ -44,7 +44,7 @@ def apply(
     from samestream.streams import provision
     from samestream.streams.plan import compile_app
 
-    declared = load(module)
+    declared = load(module, settings.namespace)
     plan = compile_app(declared)
     with closing(connect(settings)) as transport:
         if dry_run:
@@ -71,7 +71,7 @@ def require(transport: Transport, app: App, *names: str) -> None:
     if missing := [name for name in wanted if name not in existing]:
         raise TransportError(
             "topics are missing",
-            where=app.name,
+            where=app.prefix,
             found=", ".join(missing),
             hint="create them with `samestream apply MODULE`.",
         )

@@ -94,7 +94,7 @@ def status(
         from samestream.schemas.app import load
         from samestream.streams.plan import compile_app
 
-        app = load(module)
+        app = load(module, settings.namespace)
         plan = compile_app(app)
         come = standings(transport, plan, settings.log_uri)
         tables.show_standings(come)

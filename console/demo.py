@@ -53,6 +53,13 @@ def demo(
         raise SettingsError(
             "no such fault", where="--fault", found=fault, expected=", ".join(FAULTS), hint="leave it out for none."
         )
+    if settings.namespace:
+        raise SettingsError(
+            "the demo knows no namespaces",
+            where="--namespace",
+            found=settings.namespace,
+            hint="leave it out, unset SAMESTREAM_NAMESPACE: the demo has a broker of its own.",
+        )
     chosen = parse_months(months)
     if summary is not None and not summary.absolute().parent.is_dir():
         raise SettingsError(

@@ -48,7 +48,7 @@ def monitor(
     from samestream.console.settings import connect
     from samestream.schemas.app import load
 
-    app = load(module)
+    app = load(module, settings.namespace)
     with closing(connect(settings)) as transport:
         require(transport, app, app.drift)
         found, positions = _read(transport, app.drift)

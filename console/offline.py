@@ -56,7 +56,7 @@ def train(
     from samestream.streams.plan import compile_app
     from samestream.trainers.train import train as run
 
-    app = load(module)
+    app = load(module, settings.namespace)
     plan = compile_app(app)
     chosen = _one_model(list(plan.models), model)
     transport = connect(settings)
@@ -105,7 +105,7 @@ def replay(
     from samestream.streams.feature_log import FeatureLog
     from samestream.streams.plan import compile_app
 
-    app = load(module)
+    app = load(module, settings.namespace)
     plan = compile_app(app)
     _check_folder(out, "--out")
     transport = connect(settings)
@@ -163,7 +163,7 @@ def parity(
     from samestream.streams.feature_log import FeatureLog
     from samestream.streams.plan import compile_app
 
-    app = load(module)
+    app = load(module, settings.namespace)
     plan = compile_app(app)
     _check_folder(target, "--json")
     transport = connect(settings)

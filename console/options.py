@@ -38,6 +38,14 @@ _SHARED: dict[str, Any] = {
             rich_help_panel=_PANEL,
         ),
     ],
+    "namespace": Annotated[
+        str | None,
+        typer.Option(
+            help="The deployment to use: NAME prefixes every topic, group and identity. None is production.",
+            metavar="NAME",
+            rich_help_panel=_PANEL,
+        ),
+    ],
     "folder": Annotated[
         Path | None,
         typer.Option(help="Where local data is kept: kafka/, log/, artifacts/. (.samestream)", rich_help_panel=_PANEL),
@@ -53,7 +61,7 @@ _SHARED: dict[str, Any] = {
         ),
     ],
 }
-CONNECTION = ("bootstrap", "properties", "folder")
+CONNECTION = ("bootstrap", "properties", "folder", "namespace")
 """The shared options of every command that talks to Kafka."""
 
 

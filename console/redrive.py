@@ -71,7 +71,7 @@ def redrive(
             found="--from sends a file as it is, --export writes events as they are",
             hint="export a selection, edit the file, then send it with --from alone.",
         )
-    plan = compile_app(load(module))
+    plan = compile_app(load(module, settings.namespace))
     input = resend.origin(plan, topic)
     selection = resend.Selection(topic, reason, resend.places(offset or []))
     with closing(connect(settings)) as transport:

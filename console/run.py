@@ -70,11 +70,11 @@ def run(
     from samestream.console.settings import connect
     from samestream.schemas.app import load
 
-    app = load(module)
+    app = load(module, settings.namespace)
     with closing(connect(settings)) as transport:
         require(transport, app)
         built = _build(app, transport, settings.log_uri, roles or [], accept_partitions)
-        crew, lags, progress = Crew(built), Lags(transport, app.name, built), Progress(built)
+        crew, lags, progress = Crew(built), Lags(transport, app.prefix, built), Progress(built)
         with log_to(progress.console), _serving(crew, lags, health_host, health_port), _signals(crew, progress):
             crew.start()
             lags.start()

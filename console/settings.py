@@ -24,7 +24,7 @@ ANSWER_S = 5.0
 
 
 class Settings(BaseSettings):
-    """Where Kafka, the feature log and the artifacts are.
+    """Where Kafka, the feature log and the artifacts are, and which deployment is meant.
 
     The command line wins over ``SAMESTREAM_...`` variables, these over `samestream.toml` in the working folder;
     `properties` are merged name by name.
@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     bootstrap: str | None = None
     properties: dict[str, str] = Field(default_factory=dict, repr=False)  # may hold a password
     folder: Path = Path(".samestream")
+    namespace: str = ""
     log: str = ""
     artifacts: str = ""
 
@@ -67,8 +68,10 @@ class Settings(BaseSettings):
 
     @property
     def artifacts_uri(self) -> str:
-        """Root of the trained models."""
-        return self.artifacts or str(self.folder / "artifacts")
+        """Root of the trained models: of those of the namespace."""
+        root = self.artifacts or str(self.folder / "artifacts")
+        address, mark, options = root.partition("?")
+        return f"{address.rstrip('/')}/{self.namespace}{mark}{options}" if self.namespace else root
 
 
 def load(**given: Any) -> Settings:

@@ -51,7 +51,7 @@ def not_yet_run(transport: Transport, app: App, plan: Plan, found: Iterable[Stan
     names += [f"monitor.{watched.__monitors__.name}" for watched in app.monitors.values()]
     every = [Partition(topic, number) for topic, count in transport.topics().items() for number in range(count)]
     mine = [part for part in every if part.topic in {spec.name for spec in provision.topics(app, plan)}]
-    waiting = [name for name in names if name not in ran and not transport.committed(f"{app.name}.{name}", mine)]
+    waiting = [name for name in names if name not in ran and not transport.committed(f"{app.prefix}.{name}", mine)]
     return waiting + ([] if "log" in ran else ["log (it has written nothing yet)"])
 
 

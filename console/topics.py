@@ -47,7 +47,7 @@ def topics(
     from samestream.schemas.app import load
     from samestream.streams.plan import compile_app
 
-    app = load(module)
+    app = load(module, settings.namespace)
     plan = compile_app(app)
     with closing(connect(settings)) as transport:
         if topic:
@@ -114,7 +114,8 @@ def _rows(transport: Transport, app: App, plan: Plan) -> list[dict[str, Any]]:
 def _kinds(app: App, plan: Plan) -> dict[str, str]:
     kinds = {plan.journal: "journal", plan.drift: "drift", plan.schemas: "schemas", plan.registry: "models"}
     for event in app.events.values():
-        kinds |= {event.topic: "event", f"{event.topic}.late": "late", f"{event.topic}.dead": "dead"}
+        topic = app.topic(event)
+        kinds |= {topic: "event", f"{topic}.late": "late", f"{topic}.dead": "dead"}
     for model in plan.models.values():
         kinds |= {topic: kind for kind, topic in model.topics.items()}
     return kinds

@@ -6,6 +6,7 @@ import builtins
 import difflib
 import importlib
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn, TypeVar
 
-from samestream.schemas.errors import DeclarationError, SamestreamError
+from samestream.schemas.errors import DeclarationError, SamestreamError, SettingsError
 from samestream.schemas.events import Event
 from samestream.schemas.expressions import Expr
 from samestream.schemas.features import FeatureRef, Features
@@ -25,49 +26,77 @@ C = TypeVar("C", bound=type)
 
 @dataclass(frozen=True)
 class App:
-    """The declarations of one module; ``name`` prefixes every topic that samestream writes."""
+    """The declarations of one module, as deployed in one namespace.
+
+    namespace : prefixes every topic, group and identity of this deployment (``dev.flights.boarding``); "" for production
+    Raises SettingsError for a namespace that cannot stand in a topic's name.
+    """
 
     name: str
     events: dict[str, type[Event]]
     features: dict[str, type[Features]]
     models: dict[str, type[Model]]
     monitors: dict[str, Any]
+    namespace: str = ""
+
+    def __post_init__(self) -> None:
+        if self.namespace and not re.fullmatch(r"[A-Za-z0-9_-]{1,60}", self.namespace):
+            raise SettingsError(
+                "this is no namespace",
+                where="namespace",
+                found=repr(self.namespace),
+                expected="letters, digits, dashes, underscores, at most 60",
+                hint="--namespace dev; leave it out for production.",
+            )
+
+    @property
+    def prefix(self) -> str:
+        """What the names of all topics that samestream writes, of its groups and of its identities begin with."""
+        return self.within(self.name)
+
+    def within(self, name: str) -> str:
+        """A name in the namespace of this deployment."""
+        return f"{self.namespace}.{name}" if self.namespace else name
+
+    def topic(self, event: type[Event]) -> str:
+        """The topic of an event in this deployment."""
+        return self.within(event.topic)
 
     @property
     def journal(self) -> str:
         """The topic of committed micro-batches."""
-        return f"{self.name}.journal"
+        return f"{self.prefix}.journal"
 
     @property
     def schemas(self) -> str:
         """The compacted topic of Avro schemas."""
-        return f"{self.name}.schemas"
+        return f"{self.prefix}.schemas"
 
     @property
     def registry(self) -> str:
         """The compacted topic that says which artifact fills which slot."""
-        return f"{self.name}.models"
+        return f"{self.prefix}.models"
 
     @property
     def drift(self) -> str:
         """The topic of incidents."""
-        return f"{self.name}.drift"
+        return f"{self.prefix}.drift"
 
     def features_topic(self, model: str) -> str:
         """The topic of a model's feature vectors."""
-        return f"{self.name}.features.{model}"
+        return f"{self.prefix}.features.{model}"
 
     def predictions_topic(self, model: str) -> str:
         """The topic of a model's scores."""
-        return f"{self.name}.predictions.{model}"
+        return f"{self.prefix}.predictions.{model}"
 
     def outcomes_topic(self, model: str) -> str:
         """The topic of predictions joined with labels."""
-        return f"{self.name}.outcomes.{model}"
+        return f"{self.prefix}.outcomes.{model}"
 
 
-def load(reference: str) -> App:
-    """The app declared in a file (``examples/flights.py``) or module (``shop.models``).
+def load(reference: str, namespace: str = "") -> App:
+    """The app declared in a file (``examples/flights.py``) or module (``shop.models``), as deployed in a namespace.
 
     Its events and views are those that the module names, and those that its models are made of.
     Raises DeclarationError when there is no such module, when it fails to import, naming the line, when it declares no
@@ -84,7 +113,7 @@ def load(reference: str) -> App:
     events = [cls for cls in declared if issubclass(cls, Event) and cls is not Event]
     events += [event for model in models for event in (model.on, model.outcome.event)]
     events += [view.event for view in views]
-    app = App(str(name), _named(events), _named(views), _named(models), _named(monitors))
+    app = App(str(name), _named(events), _named(views), _named(models), _named(monitors), namespace)
     if not models:
         raise DeclarationError(
             "the module declares no model",

@@ -135,7 +135,11 @@ class ModelPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that one app runs: ``inputs`` are the topics of the feature processor, by event name."""
+    """All that one app runs: ``inputs`` are the topics of the feature processor, by event name.
+
+    ``app`` is the app's name in its namespace: what topics, groups and identities begin with. The namespace changes no
+    fingerprint: what is trained in one deployment fits the vectors of another.
+    """
 
     app: str
     inputs: Mapping[str, Input]
@@ -146,6 +150,7 @@ class Plan:
     schemas: str
     registry: str
     drift: str
+    namespace: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -155,7 +160,7 @@ class Plan:
                 model.label.value.meaning(),
                 model.label.by,
                 model.label.within_us,
-                _judged(self.events[model.label.event]),
+                _judged(self.events[model.label.event], self.namespace),
             ]
             for name, model in self.models.items()
         }
@@ -183,7 +188,7 @@ class Plan:
 
 def compile_app(app: App) -> Plan:
     """Lower an app's declarations to a plan."""
-    events = {name: _input(event) for name, event in app.events.items()}
+    events = {name: _input(event, app) for name, event in app.events.items()}
     builder = _Builder()
     models = {name: builder.model(app, model) for name, model in app.models.items()}
     tables = tuple(part.build() for part in builder.tables.values())
@@ -192,7 +197,9 @@ def compile_app(app: App) -> Plan:
     models = {
         name: replace(model, fingerprint=_fingerprint(app.models[name], read, app)) for name, model in models.items()
     }
-    return Plan(app.name, inputs, tables, models, events, app.journal, app.schemas, app.registry, app.drift)
+    return Plan(
+        app.prefix, inputs, tables, models, events, app.journal, app.schemas, app.registry, app.drift, app.namespace
+    )
 
 
 class _TableBuilder:
@@ -305,13 +312,14 @@ def _fingerprint(model: type[Model], read: set[str], app: App) -> str:
             [KERNEL_VERSION, platform.machine()],
             model.on.__name__,
             {name: value.meaning() for name, value in model.inputs.items()},
-            {event: _judged(_input(app.events[event])) for event in sorted(read)},
+            {event: _judged(_input(app.events[event], app), app.namespace) for event in sorted(read)},
         ]
     )
 
 
-def _judged(input: Input) -> list[Any]:
-    return [input.topic, input.time, vars(input.gate) if input.gate else None]
+def _judged(input: Input, namespace: str) -> list[Any]:
+    topic = input.topic.removeprefix(f"{namespace}.") if namespace else input.topic
+    return [topic, input.key, input.time, vars(input.gate) if input.gate else None]
 
 
 def _digest(meaning: Any) -> str:
@@ -342,11 +350,11 @@ def _lineage(value: Expr[Any]) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def _input(event: type[Event]) -> Input:
+def _input(event: type[Event], app: App) -> Input:
     time = event.time_field
     return Input(
         name=event.__name__,
-        topic=event.topic,
+        topic=app.topic(event),
         schema=avro.event_schema(event),
         columns={name: part.kind for name, part in event.fields.items()},
         nullable=frozenset(name for name, part in event.fields.items() if part.nullable),

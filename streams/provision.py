@@ -34,9 +34,8 @@ def topics(app: App, plan: Plan, replication: int = 1) -> list[TopicSpec]:
 
     found = []
     for event in app.events.values():
-        found += [
-            spec(name, event.partitions, _KEEP) for name in (event.topic, f"{event.topic}.late", f"{event.topic}.dead")
-        ]
+        topic = app.topic(event)
+        found += [spec(name, event.partitions, _KEEP) for name in (topic, f"{topic}.late", f"{topic}.dead")]
     for model in plan.models.values():
         found += [spec(topic, app.events[model.trigger].partitions, _KEEP) for topic in model.topics.values()]
     found += [spec(plan.journal, _JOURNAL_PARTITIONS, _KEEP), spec(plan.drift, 1, _KEEP)]
