@@ -1,4 +1,7 @@
-"""The records samestream itself writes: their Avro schemas, one name each (the topics are listed in DESIGN section 1)."""
+"""The records samestream itself writes: their Avro schemas, one name each (the topics are listed in DESIGN section 1).
+
+What may be null is null by default: a field that is added later reads as null from records that do not have it.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,15 @@ def _record(name: str, doc: str, fields: dict[str, Any]) -> Schema:
         "name": name,
         "namespace": "samestream",
         "doc": doc,
-        "fields": [{"name": field, "type": type_} for field, type_ in fields.items()],
+        "fields": [_field(field, type_) for field, type_ in fields.items()],
     }
+
+
+def _field(name: str, type_: Any) -> dict[str, Any]:
+    described: dict[str, Any] = {"name": name, "type": type_}
+    if isinstance(type_, list) and type_[0] == "null":
+        described["default"] = None
+    return described
 
 
 REJECTED = _record(
@@ -86,7 +96,9 @@ _TRIGGER = {"trigger_topic": "string", "trigger_partition": "int", "trigger_offs
 
 OUTCOME = _record(
     "Outcome",
-    "A prediction joined with what then happened; a correction replaces the label of an earlier outcome.",
+    "A prediction joined with what then happened; a correction replaces the label of an earlier outcome."
+    " Score and value are the prediction's. Where the label is a class, label_value is the class that happened, and"
+    " label_probability what the prediction gave to it; else label is the number (1 or 0 for a condition).",
     {
         "entity": ["string", "long"],
         "event_time": _TIME,
@@ -97,12 +109,16 @@ OUTCOME = _record(
         "label": ["null", "double"],
         "label_time": ["null", _TIME],
         "label_known_time": ["null", _TIME],
+        "value": ["null", "string"],
+        "label_value": ["null", "string"],
+        "label_probability": ["null", "double"],
     },
 )
 
 PREDICTION = _record(
     "Prediction",
-    "A model's score for one vector, which the trigger's position identifies.",
+    "What a model says of one vector, which the trigger's position identifies. Score is a probability, or a number, or"
+    " the probability of the class that wins; value is that class, and probabilities holds every class's.",
     {
         "entity": ["string", "long"],
         "event_time": _TIME,
@@ -111,6 +127,8 @@ PREDICTION = _record(
         "version": "string",
         "fingerprint": "string",
         "score": ["null", "double"],
+        "value": ["null", "string"],
+        "probabilities": ["null", {"type": "map", "values": "double"}],
     },
 )
 

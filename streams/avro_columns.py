@@ -2,8 +2,9 @@
 
 A `Program` is compiled once per writer schema: what each of its fields is, and what becomes of it. It covers records of
 null, boolean, int, long, float, double, string, bytes, enum, fixed and unions of these, projected by name onto the
-columns, with defaults and the promotions of the Avro specification. There is none for any other schema, nor where a
-value could reach its column only by way of Python: those take the general path (`schemas.avro.Reader`).
+columns, with defaults and the promotions of the Avro specification. A union may hold arrays and maps too: the records that
+do have one there take the general path (`schemas.avro.Reader`). There is no program for any other schema, nor where a
+value could reach its column only by way of Python: those take the general path whole.
 
 A `Batch` holds records on their way. The programs settle what they can; the rest is for the general path to judge.
 """
@@ -106,7 +107,7 @@ class Program:
             union = isinstance(field["type"], list)
             targets = _members(asked[name]["type"]) if name in asked else None
             found = [
-                [*_branch(type_, type_ if asked is written else None, targets, slots.get(name)), int(union)]
+                [*_branch(type_, type_ if asked is written else None, targets, slots.get(name), union), int(union)]
                 for type_ in _members(field["type"])
             ]
             if any(part[0] < 0 for part in found) or all(part[2] == kernel.REFUSE for part in found):
@@ -201,6 +202,8 @@ class Batch:
             return ColumnData(self._texts(words, there), valid)
         if kind is Kind.BOOL:
             return ColumnData(words != 0, valid)
+        if kind is Kind.MAP:
+            return ColumnData(np.full(len(words), {}, object), valid)  # what is there is filled in by the general path
         return ColumnData(words.view(np.float64) if kind is Kind.FLOAT else words, valid)
 
     def _texts(self, words: Int64Array, there: Bytes) -> npt.NDArray[Any]:
@@ -275,7 +278,7 @@ def _plain(type_: Any) -> tuple[str, int] | None:
     return (type_, 0) if isinstance(type_, str) and type_ in _TYPES and type_ not in ("fixed", "enum") else None
 
 
-def _branch(type_: Any, same: Any, targets: list[Any] | None, place: tuple[int, Kind] | None) -> list[int]:
+def _branch(type_: Any, same: Any, targets: list[Any] | None, place: tuple[int, Kind] | None, union: bool) -> list[int]:
     """One row of the kernel's branches, but for its last word: type, size, store, slot; the type is -1 if not covered.
 
     same : the reader's type where reader and writer are equal, else None and ``targets`` are those of the reader's field
@@ -284,13 +287,14 @@ def _branch(type_: Any, same: Any, targets: list[Any] | None, place: tuple[int, 
     """
     plain = _plain(type_)
     if plain is None:
-        return [-1, 0, 0, 0]
+        nested = union and isinstance(type_, dict) and type_.get("type") in ("array", "map")
+        return [kernel.NESTED if nested else -1, 0, kernel.SKIP, 0]
     name, size = plain
     code = _TYPES[name]
     if targets is None:
         return [code, size, kernel.SKIP, 0]
     known = [_plain(target) for target in ([same] if same is not None else targets)]
-    if None in known:
+    if None in known and name != "null":
         return [-1, 0, 0, 0]
     allowed = _PROMOTIONS.get(name, (name,))
     match = next((target for target, _ in filter(None, known) if target in allowed), None)

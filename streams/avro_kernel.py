@@ -19,7 +19,7 @@ from samestream.streams.kernel import Words, bits, compiled, real
 
 Bytes = NDArray[np.uint8]
 
-NULL, BOOLEAN, INT, LONG, FLOAT, DOUBLE, STRING, BYTES, FIXED, ENUM = range(10)
+NULL, BOOLEAN, INT, LONG, FLOAT, DOUBLE, STRING, BYTES, FIXED, ENUM, NESTED = range(11)
 SKIP, WORD, REAL, TEXT, REFUSE = range(5)  # what becomes of a value; REFUSE: the reader has no place for it
 TYPE, SIZE, STORE, SLOT, UNION = range(5)  # columns of `branches`
 TODO, GOOD, GENERAL, DEAD = range(4)  # of a record: not yet tried, in the columns, for the general path, dead
@@ -126,7 +126,7 @@ def decode(
                     break
                 branch += value
             kind, store, slot = branches[branch, TYPE], branches[branch, STORE], branches[branch, SLOT]
-            if store == REFUSE:
+            if store == REFUSE or kind == NESTED:
                 at = -1
             elif kind == NULL:
                 pass

@@ -245,6 +245,7 @@ def vector_input(name: str, topic: str, schema: avro.Schema) -> Input:
     }
     columns: dict[str, Kind] = {}
     nullable: set[str] = set()
+    items: dict[str, Kind] = {}
     for field in schema["fields"]:
         type_ = field["type"]
         if isinstance(type_, list):
@@ -252,5 +253,10 @@ def vector_input(name: str, topic: str, schema: avro.Schema) -> Input:
             nullable |= {field["name"]} if "null" in type_ else set()
             # an entity is text or a whole number; as a column it travels as text
             type_ = members[0] if len(members) == 1 else "string"
-        columns[field["name"]] = Kind.TIME if isinstance(type_, dict) else kinds[type_]
-    return Input(name, topic, schema, columns, frozenset(nullable), "entity", "event_time")
+        if isinstance(type_, dict):
+            is_map = type_["type"] == "map"
+            columns[field["name"]] = Kind.MAP if is_map else Kind.TIME
+            items |= {field["name"]: kinds[type_["values"]]} if is_map else {}
+        else:
+            columns[field["name"]] = kinds[type_]
+    return Input(name, topic, schema, columns, frozenset(nullable), "entity", "event_time", items=items)

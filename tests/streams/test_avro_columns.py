@@ -309,6 +309,53 @@ def test_own_topics_are_fast() -> None:
         assert Decoder(vector_input("v", "v", schema), SchemaStore(None, "", [])).is_fast(schema)
 
 
+def test_a_map_in_a_union_costs_only_the_records_that_have_one() -> None:
+    input = vector_input("p", "p", records.PREDICTION)
+    program = Program.compile(input.schema, input.schema, input.columns, input.key)
+    assert program is not None
+    codec = avro.Codec(records.PREDICTION)
+    place = {"trigger_topic": "t", "trigger_partition": 0, "trigger_offset": 1}
+    said = {"model": "m", "version": "1", "fingerprint": "f", "score": 0.5}
+    number = {"entity": "u", "event_time": 5, **place, **said, "value": None, "probabilities": None}
+    chosen = number | {"value": "a", "probabilities": {"a": 0.5, "": 0.5}}
+    values = [codec.encode(number), codec.encode(chosen)]
+    batch = Batch(values, input.columns, MAX_EVENT_BYTES)
+    batch.run(program)
+    assert batch.status.tolist() == [GOOD, GENERAL]
+    batch.fill([1], [codec.decode(values[1])])
+    columns = batch.finish()
+    assert [cols.to_python(columns[name]) for name in ("value", "probabilities")] == [
+        [None, "a"],
+        [None, {"a": 0.5, "": 0.5}],
+    ]
+    logged = cols.to_arrow(columns["probabilities"], Kind.MAP, input.items["probabilities"])
+    assert logged.to_pylist() == [None, [("a", 0.5), ("", 0.5)]]
+
+
+OLD_PREDICTION = records.PREDICTION | {"fields": records.PREDICTION["fields"][:-2]}
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_predictions_written_before_there_were_classes_are_read(monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
+    input = vector_input("p", "p", records.PREDICTION)
+    assert Program.compile(OLD_PREDICTION, input.schema, input.columns, input.key) is not None
+    if not fast:
+        monkeypatch.setattr(Program, "compile", classmethod(lambda *_: None))
+    value = {"entity": "u", "event_time": 5, "trigger_topic": "t", "trigger_partition": 0, "trigger_offset": 1}
+    value |= {"model": "m", "version": "1", "fingerprint": "f", "score": 0.5}
+    store = SchemaStore(None, "", [OLD_PREDICTION, records.PREDICTION])
+    fetched = Fetched(
+        Partition("p", 0), np.array([0]), np.array([9]), [b"u"], [avro.Codec(OLD_PREDICTION).encode(value)]
+    )
+    found = Decoder(input, store).decode(fetched, 0)
+    assert not found.dead.any()
+    assert [cols.to_python(found.columns[name]) for name in ("score", "value", "probabilities")] == [
+        [0.5],
+        [None],
+        [None],
+    ]
+
+
 def test_a_whole_number_or_a_text_in_one_column() -> None:
     """As predictions carry their entity."""
     schema = record(entity=["string", "long"], score="double")
