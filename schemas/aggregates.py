@@ -202,5 +202,13 @@ class Windowed(Expr[Any]):
         ]
 
     def __repr__(self) -> str:
-        inside = "" if self.aggregate.input is None else f"{self.aggregate.input!r}."
-        return f"{inside}{self.aggregate.name}(over={durations.text(self.over_us)!r})"
+        of = (
+            repr(self.aggregate.input)
+            if self.aggregate.input is not None
+            else self._event.__name__
+            if self._event
+            else ""
+        )
+        where = f", where={self.where!r}" if self.where is not None else ""
+        tile = f", tile={durations.text(self.tile_us)!r}" if self.tile_us != default_tile_us(self.over_us) else ""
+        return f"{of}{'.' if of else ''}{self.aggregate.name}(over={durations.text(self.over_us)!r}{where}{tile})"

@@ -9,6 +9,7 @@ null condition as false; NaN never appears (a NaN in an event is read as null).
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -193,6 +194,15 @@ class _Operation(Expr[Any]):
     """An operation on expressions and constants; checks the kinds of its arguments when declared."""
 
     symbol: ClassVar[str] = ""
+    commutes: ClassVar[bool] = False
+    """Whether the order of its two arguments changes nothing, not even the last bit."""
+
+    def meaning(self) -> list[Any]:
+        """See `Expr.meaning`; arguments that commute stand in one order."""
+        args = [arg.meaning() for arg in self.args]
+        if self.commutes and (self.kind is Kind.BOOL or self.kind.is_number):
+            args.sort(key=json.dumps)
+        return [type(self).__name__, *args]
 
     def __init__(self, *args: Any) -> None:
         self.args = tuple(arg if isinstance(arg, Expr) else Literal(arg) for arg in args)
@@ -230,6 +240,7 @@ class Add(_Arithmetic):
     """The sum of two numbers; whole numbers wrap at 64 bits."""
 
     symbol = "+"
+    commutes = True
 
 
 class Subtract(_Arithmetic):
@@ -242,6 +253,7 @@ class Multiply(_Arithmetic):
     """The product of two numbers; whole numbers wrap at 64 bits."""
 
     symbol = "*"
+    commutes = True
 
 
 class Divide(_Arithmetic):
@@ -284,17 +296,26 @@ class Greater(_Comparison):
 
     symbol = ">"
 
+    def meaning(self) -> list[Any]:
+        """See `Expr.meaning`: that of `Less` the other way round."""
+        return [Less.__name__, *(arg.meaning() for arg in reversed(self.args))]
+
 
 class GreaterOrEqual(_Comparison):
     """Whether left is greater than or equal to right."""
 
     symbol = ">="
 
+    def meaning(self) -> list[Any]:
+        """See `Expr.meaning`: that of `LessOrEqual` the other way round."""
+        return [LessOrEqual.__name__, *(arg.meaning() for arg in reversed(self.args))]
+
 
 class Equal(_Comparison):
     """Whether both sides are the same value."""
 
     symbol = "=="
+    commutes = True
 
 
 class _Logic(_Operation):
@@ -308,12 +329,14 @@ class And(_Logic):
     """Whether both hold; false as soon as one side is false, even if the other is null."""
 
     symbol = "&"
+    commutes = True
 
 
 class Or(_Logic):
     """Whether either holds; true as soon as one side is true, even if the other is null."""
 
     symbol = "|"
+    commutes = True
 
 
 class Not(_Logic):
