@@ -4,5 +4,21 @@ from samestream.schemas.events import Event, Field, event_time, field, key
 from samestream.schemas.expressions import Expr
 from samestream.schemas.features import Features
 from samestream.schemas.models import Label, Model, Trainer, label
+from samestream.schemas.on_demand import OnDemand
+from samestream.schemas.tables import Table
 
-__all__ = ["Event", "Expr", "Features", "Field", "Label", "Model", "Trainer", "event_time", "field", "key", "label"]
+__all__ = [
+    "Event",
+    "Expr",
+    "Features",
+    "Field",
+    "Label",
+    "Model",
+    "OnDemand",
+    "Table",
+    "Trainer",
+    "event_time",
+    "field",
+    "key",
+    "label",
+]

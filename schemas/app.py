@@ -18,8 +18,9 @@ from typing import Any, NoReturn, TypeVar
 from samestream.schemas.errors import DeclarationError, SamestreamError, SettingsError
 from samestream.schemas.events import Event
 from samestream.schemas.expressions import Expr
-from samestream.schemas.features import FeatureRef, Features
+from samestream.schemas.features import Features
 from samestream.schemas.models import Model
+from samestream.schemas.references import tables_of, views_of
 
 C = TypeVar("C", bound=type)
 
@@ -109,10 +110,11 @@ def load(reference: str, namespace: str = "") -> App:
     models = [cls for cls in declared if issubclass(cls, Model) and cls is not Model]
     models += [cls.__monitors__.of for cls in monitors]
     views = [cls for cls in declared if issubclass(cls, Features) and cls is not Features]
-    views += [view for model in models for view in _views(model)]
-    events = [cls for cls in declared if issubclass(cls, Event) and cls is not Event]
+    views += [view for model in models for view in views_of(model)]
+    events = [cls for cls in declared if issubclass(cls, Event) and hasattr(cls, "topic")]
     events += [event for model in models for event in (model.on, model.outcome.event)]
     events += [view.event for view in views]
+    events += tables_of(models, views)
     app = App(str(name), _named(events), _named(views), _named(models), _named(monitors), namespace)
     if not models:
         raise DeclarationError(
@@ -131,10 +133,6 @@ def load(reference: str, namespace: str = "") -> App:
                 hint="give each event its own topic.",
             )
     return app
-
-
-def _views(model: type[Model]) -> list[type[Features]]:
-    return [leaf.view for value in model.inputs.values() for leaf in value.leaves() if isinstance(leaf, FeatureRef)]
 
 
 def _named(classes: Iterable[C]) -> dict[str, C]:

@@ -112,7 +112,8 @@ class Event:
     partitions: ClassVar[int]
     fields: ClassVar[dict[str, Field[Any]]]
     key_field: ClassVar[Field[Any]]
-    time_field: ClassVar[Field[Any]]
+    time_field: ClassVar[Field[Any] | None]
+    timed: ClassVar[bool] = True  # whether it must say when it happened
 
     def __init_subclass__(
         cls,
@@ -122,8 +123,11 @@ class Event:
         alignment: Duration = "1h",
         ahead: Duration = "1h",
         partitions: int = 2,
+        abstract: bool = False,
         **options: Any,
     ) -> None:
+        if abstract:  # a kind of event, without a topic of its own
+            return
         here = cls.__name__
         if options:
             raise DeclarationError(
@@ -151,7 +155,8 @@ class Event:
         cls.ahead_us = durations.parse(ahead, f"{here}.ahead")
         cls.fields = _collect_fields(cls)
         cls.key_field = _only(cls, "key", "flight_id: Field[str] = key()")
-        cls.time_field = _only(cls, "event_time", "at: Field[datetime] = event_time()")
+        has_time = cls.timed or any(declared.role == "event_time" for declared in cls.fields.values())
+        cls.time_field = _only(cls, "event_time", "at: Field[datetime] = event_time()") if has_time else None
         if cls.key_field.kind not in (Kind.STRING, Kind.INT) or cls.key_field.nullable:
             raise DeclarationError(
                 "a key must be text or a whole number, never null",
@@ -160,7 +165,7 @@ class Event:
                 expected="Field[str] or Field[int]",
                 hint="declare the key so, and keep the other value in a plain field.",
             )
-        if cls.time_field.kind is not Kind.TIME or cls.time_field.nullable:
+        if cls.time_field is not None and (cls.time_field.kind is not Kind.TIME or cls.time_field.nullable):
             raise DeclarationError(
                 "the event time must be a datetime, never null",
                 where=f"{here}.{cls.time_field.name}",

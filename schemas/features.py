@@ -17,13 +17,16 @@ from samestream.schemas.aggregates import Windowed
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.events import Event, Field
 from samestream.schemas.expressions import Expr, Literal
+from samestream.schemas.tables import AsOf, is_table
+
+Key = Field[Any] | AsOf
 
 
 class FeatureRef(Expr[Any]):
     """A feature of a view, to be looked up at a trigger's instant by the trigger's key."""
 
     def __init__(
-        self, view: type[Features], name: str, expression: Expr[Any], by: tuple[Expr[Any], ...] | None = None
+        self, view: type[Features], name: str, expression: Expr[Any], by: tuple[Key, ...] | None = None
     ) -> None:
         self.view, self.name, self.expression, self.by, self.kind = view, name, expression, by, expression.kind
 
@@ -44,22 +47,22 @@ class FeatureRef(Expr[Any]):
 class Features:
     """A view: features of one entity, all from one event; subclass it with ``by=`` the field (or fields) that name the entity."""
 
-    by: ClassVar[tuple[Field[Any], ...]]
+    by: ClassVar[tuple[Key, ...]]
     event: ClassVar[type[Event]]
     features: ClassVar[dict[str, FeatureRef]]
 
-    def __init_subclass__(cls, *, by: Field[Any] | tuple[Field[Any], ...] | None = None, **options: Any) -> None:
+    def __init_subclass__(cls, *, by: Key | tuple[Key, ...] | None = None, **options: Any) -> None:
         here = cls.__name__
         keys = by if isinstance(by, tuple) else (by,)
-        if options or not keys or not all(isinstance(part, Field) for part in keys):
+        if options or not keys or not all(is_key(part) for part in keys):
             raise DeclarationError(
                 "a view needs the field that names its entity",
                 where=here,
                 found=", ".join(options) or repr(by),
                 expected="by=Event.field, or by=(Event.field, Event.other)",
-                hint=f"class {here}(Features, by=Departure.carrier).",
+                hint=f"class {here}(Features, by=Departure.carrier); a table's field by Plane.of(Departure.tailnum).maker.",
             )
-        cls.by = tuple(part for part in keys if isinstance(part, Field))
+        cls.by = tuple(part for part in keys if part is not None)
         cls.event = cls.by[0].event
         if any(part.event is not cls.event for part in cls.by):
             raise DeclarationError(
@@ -82,8 +85,8 @@ class Features:
             )
 
     @classmethod
-    def of(cls, *keys: Field[Any]) -> type[Self]:
-        """The same view looked up by other fields of the trigger, in the order of ``by``."""
+    def of(cls, *keys: Key) -> type[Self]:
+        """The same view looked up by other fields of the trigger, or of tables, in the order of ``by``."""
         kinds = [part.kind for part in cls.by]
         if [key.kind for key in keys] != kinds:
             raise DeclarationError(
@@ -95,6 +98,11 @@ class Features:
             )
         bound = {name: FeatureRef(cls, name, feature.expression, keys) for name, feature in cls.features.items()}
         return type(cls.__name__, (), bound)
+
+
+def is_key(part: Any) -> bool:
+    """Whether it can name an entity: a field of an event, or of a table that is looked up by one."""
+    return isinstance(part, AsOf) or (isinstance(part, Field) and not is_table(part))
 
 
 def _check_feature(view: type[Features], name: str, value: Expr[Any]) -> None:

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from samestream.schemas import durations
-from samestream.schemas.aggregates import Windowed
 from samestream.schemas.durations import Duration
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.events import Event, Field
 from samestream.schemas.expressions import Expr, Kind, Literal
-from samestream.schemas.features import FeatureRef
+from samestream.schemas.features import FeatureRef, Key
+from samestream.schemas.on_demand import check_readable, resolved
+from samestream.schemas.tables import AsOf
 
 # Names of the columns that a vector carries besides its features; a feature cannot take one.
 RESERVED = frozenset({"entity", "event_time", "trigger_topic", "trigger_partition", "trigger_offset", "fingerprint"})
@@ -100,7 +101,9 @@ class Model:
             )
         cls.on, cls.trainer = on, trainer
         declared = {name: value for name, value in vars(cls).items() if not name.startswith("_")}
-        cls.inputs = {name: value for name, value in declared.items() if isinstance(value, Expr)}
+        cls.inputs = {
+            name: resolved(value, on, f"{here}.{name}") for name, value in declared.items() if isinstance(value, Expr)
+        }
         labels = {name: value for name, value in declared.items() if isinstance(value, Label)}
         if len(labels) != 1:
             raise DeclarationError(
@@ -126,11 +129,18 @@ class Model:
             )
 
 
-def lookup_keys(model: type[Model], feature: FeatureRef) -> tuple[Field[Any], ...]:
-    """The trigger's fields by which a feature is looked up."""
+def lookup_keys(model: type[Model], feature: FeatureRef) -> tuple[Key | None, ...]:
+    """What of the trigger a feature is looked up by, None where it has no such field: those named, else those of the same name."""
     if feature.by is not None:
-        return tuple(key for key in feature.by if isinstance(key, Field))
-    return tuple(model.on.fields[part.name] for part in feature.view.by)
+        return feature.by
+    return tuple(_same_key(model.on, part) for part in feature.view.by)
+
+
+def _same_key(on: type[Event], part: Key) -> Key | None:
+    if isinstance(part, Field):
+        return on.fields.get(part.name)
+    by = _same_key(on, part.by)
+    return AsOf(part.field, by) if by is not None and by.kind is part.by.kind else None
 
 
 def _check_input(model: type[Model], name: str, value: Expr[Any]) -> None:
@@ -144,30 +154,15 @@ def _check_input(model: type[Model], name: str, value: Expr[Any]) -> None:
             found=value.kind.value,
             hint="compare it, such as field == 'x'.",
         )
+    check_readable(value, model.on, where)
     for leaf in value.leaves():
-        if isinstance(leaf, Windowed):
-            raise DeclarationError(
-                "an aggregate belongs in a view",
-                where=where,
-                found=repr(leaf),
-                hint="declare it in a Features class, which says by which key.",
-            )
-        if isinstance(leaf, Field) and leaf.event is not model.on:
-            raise DeclarationError(
-                "a model reads fields of its trigger only",
-                where=where,
-                found=repr(leaf),
-                expected=f"a field of {model.on.__name__}",
-                hint="aggregate the other event in a Features class, or this would be a leak from the future.",
-            )
         if isinstance(leaf, FeatureRef):
             _check_lookup(model, where, leaf)
 
 
 def _check_lookup(model: type[Model], where: str, feature: FeatureRef) -> None:
-    keys = feature.by if feature.by is not None else tuple(model.on.fields.get(part.name) for part in feature.view.by)
-    for part, found in zip(feature.view.by, keys, strict=True):
-        if not isinstance(found, Field) or found.event is not model.on or found.kind is not part.kind:
+    for part, found in zip(feature.view.by, lookup_keys(model, feature), strict=True):
+        if found is None or found.event is not model.on or found.kind is not part.kind:
             raise DeclarationError(
                 "a feature cannot be looked up from the trigger",
                 where=where,

@@ -20,12 +20,13 @@ from typing import Any
 from samestream.schemas import avro
 from samestream.schemas.aggregates import Aggregate, Windowed
 from samestream.schemas.app import App
-from samestream.schemas.events import Event, Field
-from samestream.schemas.expressions import Add, Column, Expr, Kind
+from samestream.schemas.events import EARLIEST, LATEST, Event, Field
+from samestream.schemas.expressions import EPOCH, Add, Column, Expr, Kind
 from samestream.schemas.features import FeatureRef
 from samestream.schemas.models import Model, Trainer, lookup_keys
 
 KERNEL_VERSION = "1"
+ANY_TIME_S = (EARLIEST - EPOCH).total_seconds(), (LATEST - EPOCH).total_seconds()
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ class Input:
     """A topic and how its records are read: ``columns`` are projected from any writer schema onto ``schema``.
 
     ``gate`` is None for topics that samestream itself writes: their records were judged when they were made.
-    ``key`` names the column that must equal the Kafka key; empty where the key is something else.
+    ``key`` names the column that must equal the Kafka key; empty where the key is something else. ``time`` names the column
+    of event times; empty where the known time is the event's. A table's records are never late, move no clock, and may be
+    tombstones.
     ``items`` holds, for columns of lists and maps, the kind of their elements.
     """
 
@@ -56,6 +59,7 @@ class Input:
     key: str
     time: str
     gate: Gate | None = None
+    is_table: bool = False
     items: Mapping[str, Kind] = field(default_factory=dict)
 
 
@@ -253,7 +257,7 @@ class _Builder:
             by = tuple(part.name for part in feature.view.by)
             event = feature.view.event.__name__
             table = self.tables.setdefault((event, by), _TableBuilder(len(self.tables), event, by))
-            keys = tuple(key.name for key in lookup_keys(model, feature))
+            keys = tuple(key.name for key in lookup_keys(model, feature) if key is not None)
 
             def lower_leaf(leaf: Expr[Any]) -> Expr[Any]:
                 if not isinstance(leaf, Windowed):
@@ -352,6 +356,7 @@ def _lineage(value: Expr[Any]) -> tuple[tuple[str, str], ...]:
 
 def _input(event: type[Event], app: App) -> Input:
     time = event.time_field
+    earliest, latest = (time.low, time.high) if time is not None else ANY_TIME_S
     return Input(
         name=event.__name__,
         topic=app.topic(event),
@@ -359,13 +364,14 @@ def _input(event: type[Event], app: App) -> Input:
         columns={name: part.kind for name, part in event.fields.items()},
         nullable=frozenset(name for name, part in event.fields.items() if part.nullable),
         key=event.key_field.name,
-        time=time.name,
+        time=time.name if time is not None else "",
+        is_table=not event.timed,
         gate=Gate(
             event.lateness_us,
             event.alignment_us,
             event.ahead_us,
-            round((time.low or 0) * 1_000_000),
-            round((time.high or 0) * 1_000_000),
+            round((earliest or 0) * 1_000_000),
+            round((latest or 0) * 1_000_000),
         ),
         items={name: part.item for name, part in event.fields.items() if part.item is not None},
     )
