@@ -30,7 +30,7 @@ DTYPES: dict[Kind, Any] = {
     Kind.LIST: object,
     Kind.MAP: object,
 }
-_ZEROS: dict[Kind, Any] = {
+ZEROS: dict[Kind, Any] = {
     Kind.INT: 0,
     Kind.FLOAT: 0.0,
     Kind.BOOL: False,
@@ -73,7 +73,7 @@ Columns = Mapping[str, ColumnData]
 
 def from_values(values: Sequence[Any], kind: Kind) -> ColumnData:
     """A column of Python values, None where there is none; a NaN counts as none."""
-    zero = _ZEROS[kind]
+    zero = ZEROS[kind]
     valid = np.fromiter((value is not None for value in values), np.bool_, len(values))
     if valid.all():
         filled: Sequence[Any] = values
@@ -138,7 +138,7 @@ def from_arrow(array: pa.Array[Any] | pa.ChunkedArray[Any], kind: Kind, item: Ki
     if kind is Kind.TIME:
         array = array.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
     valid = np.asarray(array.is_valid())
-    values = array.fill_null(_ZEROS[kind]) if array.null_count else array
+    values = array.fill_null(ZEROS[kind]) if array.null_count else array
     if kind is Kind.STRING:
         return ColumnData(np.asarray(values.to_numpy(zero_copy_only=False), dtype=object), valid)
     return without_nan(ColumnData(np.ascontiguousarray(values.to_numpy(zero_copy_only=False), DTYPES[kind]), valid))

@@ -20,8 +20,9 @@ from typing import Any
 from samestream.schemas import avro
 from samestream.schemas.aggregates import Aggregate, Windowed
 from samestream.schemas.app import App
+from samestream.schemas.arithmetic import Add
 from samestream.schemas.events import EARLIEST, LATEST, Event, Field
-from samestream.schemas.expressions import EPOCH, Add, Column, Expr, Kind
+from samestream.schemas.expressions import EPOCH, Column, Expr, Kind
 from samestream.schemas.features import FeatureRef
 from samestream.schemas.models import Model, Trainer, lookup_keys
 
@@ -266,14 +267,14 @@ class _Builder:
                 column = lookups.setdefault((table.index, keys), {}).setdefault(
                     index, f"{table.index}/{'+'.join(keys)}/{index}"
                 )
-                return Column(column, leaf.kind)
+                return Column(column, leaf.kind, leaf.item)
 
             return feature.expression.replace_leaves(lower_leaf)
 
         def lower(leaf: Expr[Any]) -> Expr[Any]:
             if isinstance(leaf, FeatureRef):
                 return lower_feature(leaf)
-            return Column(leaf.name, leaf.kind) if isinstance(leaf, Field) else leaf
+            return Column(leaf.name, leaf.kind, leaf.item) if isinstance(leaf, Field) else leaf
 
         outputs = {}
         for name, value in model.inputs.items():
@@ -333,7 +334,9 @@ def _digest(meaning: Any) -> str:
 def _columns(value: Expr[Any] | None) -> Expr[Any] | None:
     if value is None:
         return None
-    return value.replace_leaves(lambda leaf: Column(leaf.name, leaf.kind) if isinstance(leaf, Field) else leaf)
+    return value.replace_leaves(
+        lambda leaf: Column(leaf.name, leaf.kind, leaf.item) if isinstance(leaf, Field) else leaf
+    )
 
 
 def _lineage(value: Expr[Any]) -> tuple[tuple[str, str], ...]:

@@ -13,22 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samestream.schemas.app import load
-from samestream.schemas.expressions import (
-    Add,
-    And,
-    Column,
-    Divide,
-    Equal,
-    Expr,
-    Greater,
-    GreaterOrEqual,
-    Kind,
-    Less,
-    LessOrEqual,
-    Multiply,
-    Or,
-    Subtract,
-)
+from samestream.schemas.arithmetic import Add, Divide, Multiply, Subtract
+from samestream.schemas.comparisons import Equal, Greater, GreaterOrEqual, Less, LessOrEqual
+from samestream.schemas.conditional import And, Or
+from samestream.schemas.expressions import Column, Expr, Kind
 from samestream.streams import evaluate
 from samestream.streams.columns import ColumnData
 from samestream.streams.plan import Plan, compile_app

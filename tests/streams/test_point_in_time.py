@@ -12,8 +12,6 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from samestream.schemas import (
     Event,
@@ -30,7 +28,7 @@ from samestream.schemas import (
 )
 from samestream.schemas.app import App
 from samestream.schemas.errors import FeatureLogError
-from samestream.schemas.expressions import Column, Kind, Literal
+from samestream.schemas.expressions import Column, Literal
 from samestream.streams import columns as cols
 from samestream.streams import evaluate, order, sql
 from samestream.streams.clock import Clocks
@@ -388,83 +386,3 @@ def test_difference(served, expected, mismatched, greatest):
     found = difference(left, right, ["x"])["x"]
     assert (found.compared, found.mismatched, found.greatest) == (2, mismatched, pytest.approx(greatest))
     assert found.differs.tolist() == [False, mismatched == 1] or mismatched == 0
-
-
-# Expressions: the same values, bit for bit, as `streams.evaluate` ---------------------------------------------------------
-INTS = [0, 1, -1, 7, 2**53 + 1, 2**63 - 1, -(2**63), None]
-FLOATS = [0.0, -0.0, 1.5, -2.25, 0.1, 1e308, -1e308, 1e-320, math.inf, -math.inf, None]
-VALUES = {Kind.INT: INTS, Kind.FLOAT: FLOATS, Kind.BOOL: [True, False, None], Kind.STRING: ["", "a", "é", "it's", None]}
-numbers = st.deferred(
-    lambda: st.one_of(
-        st.sampled_from(
-            [Column("i", Kind.INT), Column("j", Kind.INT), Column("x", Kind.FLOAT), Column("y", Kind.FLOAT)]
-        ),
-        st.sampled_from([Literal(value) for value in INTS[:-1] + FLOATS[:-1]]),
-        st.builds(expressions.Absolute, numbers),
-        *(
-            st.builds(cls, numbers, numbers)
-            for cls in (
-                expressions.Add,
-                expressions.Subtract,
-                expressions.Multiply,
-                expressions.Divide,
-                expressions.Fill,
-            )
-        ),
-    )
-)
-texts = st.sampled_from([Column("s", Kind.STRING), Literal("a"), Literal("it's"), Literal("")])
-COMPARISONS = [
-    expressions.Less, expressions.LessOrEqual, expressions.Greater, expressions.GreaterOrEqual, expressions.Equal,
-]  # fmt: skip
-conditions = st.deferred(
-    lambda: st.one_of(
-        st.sampled_from([Column("b", Kind.BOOL), Column("c", Kind.BOOL), Literal(True), Literal(False)]),
-        *(st.builds(cls, kind, kind) for cls in COMPARISONS for kind in (numbers, texts)),
-        *(st.builds(cls, conditions, conditions) for cls in (expressions.And, expressions.Or, expressions.Fill)),
-        st.builds(expressions.Not, conditions),
-        st.builds(expressions.IsNull, st.one_of(numbers, texts, conditions)),
-    )
-)
-
-
-COLUMNS = dict(zip("ijxybcs", map(Kind, ["int", "int", "float", "float", "bool", "bool", "string"]), strict=True))
-some_rows = st.lists(st.tuples(*(st.sampled_from(VALUES[kind]) for kind in COLUMNS.values())), min_size=1, max_size=20)
-
-
-@given(st.lists(st.one_of(numbers, conditions), min_size=1, max_size=8), some_rows)
-@settings(max_examples=100, deadline=None)
-def test_expressions_equal_evaluate(trees, data):
-    assert_expressions_equal_evaluate(trees, data)
-
-
-def test_every_operation_equals_evaluate_on_every_pair_of_values():
-    by_name = [VALUES[kind] for kind in COLUMNS.values()]
-    size = max(map(len, by_name))
-    data = [
-        tuple(values[(i if name in "ixbs" else j) % len(values)] for name, values in zip(COLUMNS, by_name, strict=True))
-        for i in range(size)
-        for j in range(size)
-    ]
-    i, j, x, y, b, c, s = (Column(name, kind) for name, kind in COLUMNS.items())
-    arithmetic = [expressions.Add, expressions.Subtract, expressions.Multiply, expressions.Divide, expressions.Fill]
-    trees = [cls(*pair) for cls in [*arithmetic, *COMPARISONS] for pair in [(i, j), (x, y), (i, y), (x, j)]]
-    trees += [cls(b, c) for cls in (expressions.And, expressions.Or, expressions.Fill, *COMPARISONS)]
-    trees += [cls(s, Literal(text)) for cls in COMPARISONS for text in VALUES[Kind.STRING][:-1]]
-    trees += [expressions.IsNull(column) for column in (i, x, b, s)] + [expressions.Not(b), i.abs(), x.abs()]
-    assert {type(tree) for tree in trees} == set(sql.RULES)
-    assert_expressions_equal_evaluate(trees, data)
-
-
-def assert_expressions_equal_evaluate(trees, data):
-    read = {
-        name: cols.from_values(list(values), kind)
-        for (name, kind), values in zip(COLUMNS.items(), zip(*data, strict=True), strict=True)
-    }
-    table = pa.table({name: cols.to_arrow(column, COLUMNS[name]) for name, column in read.items()})
-    with duckdb.connect(config={"threads": 1}) as database:
-        database.register("t", table)
-        chosen = ", ".join(f"{sql.expression(tree)} AS c{i}" for i, tree in enumerate(trees))
-        got = database.execute(f"SELECT {chosen} FROM t").fetchall()
-    for tree, found in zip(trees, zip(*got, strict=True), strict=True):
-        assert list(found) == cols.to_python(evaluate.evaluate(tree, read, len(data))), repr(tree)

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from expression_oracle import evaluate
 from window_oracle import WindowOracle, bits, real
 
 from samestream.schemas import aggregates as ag
-from samestream.schemas import expressions as ex
-from samestream.schemas.expressions import Expr, Kind
+from samestream.schemas.kinds import Kind
 from samestream.streams.plan import Plan
 from samestream.streams.tiles import Cell, CellOp, Window
 
@@ -138,38 +138,3 @@ def value_of(table: Any, part: Any, words: list[int]) -> Any:
         return number(state[1][2])
     found = number(state[1][0])
     return found / count if isinstance(part.aggregate, ag.Mean) else found
-
-
-def evaluate(node: Expr[Any], columns: dict[str, Any]) -> Any:
-    """An expression for one row; None is null."""
-    if isinstance(node, ex.Column):
-        return columns[node.name]
-    if isinstance(node, ex.Literal):
-        return node.value
-    args = [evaluate(arg, columns) for arg in node.args]
-    if isinstance(node, ex.Fill):
-        found = args[1] if args[0] is None else args[0]
-        return float(found) if node.kind is Kind.FLOAT and found is not None else found
-    if isinstance(node, ex.IsNull):
-        return args[0] is None
-    if isinstance(node, ex.And):
-        return False if False in args else (None if None in args else True)
-    if isinstance(node, ex.Or):
-        return True if True in args else (None if None in args else False)
-    if None in args:
-        return None
-    if isinstance(node, ex.Divide):
-        return args[0] / args[1] if args[1] != 0 else None
-    python = {
-        ex.Add: lambda a, b: a + b,
-        ex.Subtract: lambda a, b: a - b,
-        ex.Multiply: lambda a, b: a * b,
-        ex.Absolute: abs,
-        ex.Less: lambda a, b: a < b,
-        ex.LessOrEqual: lambda a, b: a <= b,
-        ex.Greater: lambda a, b: a > b,
-        ex.GreaterOrEqual: lambda a, b: a >= b,
-        ex.Equal: lambda a, b: a == b,
-        ex.Not: lambda a: not a,
-    }[type(node)]
-    return python(*args)
