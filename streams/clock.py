@@ -36,9 +36,9 @@ class Clocks:
     def judge(self, batch: Batch) -> None:
         """Decide which events of a batch are applied; sets its decisions and horizons, and moves the clocks.
 
-        Records of inputs without a gate are applied and move no clock.
+        Records of tables, and of inputs without a gate, are applied and move no clock.
         """
-        gates = [part.gate for part in batch.inputs]
+        gates = [None if part.is_table else part.gate for part in batch.inputs]
         lateness = np.array([gate.lateness_us if gate else UNGATED for gate in gates], np.int64)
         behind = np.array([gate.lateness_us + gate.alignment_us if gate else UNGATED for gate in gates], np.int64)
         watermarks = np.array([self.watermark_us.get(part, NEVER_US) for part in batch.partitions], np.int64)

@@ -145,7 +145,10 @@ class Decoder:
         rows: list[int] = []
         records: list[dict[str, Any]] = []
         for row in np.flatnonzero(batch.status == GENERAL).tolist():
-            record, death = self._read(fetched.values[row])
+            if self.input.is_table and fetched.values[row] is None:
+                record, death = self._tombstone(fetched.keys[row], int(fetched.known_us[row]))
+            else:
+                record, death = self._read(fetched.values[row])
             if record is not None and self.input.key:
                 death = self._key_death(fetched.keys[row], str(record[self.input.key]))
             if death is not None or record is None:
@@ -156,6 +159,20 @@ class Decoder:
                 records.append(record)
         if rows:
             batch.fill(rows, records)
+
+    def _tombstone(self, key: bytes | None, known_us: int) -> tuple[dict[str, Any] | None, Death | None]:
+        """A null value as a record of a table: its key, its time, and nothing else."""
+        if not key:
+            return None, ("missing_key", "the record has no Kafka key")
+        try:
+            entity = int(key) if self.input.columns[self.input.key] is Kind.INT else key.decode()
+        except ValueError:
+            return None, ("wrong_key", f"the Kafka key is not {self.input.key}: {key[:80]!r}")
+        record: dict[str, Any] = dict.fromkeys(self.input.columns)
+        record[self.input.key] = entity
+        if self.input.time:
+            record[self.input.time] = known_us
+        return record, None
 
     def _key_death(self, key: bytes | None, inside: str) -> Death | None:
         if not key:
@@ -198,9 +215,9 @@ class Decoder:
     def _columns(
         self, fetched: Fetched, columns: Columns, dead: BoolArray, deaths: dict[int, Death], known_us: int
     ) -> Decoded:
-        time = columns[self.input.time]
+        time_us = columns[self.input.time].values if self.input.time else fetched.known_us.copy()
         if self.input.gate is not None:
-            self._judge_times(fetched, time.values, dead, deaths)
+            self._judge_times(fetched, time_us, dead, deaths)
         running = np.where(dead, UNKNOWN_KNOWN_US, fetched.known_us)
         if len(running):
             running[0] = max(int(running[0]), known_us)
@@ -208,7 +225,7 @@ class Decoder:
             fetched.partition,
             fetched.offsets,
             np.maximum.accumulate(running),
-            time.values,
+            time_us,
             dead,
             deaths,
             columns,
