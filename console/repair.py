@@ -11,9 +11,10 @@ from samestream.schemas import avro
 from samestream.schemas.avro import Codec
 from samestream.schemas.errors import SchemaError, SettingsError
 from samestream.schemas.expressions import Kind
-from samestream.streams.decode import MAX_EVENT_BYTES, encode_key
+from samestream.streams.decode import encode_key
 from samestream.streams.plan import Input
 from samestream.streams.schema_store import SchemaStore
+from samestream.streams.transport import MAX_EVENT_BYTES
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EXPECTED = {

@@ -103,26 +103,49 @@ def load(reference: str, namespace: str = "") -> App:
     Raises DeclarationError when there is no such module, when it fails to import, naming the line, when it declares no
     model, or when two of its classes have one name.
     """
-    module = _import(reference)
-    name = getattr(module, "app", None) or module.__name__.rpartition(".")[2]
-    declared = [value for value in vars(module).values() if isinstance(value, type)]
-    monitors = [cls for cls in declared if hasattr(cls, "__monitors__") and cls.__module__ == module.__name__]
-    models = [cls for cls in declared if issubclass(cls, Model) and cls is not Model]
-    models += [cls.__monitors__.of for cls in monitors]
-    views = [cls for cls in declared if issubclass(cls, Features) and cls is not Features]
-    views += [view for model in models for view in views_of(model)]
-    events = [cls for cls in declared if issubclass(cls, Event) and hasattr(cls, "topic")]
-    events += [event for model in models for event in (model.on, model.outcome.event)]
-    events += [view.event for view in views]
-    events += tables_of(models, views)
-    app = App(str(name), _named(events), _named(views), _named(models), _named(monitors), namespace)
-    if not models:
+    app = app_of(_import(reference), namespace=namespace)
+    if not app.models:
         raise DeclarationError(
             "the module declares no model",
             where=reference,
             found=", ".join(app.events) or "no events",
             hint="add a class that derives from Model.",
         )
+    return app
+
+
+def app_of(declared: App | ModuleType | str | Iterable[type], name: str = "", namespace: str = "") -> App:
+    """The app that a module declares, given as such, by name or by path; or the app that some classes make up.
+
+    name : of the app; by default the module's. Classes alone have none. An app given as such keeps name and namespace.
+    Raises DeclarationError as `load` does, though a module without a model will do here.
+    """
+    if isinstance(declared, App):
+        return declared
+    if isinstance(declared, str):
+        declared = _import(declared)
+    if isinstance(declared, ModuleType):
+        name = name or str(getattr(declared, "app", None) or declared.__name__.rpartition(".")[2])
+        classes = [value for value in vars(declared).values() if isinstance(value, type)]
+        monitors = [cls for cls in classes if hasattr(cls, "__monitors__") and cls.__module__ == declared.__name__]
+    else:
+        classes = [declared] if isinstance(declared, type) else list(declared)
+        monitors = [cls for cls in classes if hasattr(cls, "__monitors__")]
+    if not name:
+        raise DeclarationError(
+            "these classes do not say which app they belong to",
+            where=", ".join(cls.__name__ for cls in classes) or "no class",
+            hint='name it (name="flights"), or pass the module that declares them.',
+        )
+    models = [cls for cls in classes if issubclass(cls, Model) and cls is not Model]
+    models += [cls.__monitors__.of for cls in monitors]
+    views = [cls for cls in classes if issubclass(cls, Features) and cls is not Features]
+    views += [view for model in models for view in views_of(model)]
+    events = [cls for cls in classes if issubclass(cls, Event) and hasattr(cls, "topic")]
+    events += [event for model in models for event in (model.on, model.outcome.event)]
+    events += [view.event for view in views]
+    events += tables_of(models, views)
+    app = App(name, _named(events), _named(views), _named(models), _named(monitors), namespace)
     topics: dict[str, str] = {}
     for event in app.events.values():
         if topics.setdefault(event.topic, event.__name__) != event.__name__:

@@ -5,6 +5,8 @@ A message says what is wrong, where, what was found, what was expected, and ends
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class SamestreamError(Exception):
     """Root of the tree: catch this to catch everything samestream raises on purpose."""
@@ -46,6 +48,12 @@ class SchemaError(SamestreamError):
 
 class TransportError(SamestreamError):
     """The broker refused, vanished or answered with something unexpected."""
+
+
+class DeliveryError(TransportError):
+    """Events that were handed over could not be delivered. `undelivered` names them all, each with its cause."""
+
+    undelivered: tuple[Any, ...] = ()
 
 
 class FencedError(TransportError):

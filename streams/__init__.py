@@ -1,0 +1,23 @@
+"""How values move. What applications use of it: `Producer` and `AsyncProducer`, `Predictions`, `Drift`.
+
+They are loaded when they are asked for: a processor needs no consumer, and an application no engine.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from samestream.streams.producer import AsyncProducer, LostEvent, Producer
+
+_HOMES = {"AsyncProducer": "producer", "LostEvent": "producer", "Producer": "producer"}
+
+__all__ = ["AsyncProducer", "LostEvent", "Producer"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its file."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

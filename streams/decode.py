@@ -16,9 +16,8 @@ from samestream.streams.avro_wire import Wire
 from samestream.streams.columns import BoolArray, Columns, Int64Array
 from samestream.streams.plan import Input
 from samestream.streams.schema_store import SchemaStore
-from samestream.streams.transport import Fetched, Partition
+from samestream.streams.transport import MAX_EVENT_BYTES, Fetched, Partition
 
-MAX_EVENT_BYTES = 1024 * 1024  # a longer event is dead: it would stall batches and no event of fields is that long
 UNKNOWN_KNOWN_US = -(2**62)  # running known time before the first good record of a partition
 
 Death = tuple[str, str]

@@ -13,6 +13,8 @@ from samestream.schemas.errors import FencedError, TransportError
 from samestream.streams.transport import MAX_RECORD_BYTES
 
 LOG = logging.getLogger("samestream.kafka")
+# every property goes to every client, by design: that some are for the other kind is no news
+LOG.addFilter(lambda record: "property and will be ignored by this" not in record.getMessage())
 
 SLICE_S = 0.2
 """How long one blocking call may take: librdkafka does not notice Ctrl-C while it waits."""

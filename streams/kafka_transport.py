@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetS
 
 from samestream.schemas.errors import TransportError
 from samestream.streams.kafka_errors import HINTS, LOG, Answer, kafka_error, patiently, translated
+from samestream.streams.kafka_outbox import KafkaOutbox
 from samestream.streams.kafka_reader import KafkaReader
 from samestream.streams.kafka_writers import KafkaTransactionalWriter, KafkaWriter
 from samestream.streams.transport import (
@@ -26,6 +27,7 @@ from samestream.streams.transport import (
     MAX_RECORD_BYTES,
     Ends,
     Fetched,
+    Outbox,
     Partition,
     Reader,
     TopicSpec,
@@ -81,6 +83,10 @@ class KafkaTransport:
     def writer(self) -> Writer:
         """Open an idempotent producer handle."""
         return KafkaWriter(self._properties)
+
+    def outbox(self) -> Outbox:
+        """Open an idempotent producer handle."""
+        return KafkaOutbox(self._properties)
 
     def topics(self) -> dict[str, int]:
         """Partition count by name, of the topics that do not start with two underscores."""

@@ -15,11 +15,13 @@ from typing import Literal
 import numpy as np
 
 from samestream.schemas.errors import FencedError, TransportError
+from samestream.streams.memory_outbox import MemoryOutbox
 from samestream.streams.transport import (
     EARLIEST,
     MAX_RECORD_BYTES,
     Ends,
     Fetched,
+    Outbox,
     Outgoing,
     Partition,
     Reader,
@@ -160,6 +162,10 @@ class MemoryTransport:
     def writer(self) -> Writer:
         """A plain writer on the shared broker."""
         return MemoryWriter(self._broker)
+
+    def outbox(self) -> Outbox:
+        """An outbox on the shared broker."""
+        return MemoryOutbox(self._broker)
 
     def topics(self) -> dict[str, int]:
         """Partition count by name."""

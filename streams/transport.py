@@ -27,6 +27,9 @@ NOW = -1
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 """The largest record (key and value) that a client sends or reads; a topic's `max.message.bytes` may be lower."""
 
+MAX_EVENT_BYTES = 1024 * 1024
+"""A longer event is dead: it would stall batches, and no event of fields is that long."""
+
 
 class Partition(NamedTuple):
     """One partition of a topic."""
@@ -173,6 +176,35 @@ class Writer(Protocol):
         """Flush and release every handle; twice does no harm."""
 
 
+class Undelivered(NamedTuple):
+    """A record that could not be delivered, and why."""
+
+    record: Outgoing
+    cause: TransportError
+
+
+class Outbox(Protocol):
+    """A bounded queue of records on their way to the log, in order per partition and without duplicates.
+
+    It never blocks, unless told how long, so it serves threads and event loops alike. Thread-safe.
+    """
+
+    def offer(self, record: Outgoing) -> bool:
+        """Take a record; False while the queue is full. Raises TransportError where it can never be sent."""
+
+    def poll(self, timeout_s: float) -> int:
+        """Wait at most so long for something to be delivered; how many records are still on their way."""
+
+    def failed(self) -> list[Undelivered]:
+        """The records that were found undeliverable since the last call."""
+
+    def give_up(self) -> None:
+        """Drop what is on its way: it fails, though what was already sent may have arrived."""
+
+    def close(self) -> None:
+        """Drop what is on its way and release every handle; twice does no harm."""
+
+
 class Transport(Protocol):
     """A log: its topics, and the readers and writers on it. Thread-safe, unlike those."""
 
@@ -191,6 +223,9 @@ class Transport(Protocol):
 
     def writer(self) -> Writer:
         """A new writer without transactions."""
+
+    def outbox(self) -> Outbox:
+        """A new queue of records to be delivered one by one, for applications."""
 
     def topics(self) -> dict[str, int]:
         """Partition count by topic name, internal topics left out."""

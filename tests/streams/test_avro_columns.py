@@ -23,10 +23,10 @@ from samestream.streams import columns as cols
 from samestream.streams.avro_columns import GENERAL, GOOD, Batch, Program
 from samestream.streams.avro_wire import Wire
 from samestream.streams.columns import ColumnData
-from samestream.streams.decode import MAX_EVENT_BYTES, UNKNOWN_KNOWN_US, Decoded, Decoder, _Writer, vector_input
+from samestream.streams.decode import UNKNOWN_KNOWN_US, Decoded, Decoder, _Writer, vector_input
 from samestream.streams.plan import Gate, Input
 from samestream.streams.schema_store import SchemaStore
-from samestream.streams.transport import Fetched, Partition
+from samestream.streams.transport import MAX_EVENT_BYTES, Fetched, Partition
 
 MALFORMED = int(os.environ.get("SAMESTREAM_MALFORMED_RECORDS", "50000"))  # the long form: 1000000
 TIME = {"type": "long", "logicalType": "timestamp-micros"}
