@@ -16,12 +16,13 @@ from typer.exceptions import Abort, Exit, TyperException
 
 from samestream.schemas.errors import FencedError, SamestreamError, SettingsError
 
-MODULES = ("demo", "plan", "broker", "apply", "run", "topics", "redrive", "offline", "monitor")
+MODULES = ("demo", "plan", "diff", "broker", "apply", "run", "topics", "redrive", "offline", "monitor")
 """Modules of the console that register commands."""
 
 STORY = (
     "demo",
     "plan",
+    "diff",
     "up",
     "apply",
     "run",
@@ -47,6 +48,7 @@ Then your own app, declared in one Python module (start from examples/flights.py
 
 \b
   samestream plan app.py       what will run, before anything runs
+  samestream diff old.py app.py   what changed, what it breaks, whom it touches
   samestream up                a Kafka on this machine, unless you have one
   samestream apply app.py      its topics and schemas
   samestream run app.py        features, scores, outcomes, log, monitors

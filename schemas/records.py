@@ -154,6 +154,12 @@ SCHEMA = _record(
     {"fingerprint": "string", "subject": "string", "schema": "string"},
 )
 
+DECLARATION = _record(
+    "Declaration",
+    "What `samestream apply` applied: every part of the app by its meaning, as JSON.",
+    {"app": "string", "version": "long", "fingerprint": "string", "declaration": "string"},
+)
+
 ALL = {
     "rejected": REJECTED,
     "journal": JOURNAL,
@@ -162,4 +168,5 @@ ALL = {
     "prediction": PREDICTION,
     "incident": INCIDENT,
     "schema": SCHEMA,
+    "declaration": DECLARATION,
 }
