@@ -65,12 +65,13 @@ class MonitorTask:
             self._watch.on_events(name, batch.known_us[places], batch.time_us[places], fields)
         self._move_clock(batch, self._sources, self._watch.source_clock)
         places, vectors = batch.applied("vectors")
-        self._watch.on_vectors(batch.known_us[places], {name: _numbers(vectors[name]) for name in self._model.outputs})
+        self._watch.on_vectors(batch.known_us[places], {name: _watched(vectors[name]) for name in self._model.outputs})
         # a model applies from a known time after everything seen so far, so the two clocks go together
         self._move_clock(batch, ("vectors",), self._watch.vector_clock)
         self._move_clock(batch, ("vectors",), self._watch.model_clock)
         places, predictions = batch.applied("predictions")
-        self._watch.on_scores(batch.known_us[places], predictions["score"].values)
+        said = predictions["value" if self._model.output == "class" else "score"]
+        self._watch.on_scores(batch.known_us[places], said.values, said.valid)
         self._move_clock(batch, ("predictions",), self._watch.score_clock)
         out = [record_of(self._drift, found) for found in self._watch.records()]
         return Emitted(out, len(out))
@@ -143,3 +144,8 @@ def _source_inputs(plan: Plan, model: ModelPlan) -> dict[str, Input]:
 
 def _numbers(column: ColumnData) -> tuple[Any, Any]:
     return column.values.astype(np.float64), column.valid
+
+
+def _watched(column: ColumnData) -> tuple[Any, Any]:
+    """A feature as its monitors take it: texts as they are, all else as numbers."""
+    return column if column.values.dtype == object else _numbers(column)

@@ -21,6 +21,7 @@ from samestream.monitors.distances import psi
 from samestream.monitors.incidents import CALM_US, HOUR_US, PARITY, Finding, Incident, IncidentBook, Lineage
 from samestream.monitors.rows import Rows
 from samestream.monitors.sources import DAY_US, DAYS_LEARNED
+from samestream.streams.category_profile import Profile, merged, profile_of, read_profile, side_by_side
 from samestream.streams.profile import NumericProfile
 
 ROWS = 200
@@ -49,7 +50,7 @@ class Window:
 
     start_us: int
     end_us: int
-    profiles: dict[str, NumericProfile]
+    profiles: dict[str, Profile]
     spoiled: set[str] = field(default_factory=set)
 
 
@@ -57,29 +58,26 @@ class Window:
 class Limit:
     """What a feature is compared with, and how far a window may be from it.
 
-    edges : groups of the reference, see `NumericProfile.edges`. psi : in nats. null_share : 0 to 1 and more.
+    psi : in nats. null_share : 0 to 1 and more.
     rows : usual rows of a window. The index of a window with fewer is noisier in proportion, so its limit is higher.
     """
 
-    reference: NumericProfile
-    edges: npt.NDArray[np.int64]
+    reference: Profile
     psi: float
     null_share: float
     rows: float
 
     @classmethod
-    def calibrated(cls, reference: NumericProfile, windows: Sequence[NumericProfile]) -> Limit:
+    def calibrated(cls, reference: Profile, windows: Sequence[Profile]) -> Limit:
         """Limits from windows that are known to be good."""
-        edges = reference.edges()
-        own = reference.bins(edges)
-        greatest = max((psi(own, window.bins(edges)) for window in windows), default=0.0)
+        greatest = max((_apart(reference, window) for window in windows), default=0.0)
         nulls = max((window.null_share for window in [reference, *windows]), default=0.0)
         rows = float(np.median([window.n for window in windows])) if windows else 0.0
-        return cls(reference, edges, psi_limit(greatest, len(windows)), 1.5 * nulls + 0.1, rows)
+        return cls(reference, psi_limit(greatest, len(windows)), 1.5 * nulls + 0.1, rows)
 
-    def moved(self, window: NumericProfile) -> tuple[bool, dict[str, Any]]:
+    def moved(self, window: Profile) -> tuple[bool, dict[str, Any]]:
         """Whether a window has moved, and the numbers that say so."""
-        distance = psi(self.reference.bins(self.edges), window.bins(self.edges))
+        distance = _apart(self.reference, window)
         limit = self.psi * max(1.0, self.rows / max(window.n, 1))
         evidence = {
             "psi": round(distance, 4),
@@ -134,8 +132,7 @@ class Windows:
     def _window(self, end_us: int) -> Window:
         columns = [np.concatenate(parts) for parts in zip(*self._pool, strict=True)]
         profiles = {
-            name: NumericProfile.of(columns[1 + 2 * place], columns[2 + 2 * place])
-            for place, name in enumerate(self.names)
+            name: profile_of(columns[1 + 2 * place], columns[2 + 2 * place]) for place, name in enumerate(self.names)
         }
         start_us, self._start_us, self._pool = self._start_us, end_us, []
         return Window(start_us, end_us, profiles)
@@ -148,8 +145,8 @@ class Reference:
     version: str
     applies_from_us: int
     from_us: int
-    profiles: Mapping[str, NumericProfile]
-    scores: NumericProfile | None = None
+    profiles: Mapping[str, Profile]
+    scores: Profile | None = None
 
     @classmethod
     def read(cls, version: str, applies_from_us: int, stored: Mapping[str, Any]) -> Reference:
@@ -157,8 +154,8 @@ class Reference:
 
         ``stored["from_us"]``, where given, says when the training period began.
         """
-        profiles = {name: NumericProfile.from_json(profile) for name, profile in stored.get("features", {}).items()}
-        scores = NumericProfile.from_json(stored["scores"]) if stored.get("scores") else None
+        profiles = {name: read_profile(profile) for name, profile in stored.get("features", {}).items()}
+        scores = read_profile(stored["scores"]) if stored.get("scores") else None
         return cls(
             version, applies_from_us, int(stored.get("from_us", applies_from_us - TRAINING_US)), profiles, scores
         )
@@ -292,6 +289,8 @@ class FeatureWatch:
 class ScoreWatch:
     """The scores of a model against those of its training rows; where none are kept, against the last 28 good windows.
 
+    Of a model that predicts a class, the class it names is watched: the share of each.
+
     How far live scores usually are from the reference is learned from the windows themselves, whatever the version: a
     model fits the rows it was trained on better than any others, and one retrained daily would never gather a history of
     its own. What is usual begins anew when the world is found changed: at once where the features say so, after 14 days
@@ -315,7 +314,7 @@ class ScoreWatch:
         self._references.append(reference)
         self._references.sort(key=lambda known: known.applies_from_us)
 
-    def _trained(self, at_us: int) -> NumericProfile | None:
+    def _trained(self, at_us: int) -> Profile | None:
         """The scores of the training rows of the version that applied."""
         current = [known for known in self._references if known.applies_from_us <= at_us]
         return current[-1].scores if current and current[-1].scores and current[-1].scores.n else None
@@ -338,7 +337,7 @@ class ScoreWatch:
         if not recent and trained is None:
             return
         limit = replace(
-            Limit.calibrated(trained or reduce(NumericProfile.merge, recent), recent),
+            Limit.calibrated(trained or reduce(merged, recent), recent),
             psi=psi_limit(self._greatest, self._calibrating),
         )
         moved, evidence = limit.moved(window.profiles["score"])
@@ -406,6 +405,15 @@ class ParityWatch:
         self._book.observe(PARITY, findings, known_us, place=PARITY, affected=differing)
 
 
-def _summary(profile: NumericProfile) -> dict[str, float | None]:
+def _apart(reference: Profile, window: Profile) -> float:
+    """The index of a window, in nats; 0 between texts and numbers: the reference is of another definition."""
+    counts = side_by_side(reference, window)
+    return psi(*counts) if counts is not None else 0.0
+
+
+def _summary(profile: Profile) -> dict[str, float | None]:
+    """What people are shown of a profile: quantiles of numbers, shares of the most frequent texts."""
+    if not isinstance(profile, NumericProfile):
+        return {text: float(f"{profile.counts[text] / profile.n:.4g}") for text in profile.groups()[:5]}
     quantiles = {name: profile.quantile(q) for name, q in (("q10", 0.1), ("q50", 0.5), ("q90", 0.9))}
     return {name: None if value is None else float(f"{value:.6g}") for name, value in quantiles.items()}

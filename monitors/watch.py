@@ -38,6 +38,7 @@ __all__ = ["IncidentRecord", "Lineage", "SourceSpec", "Watch"]
 Int64s = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+Column = npt.NDArray[Any]  # floats, or an object array of texts
 
 _UNSET = int(np.iinfo(np.int64).min)
 
@@ -98,8 +99,8 @@ class Watch:
             source.advance(self._source_us, self._book.observe)
         self._advance()
 
-    def on_vectors(self, known_us: Int64s, fields: Mapping[str, tuple[Floats, Bools]]) -> None:
-        """Take served vectors, in known-time order. fields : feature -> (values, valid), shape (n,) each."""
+    def on_vectors(self, known_us: Int64s, fields: Mapping[str, tuple[Column, Bools]]) -> None:
+        """Take served vectors, in known-time order. fields : feature -> (values, valid), shape (n,) each; floats or texts."""
         if self._features is not None:
             self._features.windows.rows.add(known_us, *_columns("vectors", self.lineage.features, fields))
 
@@ -108,10 +109,11 @@ class Watch:
         self._vector_us = max(self._vector_us, known_us)
         self._advance()
 
-    def on_scores(self, known_us: Int64s, scores: Floats) -> None:
-        """Take scores, in known-time order. scores : shape (n,)."""
+    def on_scores(self, known_us: Int64s, scores: Column, valid: Bools | None = None) -> None:
+        """Take scores, in known-time order: numbers, or the classes that won. scores, valid : shape (n,); all valid if None."""
         if self._scores is not None:
-            self._scores.windows.rows.add(known_us, np.asarray(scores, np.float64), np.ones(len(scores), np.bool_))
+            there = np.ones(len(scores), np.bool_) if valid is None else np.asarray(valid, np.bool_)
+            self._scores.windows.rows.add(known_us, _column(scores), there)
 
     def score_clock(self, known_us: int) -> None:
         """All scores known before this have been handed over."""
@@ -155,7 +157,7 @@ class Watch:
             self._scores.advance(self.progress["scores"])
 
 
-def _columns(where: str, names: Sequence[str], fields: Mapping[str, tuple[Floats, Bools]]) -> list[npt.NDArray[Any]]:
+def _columns(where: str, names: Sequence[str], fields: Mapping[str, tuple[Column, Bools]]) -> list[npt.NDArray[Any]]:
     missing = [name for name in names if name not in fields]
     if missing:
         raise SamestreamError(
@@ -168,5 +170,10 @@ def _columns(where: str, names: Sequence[str], fields: Mapping[str, tuple[Floats
     columns: list[npt.NDArray[Any]] = []
     for name in names:
         values, valid = fields[name]
-        columns += [np.asarray(values, np.float64), np.asarray(valid, np.bool_)]
+        columns += [_column(values), np.asarray(valid, np.bool_)]
     return columns
+
+
+def _column(values: Column) -> Column:
+    """Texts as they are, all else as floats."""
+    return values if np.asarray(values).dtype == object else np.asarray(values, np.float64)

@@ -16,9 +16,10 @@ from samestream.schemas import durations
 from samestream.schemas.durations import Duration
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.events import Event, Field
-from samestream.schemas.expressions import Expr, Kind, Literal
+from samestream.schemas.expressions import Expr, Literal
 from samestream.schemas.features import FeatureRef, Key
 from samestream.schemas.on_demand import check_readable, resolved
+from samestream.schemas.outputs import OUTPUTS, Output
 from samestream.schemas.tables import AsOf
 
 # Names of the columns that a vector carries besides its features; a feature cannot take one.
@@ -40,6 +41,11 @@ class Label:
 
     def __init__(self, value: Expr[Any], by: Field[Any], within_us: int) -> None:
         self.value, self.by, self.within_us, self.event = value, by, within_us, by.event
+
+    @property
+    def output(self) -> Output:
+        """What a model of it predicts: of a condition a probability, of a number a number, of text a class."""
+        return OUTPUTS[self.value.kind]
 
     def meaning(self) -> list[Any]:
         """See `Expr.meaning`."""
@@ -65,12 +71,12 @@ def label(value: Expr[Any], *, by: Field[Any], within: Duration) -> Label:
             expected=f"an expression of fields of {by.event.__name__}",
             hint=f"label({by.event.__name__}.... > 15, by={by!r}, within='1d').",
         )
-    if not (value.kind.is_number or value.kind is Kind.BOOL):
+    if value.kind not in OUTPUTS:
         raise DeclarationError(
-            "a label is a condition or a number",
+            "a label is a condition, a number or text",
             where=here,
             found=value.kind.value,
-            hint="compare it: label(field == 'x', ...).",
+            hint="compare it, or take from it what is to be predicted, so that one of these comes out.",
         )
     within_us = durations.parse(within, here)
     if within_us == 0:
@@ -147,12 +153,12 @@ def _check_input(model: type[Model], name: str, value: Expr[Any]) -> None:
     where = f"{model.__name__}.{name}"
     if name in RESERVED:
         raise DeclarationError("this name is kept for the vector itself", where=where, hint="choose another name.")
-    if not (value.kind.is_number or value.kind is Kind.BOOL):
+    if value.kind not in OUTPUTS:
         raise DeclarationError(
-            "a model's input must be a number or a condition",
+            "a model's input must be a number, a condition or text",
             where=where,
             found=value.kind.value,
-            hint="compare it, such as field == 'x'.",
+            hint="compare it, or take from it what matters, so that one of these comes out.",
         )
     check_readable(value, model.on, where)
     for leaf in value.leaves():

@@ -7,71 +7,28 @@ The file is three things in a row, so that ``head -n 2`` shows what it is::
     <the estimator as a skops archive, to the end>
 
 Loading runs no code that came with the file: the digest is checked before a byte is parsed, the estimator is data in
-the skops format (never a pickle), and only types listed here are built from it.
+the skops format (never a pickle), and only types listed in `streams.estimator` are built from it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
-import warnings
-import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, get_args
 
 from samestream.schemas.errors import ArtifactError
+from samestream.schemas.outputs import Output
+from samestream.streams.encoding import Encoding
+from samestream.streams.estimator import load_estimator
+from samestream.streams.predictor import Predictor
 from samestream.streams.storage import Storage
 
-Float64Array = NDArray[np.float64]
-
 _MAGIC = b"samestream artifact 1\n"
-_TREES = "sklearn.ensemble._hist_gradient_boosting"
-ESTIMATORS = {
-    f"{_TREES}.gradient_boosting.HistGradientBoostingClassifier": "probability",
-    f"{_TREES}.gradient_boosting.HistGradientBoostingRegressor": "number",
-}
-"""What an artifact's outermost object may be, and what it gives; anything else is refused."""
-TRUSTED_TYPES = [f"{_TREES}.predictor.TreePredictor"]
-"""Types inside it beyond those skops trusts by itself; as `skops.io.get_untrusted_types` names them."""
-
-
-class Predictor:
-    """A model in memory. Rows do not influence each other: any split of them gives the same bits."""
-
-    def __init__(self, estimator: Any, inputs: tuple[str, ...], output: Literal["probability", "number"]) -> None:
-        from threadpoolctl import ThreadpoolController
-
-        self._estimator, self._inputs, self._output = estimator, inputs, output
-        self._threads = ThreadpoolController()
-
-    def predict(self, x: Float64Array) -> Float64Array:
-        """Return one score per row: the probability of 1, or a number in the label's unit.
-
-        x : shape (rows, inputs), columns in the order of the artifact's `inputs`, NaN for null.
-        Raises ArtifactError for another number of columns.
-        """
-        if x.ndim != 2 or x.shape[1] != len(self._inputs):
-            hint = f"Give the columns {', '.join(self._inputs)}, in this order."
-            raise ArtifactError(
-                "wrong input", found=f"shape {x.shape}", expected=f"(rows, {len(self._inputs)})", hint=hint
-            )
-        if not len(x):
-            return np.empty(0, np.float64)
-        # One thread: for a scorer's few rows waking a pool costs more than it saves, and the engine needs the other cores.
-        with self._threads.limit(limits=1, user_api="openmp"):
-            if self._output == "probability":
-                scores = self._estimator.predict_proba(x)[:, 1]
-            else:
-                scores = self._estimator.predict(x)
-        return np.ascontiguousarray(scores, np.float64)
 
 
 @dataclass(frozen=True)
@@ -84,19 +41,28 @@ class Artifact:
     applies_from_us : known time (us since 1970, UTC) from which it scores.
     manifest : how the training set was made. metrics : finite numbers. reference : the profile monitors compare with.
     All three must survive JSON: text keys, no tuples, no NaN.
-    estimator : a skops archive, as `dump_estimator` makes it.
+    estimator : a skops archive, as `streams.estimator.dump_estimator` makes it.
+    categories : for inputs that are text, what training saw of each, in order.
+    classes : where the output is a class, the classes that training saw, in order; the only ones it can predict.
     """
 
     model: str
     version: str
     fingerprint: str
     inputs: tuple[str, ...]
-    output: Literal["probability", "number"]
+    output: Output
     applies_from_us: int
     manifest: Mapping[str, Any]
     metrics: Mapping[str, float]
     reference: Mapping[str, Any]
     estimator: bytes
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+
+    @property
+    def encoding(self) -> Encoding:
+        """How vectors become the predictor's rows."""
+        return Encoding(self.inputs, self.categories)
 
     def predictor(self) -> Predictor:
         """Return the model ready to score, loading it the first time; ArtifactError if it is not to be trusted."""
@@ -113,7 +79,16 @@ class Artifact:
                 expected=f"{len(self.inputs)}: {', '.join(self.inputs)}",
                 hint="Train the model again.",
             )
-        return Predictor(estimator, self.inputs, self.output)
+        outcomes = range(2 if self.output == "probability" else len(self.classes))
+        if self.output != "number" and list(estimator.classes_) != list(outcomes):
+            raise ArtifactError(
+                "the estimator does not fit the artifact's classes",
+                where=f"{self.model} {self.version}",
+                found=f"an estimator of {len(estimator.classes_)}",
+                expected=", ".join(self.classes) or "0 and 1",
+                hint="Train the model again.",
+            )
+        return Predictor(estimator, self.inputs, self.output, self.classes)
 
 
 def save(artifact: Artifact, folder: str | Path) -> tuple[str, str]:
@@ -164,10 +139,14 @@ def load(uri: str, digest: str) -> Artifact:
         if magic + b"\n" != _MAGIC:
             raise ValueError(f"it begins with {magic[:40]!r}")
         fields = json.loads(header)
-        if not isinstance(fields, dict) or set(fields) != set(_HEADER) or fields["output"] not in ESTIMATORS.values():
+        # those written before there were categories and classes have neither
+        fields = {"categories": {}, "classes": [], **fields} if isinstance(fields, dict) else {}
+        if set(fields) != set(_HEADER) or not _is_sound(fields):
             raise ValueError(f"its header is {header[:200]!r}")
-        return Artifact(**{**fields, "inputs": tuple(fields["inputs"])}, estimator=estimator)
-    except (TypeError, ValueError) as error:
+        fields["categories"] = {name: tuple(found) for name, found in fields["categories"].items()}
+        fields |= {name: tuple(fields[name]) for name in ("inputs", "classes")}
+        return Artifact(**fields, estimator=estimator)
+    except (TypeError, ValueError, AttributeError) as error:
         hint = "Publish artifacts that samestream.streams.artifact.save of this version has written."
         raise ArtifactError("not an artifact of this version", where=uri, found=error, hint=hint) from error
 
@@ -175,76 +154,10 @@ def load(uri: str, digest: str) -> Artifact:
 _HEADER = [name for name in Artifact.__dataclass_fields__ if name != "estimator"]
 
 
-def dump_estimator(estimator: Any) -> bytes:
-    """Return an estimator as a skops archive, the same bytes for the same estimator.
-
-    skops names the parts by memory addresses and stamps them with the wall clock; here they are counted and undated.
-    """
-    import skops.io
-
-    numbers: dict[str, str] = {}
-
-    def renumber(node: Any) -> Any:
-        if isinstance(node, list):
-            return [renumber(item) for item in node]
-        if not isinstance(node, dict):
-            return node
-        changed = {name: renumber(value) for name, value in node.items()}
-        if isinstance(address := node.get("__id__"), int):
-            number = numbers.setdefault(str(address), str(len(numbers)))
-            changed["__id__"] = int(number)
-            if isinstance(file := node.get("file"), str) and file.partition(".")[0] == str(address):
-                changed["file"] = number + file[len(str(address)) :]
-        return changed
-
-    undated = io.BytesIO()
-    with (
-        zipfile.ZipFile(io.BytesIO(skops.io.dumps(estimator))) as old,
-        zipfile.ZipFile(undated, "w", zipfile.ZIP_DEFLATED) as new,
-    ):
-        schema = json.dumps(renumber(json.loads(old.read("schema.json")))).encode()
-        for name in old.namelist():
-            stem, dot, kind = name.partition(".")
-            member = zipfile.ZipInfo(numbers.get(stem, stem) + dot + kind)  # dated 1980 unless told otherwise
-            member.compress_type = zipfile.ZIP_DEFLATED
-            new.writestr(member, schema if name == "schema.json" else old.read(name))
-    return undated.getvalue()
-
-
-def load_estimator(content: bytes, output: Literal["probability", "number"]) -> Any:
-    """Return the estimator in a skops archive, if every type in it is expected and it gives `output`.
-
-    Raises ArtifactError otherwise, and if another scikit-learn wrote it, whose trees may mean something else here.
-    """
-    import skops.io
-    from sklearn.exceptions import InconsistentVersionWarning
-
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            root = json.loads(archive.read("schema.json"))
-        name = f"{root['__module__']}.{root['__class__']}"
-        foreign = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED_TYPES))
-    except Exception as error:  # whatever a hostile archive can provoke
-        hint = "Only archives written by dump_estimator are read; a pickle never is."
-        raise ArtifactError("the estimator is not a skops archive", found=repr(error), hint=hint) from error
-    if foreign or ESTIMATORS.get(name) != output:
-        raise ArtifactError(
-            "the estimator holds types that are not to be trusted here",
-            found=", ".join(foreign) or f"{name} for output {output}",
-            expected=", ".join(ESTIMATORS),
-            hint="If you did not train this model yourself, find out who published it. A scorer runs no foreign types.",
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", InconsistentVersionWarning)
-            return skops.io.loads(content, trusted=TRUSTED_TYPES)
-    except InconsistentVersionWarning as error:
-        raise ArtifactError(
-            "another version of scikit-learn wrote the estimator",
-            found=error.original_sklearn_version,
-            expected=error.current_sklearn_version,
-            hint="Install the version it was trained with, or train and publish it again with this one.",
-        ) from error
-    except Exception as error:
-        hint = "Train the model again; the archive is damaged or was made by hand."
-        raise ArtifactError("the estimator cannot be built", found=repr(error), hint=hint) from error
+def _is_sound(fields: Mapping[str, Any]) -> bool:
+    """Whether output, classes and categories of a header fit together."""
+    lists = [fields["classes"], *fields["categories"].values()]
+    texts = all(isinstance(part, list) and all(isinstance(text, str) for text in part) for part in lists)
+    ordered = texts and all(part == sorted(set(part)) for part in lists)
+    known = fields["output"] in get_args(Output) and set(fields["categories"]) <= set(fields["inputs"])
+    return known and ordered and (len(fields["classes"]) >= 2) == (fields["output"] == "class")

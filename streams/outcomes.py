@@ -13,8 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from samestream.schemas import records
 from samestream.schemas.avro import Codec
+from samestream.streams import columns as cols
 from samestream.streams import evaluate
 from samestream.streams.clock import NEVER_US, Clocks
 from samestream.streams.decode import encode_key, vector_input
@@ -24,6 +27,17 @@ from samestream.streams.processor import Emitted
 from samestream.streams.transport import Outgoing, Partition
 
 _CODEC = Codec(records.OUTCOME)
+_CARRIED = (
+    "entity",
+    "event_time",
+    "trigger_topic",
+    "trigger_partition",
+    "trigger_offset",
+    "version",
+    "score",
+    "value",
+)
+Value = float | str  # of a label: a number (1 or 0 for a condition), or a class
 
 
 @dataclass(slots=True)
@@ -32,14 +46,14 @@ class _Open:
 
     record: dict[str, Any]
     event_time_us: int
-    label: float | None = None
+    label: Value | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """A label value that was applied."""
 
-    value: float
+    value: Value
     time_us: int
     known_us: int
 
@@ -97,7 +111,7 @@ class OutcomeTask:
     def _merged(self, batch: Batch) -> list[tuple[int, str, Any]]:
         places, predictions = batch.applied("predictions")
         names = [name for name in predictions if name not in ("model", "fingerprint")]
-        rows = zip(*(predictions[name].values.tolist() for name in names), strict=True)
+        rows = zip(*(cols.to_python(predictions[name]) for name in names), strict=True)
         found: list[tuple[int, str, Any]] = [
             (place, "prediction", dict(zip(names, row, strict=True)))
             for place, row in zip(places.tolist(), rows, strict=True)
@@ -105,8 +119,9 @@ class OutcomeTask:
         places, labels = batch.applied(self._label.event)
         value = evaluate.evaluate(self._label.value, labels, len(places))
         keys, there = labels[self._label.by].values.tolist(), value.valid & labels[self._label.by].valid
+        seen = value.values.tolist() if self._model.output == "class" else value.values.astype(np.float64).tolist()
         for row, place in enumerate(places.tolist()):
-            found.append((place, "label", (str(keys[row]), float(value.values[row]) if there[row] else None)))
+            found.append((place, "label", (str(keys[row]), seen[row] if there[row] else None)))
         found.sort(key=lambda item: item[0])
         return found
 
@@ -162,15 +177,14 @@ class OutcomeTask:
 
     def _outcome(self, prediction: _Open, state: str, seen: _Seen | None, known_us: int) -> Outgoing:
         entity = prediction.record["entity"]
-        value = {
-            **{name: prediction.record[name] for name in ("event_time", "trigger_topic", "trigger_partition")},
-            "trigger_offset": prediction.record["trigger_offset"],
-            "entity": entity,
-            "version": prediction.record["version"],
-            "score": prediction.record["score"],
-            "state": state,
-            "label": seen.value if seen else None,
-            "label_time": seen.time_us if seen else None,
-            "label_known_time": seen.known_us if seen else None,
-        }
+        value = {name: prediction.record[name] for name in _CARRIED} | {"state": state}
+        if seen is not None:
+            value |= {"label_time": seen.time_us, "label_known_time": seen.known_us}
+            if isinstance(seen.value, str):
+                chances = prediction.record["probabilities"]
+                # a class that the model does not know has no probability
+                given = None if chances is None else chances.get(seen.value, 0.0)
+                value |= {"label_value": seen.value, "label_probability": given}
+            else:
+                value |= {"label": seen.value}
         return Outgoing(self._model.topics["outcomes"], encode_key(entity), _CODEC.encode(value), max(known_us, 1000))

@@ -25,6 +25,7 @@ from samestream.schemas.events import EARLIEST, LATEST, Event, Field
 from samestream.schemas.expressions import EPOCH, Column, Expr, Kind
 from samestream.schemas.features import FeatureRef
 from samestream.schemas.models import Model, Trainer, lookup_keys
+from samestream.schemas.outputs import OUTPUTS, Output
 
 KERNEL_VERSION = "1"
 ANY_TIME_S = (EARLIEST - EPOCH).total_seconds(), (LATEST - EPOCH).total_seconds()
@@ -133,9 +134,9 @@ class ModelPlan:
     fingerprint: str
 
     @property
-    def is_probability(self) -> bool:
-        """Whether the label is a condition, so that the score is a probability."""
-        return self.label.value.kind is Kind.BOOL
+    def output(self) -> Output:
+        """What the model says of a vector: a probability, a number or a class, as the label's kind asks."""
+        return OUTPUTS[self.label.value.kind]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from samestream.schemas.avro import Codec
 from samestream.schemas.errors import ArtifactError
 from samestream.streams import artifact
 from samestream.streams.clock import Clocks
-from samestream.streams.columns import Columns, Int64Array
+from samestream.streams.columns import Columns, Float64Array, Int64Array
 from samestream.streams.decode import encode_key, vector_input
 from samestream.streams.model_registry import CHAMPION, registry_input
 from samestream.streams.order import Batch
@@ -86,6 +87,14 @@ class ScorerTask:
         """The artifact that a record of the models topic names, ready to score. Raises ArtifactError."""
         loaded = artifact.load(record["artifact"], record["digest"])
         loaded.predictor()
+        if loaded.output != self._model.output:
+            raise ArtifactError(
+                "the artifact gives something else than the model declares",
+                where=f"{loaded.model} {loaded.version}",
+                found=f"a {loaded.output}",
+                expected=f"a {self._model.output}, as the kind of label {self._model.label.name} says",
+                hint="train again with `samestream train`, after the label was changed.",
+            )
         if loaded.fingerprint != self._model.fingerprint:
             log.error(
                 "%s: version %s was trained on another definition (%s, now %s): only vectors of that one are scored."
@@ -97,12 +106,18 @@ class ScorerTask:
             )
         return loaded
 
+    def _can_read(self, current: artifact.Artifact, vectors: Columns) -> bool:
+        """Whether vectors hold what an artifact reads. One of a former definition may ask for what is no longer there."""
+        texts = {name for name, column in vectors.items() if column.values.dtype == object}
+        asked = set(current.inputs)
+        return asked <= set(self._model.outputs) and asked & texts == set(current.categories)
+
     def _score(self, batch: Batch, places: Int64Array, vectors: Columns, rows: slice) -> Iterator[Outgoing]:
         current = self._current
         if current is None:
             return
         # a vector of another definition has features of the same names, but they mean something else
-        fitting = vectors["fingerprint"].values[rows] == current.fingerprint
+        fitting = (vectors["fingerprint"].values[rows] == current.fingerprint) & self._can_read(current, vectors)
         if not fitting.all():
             log.warning("%s: %d vectors of another definition are not scored", self.name, int((~fitting).sum()))
             chosen = np.flatnonzero(fitting)
@@ -110,18 +125,32 @@ class ScorerTask:
             rows = slice(0, len(chosen))
         if not len(places):
             return
-        columns = [vectors[name].take(rows) for name in current.inputs]
-        matrix = np.column_stack([np.where(part.valid, part.values.astype(np.float64), np.nan) for part in columns])
-        scores = current.predictor().predict(matrix)
+        matrix = current.encoding.matrix({name: vectors[name].take(rows) for name in current.inputs})
         names = ("entity", "event_time", "trigger_topic", "trigger_partition", "trigger_offset", "fingerprint")
         identity = [vectors[name].values[rows].tolist() for name in names]
         topic = self._model.topics["predictions"]
-        for known_us, score, row in zip(
-            batch.known_us[places].tolist(), scores.tolist(), zip(*identity, strict=True), strict=True
+        for known_us, said, row in zip(
+            batch.known_us[places].tolist(), _said(current, matrix), zip(*identity, strict=True), strict=True
         ):
             value = dict(zip(names, row, strict=True))
-            value |= {"model": current.model, "version": current.version, "score": score}
+            value |= {"model": current.model, "version": current.version, **said}
             yield Outgoing(topic, encode_key(value["entity"]), _CODEC.encode(value), known_us)
+
+
+def _said(model: artifact.Artifact, matrix: Float64Array) -> Iterator[dict[str, Any]]:
+    """What the model says of each row, as fields of a prediction; nothing of one that no number can score."""
+    predictor = model.predictor()
+    if model.output != "class":
+        for score in predictor.predict(matrix).tolist():
+            yield {"score": None if math.isnan(score) else score}
+        return
+    chances = predictor.chances(matrix)
+    for winner, row in zip(chances.argmax(axis=1).tolist(), chances.tolist(), strict=True):
+        if math.isnan(row[winner]):
+            yield {"score": None}
+        else:
+            probabilities = dict(zip(model.classes, row, strict=True))
+            yield {"score": row[winner], "value": model.classes[winner], "probabilities": probabilities}
 
 
 def _rows(columns: Columns) -> Iterator[dict[str, Any]]:

@@ -58,6 +58,64 @@ def auc(y: ArrayLike, p: ArrayLike) -> float:
     return int((ones * (2 * below + zeros)).sum()) / (2 * int(ones.sum()) * int(zeros.sum()))
 
 
+def multiclass_log_loss(y: ArrayLike, chances: ArrayLike) -> float:
+    """Mean negative log of the probability given to the class that happened, in nats; 0 is perfect.
+
+    y : place of that class among the columns, shape (rows,), whole numbers; -1 for a class the model does not know.
+    chances : probabilities, shape (rows, classes); kept 2.2e-16 away from 0 and 1, so one certain error costs 36 nats.
+    Raises EmptyWindowError without rows, ValueError for other values or shapes.
+
+    >>> multiclass_log_loss([0, 1], [[0.5, 0.5], [0.75, 0.25]])
+    1.0397207708399179
+    """
+    actual, given = np.asarray(y, np.int64), np.asarray(chances, np.float64)
+    if actual.ndim != 1 or given.ndim != 2 or len(actual) != len(given):
+        raise ValueError(f"expected classes and a row of chances for each, found shapes {actual.shape}, {given.shape}")
+    if len(actual) and not (actual.min() >= -1 and actual.max() < given.shape[1]):
+        raise ValueError("a class is none of the columns")
+    return class_log_loss(np.where(actual >= 0, given[np.arange(len(actual)), actual], 0.0))
+
+
+def class_log_loss(given: ArrayLike) -> float:
+    """The same from the probabilities that were given to what happened, shape (rows,); they may be 0.
+
+    >>> class_log_loss([0.5, 0.25])
+    1.0397207708399179
+    """
+    chance, _ = _pair(given, given)
+    if not ((chance >= 0) & (chance <= 1)).all():
+        raise ValueError("a probability lies outside 0 to 1")
+    tiny = np.finfo(np.float64).eps
+    return float(-np.log(np.clip(chance, tiny, 1 - tiny)).mean()) + 0.0
+
+
+def accuracy(y: ArrayLike, predicted: ArrayLike) -> float:
+    """Share of rows whose class was predicted, 0 to 1.
+
+    y, predicted : classes, as text or numbers, shape (rows,).
+    Raises EmptyWindowError without rows, ValueError for other shapes.
+
+    >>> accuracy(["a", "b", "b", "c"], ["a", "b", "c", "c"])
+    0.75
+    """
+    right = np.asarray(y) == np.asarray(predicted)
+    same, _ = _pair(right, right)
+    return float(same.mean())
+
+
+def root_mean_squared_error(y: ArrayLike, p: ArrayLike) -> float:
+    """Root of the mean squared distance of predicted from actual numbers, in the unit of `y`; 0 is perfect.
+
+    y, p : actual and predicted, shape (rows,).
+    Raises EmptyWindowError without rows, ValueError for other shapes.
+
+    >>> root_mean_squared_error([1, 2], [1, 4])
+    1.4142135623730951
+    """
+    actual, predicted = _pair(y, p)
+    return float(np.sqrt(np.square(actual - predicted).mean()))
+
+
 def mean_absolute_error(y: ArrayLike, p: ArrayLike) -> float:
     """Mean distance of predicted from actual numbers, in the unit of `y`; 0 is perfect.
 

@@ -7,11 +7,13 @@ from typing import Any
 from samestream.schemas import Trainer, durations
 from samestream.schemas.durations import Duration
 
-__all__ = ["gradient_boosting"]
+__all__ = ["gradient_boosting", "linear"]
 
 
 def gradient_boosting(*, every: Duration, history: Duration, **params: Any) -> Trainer:
     """Gradient-boosted trees (scikit-learn's histogram boosting), trained in batch from the log.
+
+    A classifier, a regressor, or a classifier of several classes, as the model's label says.
 
     Parameters
     ----------
@@ -20,3 +22,16 @@ def gradient_boosting(*, every: Duration, history: Duration, **params: Any) -> T
     params : any parameter of the estimator, such as ``max_iter=300``
     """
     return Trainer("gradient_boosting", durations.parse(every), durations.parse(history), params)
+
+
+def linear(*, every: Duration, history: Duration, **params: Any) -> Trainer:
+    """Logistic, ridge or multinomial regression, as the model's label says, on scaled inputs; trained as the one above.
+
+    A yardstick: simple, quick, and what a cleverer trainer has to beat.
+
+    Parameters
+    ----------
+    every, history : as for `gradient_boosting`
+    params : ``regularization`` (default 1.0) and ``max_iter``
+    """
+    return Trainer("linear", durations.parse(every), durations.parse(history), params)

@@ -4,26 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from samestream.schemas.errors import TrainingError
 from samestream.schemas.expressions import Kind
-from samestream.streams import artifact, model_registry, scoring_metrics
+from samestream.schemas.outputs import Output
+from samestream.streams import artifact, model_registry
 from samestream.streams import columns as cols
 from samestream.streams.artifact import Artifact
+from samestream.streams.category_profile import profile_of
+from samestream.streams.columns import Float64Array
+from samestream.streams.estimator import load_estimator
 from samestream.streams.feature_log import FeatureLog
 from samestream.streams.model_registry import ModelVersion
 from samestream.streams.plan import ModelPlan, Plan
-from samestream.streams.profile import NumericProfile
+from samestream.streams.predictor import Predictor
+from samestream.streams.scoring_metrics import (
+    accuracy,
+    auc,
+    log_loss,
+    mean_absolute_error,
+    multiclass_log_loss,
+    root_mean_squared_error,
+)
 from samestream.streams.transport import Transport
-from samestream.trainers import boosted_trees, training_set
+from samestream.trainers import boosted_trees, linear_models, training_set
+from samestream.trainers.fitting import Fit, Fitted
 from samestream.trainers.training_set import TrainingSet
 
 _HOLDOUT = 0.2  # the latest fifth of the rows judges the model before it is trained on all of them
+_BASELINES: dict[Output, str] = {
+    "probability": "the base rate",
+    "number": "the mean of the labels",
+    "class": "the shares of the classes",
+}
+Metrics = dict[str, float]
 
-TRAINERS: dict[str, Callable[..., boosted_trees.Fitted]] = {"gradient_boosting": boosted_trees.fit}
+TRAINERS: dict[str, Fit] = {"gradient_boosting": boosted_trees.fit, "linear": linear_models.fit}
 
 
 @dataclass(frozen=True)
@@ -47,7 +66,10 @@ def train(
     applies_from_us: int | None = None,
     force: bool = False,
 ) -> Trained:
-    """Train on the log, and publish the artifact if it beats the base rate on the held-out end of the training set.
+    """Train on the log, and publish the artifact if it beats the baseline on the held-out end of the training set.
+
+    The baseline knows no inputs: the base rate (by log loss), the mean (by root mean squared error), or the shares of the
+    classes (by log loss).
 
     from_us, to_us : range of trigger event times; by default the declared history, up to the end of the log
     applies_from_us : known time from which vectors are scored by it; by default just after the last one in the log
@@ -58,29 +80,30 @@ def train(
     if from_us is None:
         start_us = int(rows.event_time_us[-1]) - model.trainer.history_us
         rows = rows if start_us <= int(rows.event_time_us[0]) else training_set.build(plan, model, log, start_us, to_us)
-    output: Literal["probability", "number"] = "probability" if model.is_probability else "number"
-    metrics = _holdout(model, rows, output)
+    metrics = _holdout(model, rows)
     if metrics["holdout_loss"] >= metrics["holdout_baseline_loss"] and not force:
         raise TrainingError(
-            "the model is no better than the base rate, so it is not published",
+            f"the model is no better than {_BASELINES[model.output]}, so it is not published",
             where=model.name,
             found=f"loss {metrics['holdout_loss']:.4f} on the latest fifth of {len(rows)} rows",
             expected=f"less than {metrics['holdout_baseline_loss']:.4f}",
             hint="train on more history, or publish it all the same with --force.",
         )
-    fitted = TRAINERS[model.trainer.name](rows.x, rows.y, model.trainer.params, output=output)
+    fitted = _fit(model, rows)
     applies_us = applies_from_us if applies_from_us is not None else _after(plan, model, log, rows)
     made = Artifact(
         model=model.name,
         version=f"{_digits(applies_us)}-{rows.manifest['digest'][:8]}",
         fingerprint=model.fingerprint,
-        inputs=rows.inputs,
-        output=output,
+        inputs=rows.encoding.inputs,
+        output=model.output,
         applies_from_us=applies_us,
         manifest=rows.manifest,
         metrics=metrics,
-        reference=_reference(rows, fitted.estimator, output),
+        reference=_reference(model, rows, fitted.estimator),
         estimator=fitted.estimator,
+        categories=rows.encoding.categories,
+        classes=rows.classes,
     )
     uri, digest = artifact.save(made, artifacts)
     version = ModelVersion(
@@ -90,30 +113,80 @@ def train(
     return Trained(version, len(rows), metrics)
 
 
-def _holdout(model: ModelPlan, rows: TrainingSet, output: Literal["probability", "number"]) -> dict[str, float]:
+def _fit(model: ModelPlan, rows: TrainingSet) -> Fitted:
+    return TRAINERS[model.trainer.name](
+        rows.x,
+        rows.places(rows.classes),
+        model.trainer.params,
+        output=model.output,
+        categorical=rows.encoding.categorical,
+    )
+
+
+def _predictor(model: ModelPlan, rows: TrainingSet, estimator: bytes) -> Predictor:
+    return Predictor(load_estimator(estimator, model.output), rows.encoding.inputs, model.output, rows.classes)
+
+
+def _holdout(model: ModelPlan, rows: TrainingSet) -> dict[str, float]:
+    """How a model of the earlier rows does on the latest fifth, and how one does that knows no inputs."""
     cut = int(len(rows) * (1 - _HOLDOUT))
     # what was not yet known at the first held-out trigger could not have been trained on
-    seen = rows.label_known_us[:cut] < rows.known_us[cut]
-    early = boosted_trees.fit(rows.x[:cut][seen], rows.y[:cut][seen], model.trainer.params, output=output)
-    scores = artifact.Predictor(artifact.load_estimator(early.estimator, output), rows.inputs, output).predict(
-        rows.x[cut:]
-    )
-    base = np.full(len(rows) - cut, rows.y[:cut][seen].mean())
-    loss = scoring_metrics.log_loss if output == "probability" else scoring_metrics.mean_absolute_error
-    metrics = {"holdout_loss": loss(rows.y[cut:], scores), "holdout_baseline_loss": loss(rows.y[cut:], base)}
-    if output == "probability" and 0 < rows.y[cut:].mean() < 1:
-        metrics["holdout_auc"] = scoring_metrics.auc(rows.y[cut:], scores)
-    return metrics | {"base_rate": float(rows.y.mean()), **early.metrics}
+    early, late = rows.take(np.flatnonzero(rows.label_known_us[:cut] < rows.known_us[cut])), rows.take(slice(cut, None))
+    fitted = _fit(model, early)
+    predictor, x = _predictor(model, early, fitted.estimator), early.encoding.matrix(late.features)
+    found = JUDGES[model.output](early, late, predictor, x) | fitted.metrics
+    if model.output == "class":
+        return found
+    return found | {"base_rate" if model.output == "probability" else "mean_label": float(rows.y.mean())}
 
 
-def _reference(rows: TrainingSet, estimator: bytes, output: Literal["probability", "number"]) -> dict[str, Any]:
-    """What monitors compare with: a profile of every input and of the scores, on the training rows."""
-    profiles = {
-        name: NumericProfile.of(column.values.astype(np.float64), column.valid).to_json()
-        for name, column in rows.features.items()
+def _judged_probability(early: TrainingSet, late: TrainingSet, predictor: Predictor, x: Float64Array) -> Metrics:
+    scores, base = predictor.predict(x), np.full(len(late), early.y.mean())
+    found = {"holdout_loss": log_loss(late.y, scores), "holdout_baseline_loss": log_loss(late.y, base)}
+    if 0 < late.y.mean() < 1:
+        found["holdout_auc"] = auc(late.y, scores)
+    return found
+
+
+def _judged_number(early: TrainingSet, late: TrainingSet, predictor: Predictor, x: Float64Array) -> Metrics:
+    scores, base = predictor.predict(x), np.full(len(late), early.y.mean())
+    return {
+        "holdout_loss": root_mean_squared_error(late.y, scores),
+        "holdout_baseline_loss": root_mean_squared_error(late.y, base),
+        "holdout_mean_absolute_error": mean_absolute_error(late.y, scores),
+        "holdout_baseline_mean_absolute_error": mean_absolute_error(late.y, base),
     }
-    scores = artifact.Predictor(artifact.load_estimator(estimator, output), rows.inputs, output).predict(rows.x)
-    return {"features": profiles, "scores": NumericProfile.of(scores).to_json(), "label_mean": float(rows.y.mean())}
+
+
+def _judged_class(early: TrainingSet, late: TrainingSet, predictor: Predictor, x: Float64Array) -> Metrics:
+    chances, actual = predictor.chances(x), late.places(early.classes).astype(np.int64)
+    shares = np.bincount(early.places(early.classes).astype(np.int64), minlength=len(early.classes)) / len(early)
+    base = np.tile(shares, (len(late), 1))
+    return {
+        "holdout_loss": multiclass_log_loss(actual, chances),
+        "holdout_baseline_loss": multiclass_log_loss(actual, base),
+        "holdout_accuracy": accuracy(actual, chances.argmax(axis=1)),
+        "holdout_baseline_accuracy": accuracy(actual, base.argmax(axis=1)),
+    }
+
+
+JUDGES: dict[Output, Callable[[TrainingSet, TrainingSet, Predictor, Float64Array], Metrics]] = {
+    "probability": _judged_probability,
+    "number": _judged_number,
+    "class": _judged_class,
+}
+
+
+def _reference(model: ModelPlan, rows: TrainingSet, estimator: bytes) -> dict[str, Any]:
+    """What monitors compare with: a profile of every input and of what the model says, on the training rows."""
+    features = {name: profile_of(column.values, column.valid).to_json() for name, column in rows.features.items()}
+    predictor = _predictor(model, rows, estimator)
+    if model.output == "class":
+        shares = {name: float((rows.y == name).mean()) for name in rows.classes}
+        said = np.array(rows.classes, object)[predictor.chances(rows.x).argmax(axis=1)]
+        return {"features": features, "scores": profile_of(said).to_json(), "label_shares": shares}
+    scores = profile_of(predictor.predict(rows.x)).to_json()
+    return {"features": features, "scores": scores, "label_mean": float(rows.y.mean())}
 
 
 def _after(plan: Plan, model: ModelPlan, log: FeatureLog, rows: TrainingSet) -> int:

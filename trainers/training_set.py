@@ -1,14 +1,17 @@
 """Training sets: vectors from the feature log joined with the labels that came later, and a manifest that says from what.
 
 A row is a vector whose label is known. One whose horizon is not over, or that got no label, is left out: no row is a
-negative for want of news. Labels come from the raw events, so a model can be trained before it ever scored.
+negative for want of news. Nor has one whose label is an infinite number: it says nothing that could be learned. Labels
+come from the raw events, so a model can be trained before it ever scored.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +22,8 @@ from samestream.schemas.errors import TrainingError
 from samestream.schemas.expressions import Kind
 from samestream.streams import columns as cols
 from samestream.streams import evaluate
-from samestream.streams.columns import ColumnData, Int64Array
+from samestream.streams.columns import BoolArray, ColumnData, Float64Array, Int64Array
+from samestream.streams.encoding import Encoding
 from samestream.streams.feature_log import FeatureLog
 from samestream.streams.plan import ModelPlan, Plan
 
@@ -30,13 +34,11 @@ _FOREVER_US = 2**62
 class TrainingSet:
     """Rows in order of trigger event time, then position.
 
-    x : shape (rows, inputs), NaN for null. y : shape (rows,). ``features`` are the same columns with their nulls.
+    y : labels, shape (rows,): floats, or text where the output is a class. features : the inputs with their nulls.
     """
 
     model: str
-    inputs: tuple[str, ...]
-    x: npt.NDArray[np.float64]
-    y: npt.NDArray[np.float64]
+    y: npt.NDArray[Any]
     event_time_us: Int64Array
     known_us: Int64Array
     label_known_us: Int64Array
@@ -45,6 +47,34 @@ class TrainingSet:
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @cached_property
+    def encoding(self) -> Encoding:
+        """How these rows become numbers, learned from them."""
+        return Encoding.learned(self.features)
+
+    @cached_property
+    def x(self) -> Float64Array:
+        """The inputs as numbers: shape (rows, inputs), NaN for null."""
+        return self.encoding.matrix(self.features)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The classes that occur, in order; none where labels are numbers."""
+        return tuple(sorted(set(self.y.tolist()))) if self.y.dtype == object else ()
+
+    def places(self, classes: tuple[str, ...]) -> Float64Array:
+        """The labels as a trainer reads them: numbers as they are, a class as its place among some; -1 if not there."""
+        if self.y.dtype != object:
+            return np.asarray(self.y, np.float64)
+        place = {name: float(number) for number, name in enumerate(classes)}
+        return np.array([place.get(name, -1.0) for name in self.y.tolist()], np.float64)
+
+    def take(self, rows: Any) -> TrainingSet:
+        """The rows chosen by an index array, a mask or a slice."""
+        features = {name: column.take(rows) for name, column in self.features.items()}
+        chosen = {name: getattr(self, name)[rows] for name in ("y", "event_time_us", "known_us", "label_known_us")}
+        return replace(self, features=features, **chosen)
 
 
 def build(
@@ -77,7 +107,8 @@ def build(
     raw = log.read(labels.topic) if labels.topic in log.topics() else None
     y, label_known = _labels(plan, model, vectors, event_time, raw)
     there = label_known > -_FOREVER_US
-    rows = np.flatnonzero(there)
+    unusable = there & ~_usable(y)
+    rows = np.flatnonzero(there & ~unusable)
     if not len(rows):
         raise TrainingError(
             "no vector has a label yet",
@@ -87,7 +118,6 @@ def build(
         )
     features = {name: cols.from_arrow(vectors[name], value.kind).take(rows) for name, value in model.outputs.items()}
     known_us = cols.from_arrow(vectors["_known"], Kind.TIME).values[rows]
-    x = np.column_stack([np.where(part.valid, part.values.astype(np.float64), np.nan) for part in features.values()])
     manifest = {
         "model": model.name,
         "definition": model.fingerprint,
@@ -95,25 +125,38 @@ def build(
         "to_us": to_us,
         "vectors": len(order),
         "rows": len(rows),
+        "infinite_labels": int(unusable.sum()),
         "offsets": {
             topic: {str(number): end for number, end in sorted(log.offsets(topic).items())}
             for topic in (vectors_topic, labels.topic)
         },
-        "digest": hashlib.sha256(np.ascontiguousarray(x).tobytes() + y[rows].tobytes()).hexdigest(),
     }
-    return TrainingSet(
-        model.name, tuple(features), x, y[rows], event_time[rows], known_us, label_known[rows], features, manifest
-    )
+    made = TrainingSet(model.name, y[rows], event_time[rows], known_us, label_known[rows], features, manifest)
+    return replace(made, manifest=manifest | {"digest": _digest(made)})
+
+
+def _digest(rows: TrainingSet) -> str:
+    """SHA-256 of all that a trainer reads, in hexadecimal."""
+    found = hashlib.sha256(np.ascontiguousarray(rows.x).tobytes() + rows.places(rows.classes).tobytes())
+    if rows.classes or rows.encoding.categories:
+        found.update(json.dumps([rows.classes, rows.encoding.categories], sort_keys=True).encode())
+    return found.hexdigest()
+
+
+def _usable(y: npt.NDArray[Any]) -> BoolArray:
+    return np.isfinite(y) if y.dtype != object else np.ones(len(y), np.bool_)
 
 
 def _labels(
     plan: Plan, model: ModelPlan, vectors: pa.Table, event_time_us: Int64Array, raw: pa.Table | None
-) -> tuple[npt.NDArray[np.float64], Int64Array]:
+) -> tuple[npt.NDArray[Any], Int64Array]:
     """Per vector the first value that is not null within the horizon, in the order the labels were known, and when it was.
 
     A vector without label has a known time of -`_FOREVER_US`.
     """
-    y, known_us = np.zeros(len(event_time_us)), np.full(len(event_time_us), -_FOREVER_US, np.int64)
+    is_text = model.output == "class"
+    y: npt.NDArray[Any] = np.full(len(event_time_us), "", object) if is_text else np.zeros(len(event_time_us))
+    known_us = np.full(len(event_time_us), -_FOREVER_US, np.int64)
     if raw is None or not raw.num_rows:
         return y, known_us
     input = plan.events[model.label.event]
@@ -122,9 +165,9 @@ def _labels(
     good = np.flatnonzero(value.valid & fields[model.label.by].valid)
     known = cols.from_arrow(raw["_known"], Kind.TIME).values
     good = good[np.argsort(known[good], kind="stable")]
-    by_key: dict[str, list[tuple[int, float, int]]] = {}
+    by_key: dict[str, list[tuple[int, Any, int]]] = {}
     keys, times = fields[model.label.by].values[good].tolist(), fields[input.time].values[good].tolist()
-    values = value.values[good].astype(np.float64).tolist()
+    values = (value.values[good] if is_text else value.values[good].astype(np.float64)).tolist()
     for key, time_us, found, label_known_us in zip(keys, times, values, known[good].tolist(), strict=True):
         by_key.setdefault(str(key), []).append((time_us, found, label_known_us))
     entities = vectors["entity"].to_pylist()

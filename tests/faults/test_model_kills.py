@@ -14,6 +14,7 @@ from own_shop import HOUR_US, OwnShop
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from samestream.streams import artifact, model_registry
+from samestream.streams.estimator import dump_estimator
 from samestream.streams.feature_task import FeatureTask
 from samestream.streams.model_registry import ModelVersion
 from samestream.streams.outcomes import OutcomeTask
@@ -42,7 +43,7 @@ def versions(shop: OwnShop, folder: Path) -> list[ModelVersion]:
                 {},
                 {},
                 {},
-                artifact.dump_estimator(estimator),
+                dump_estimator(estimator),
             ),
             folder,
         )

@@ -18,7 +18,8 @@ from sklearn.preprocessing import FunctionTransformer
 
 from samestream.schemas.errors import ArtifactError
 from samestream.streams import artifact as artifact_module
-from samestream.streams.artifact import Artifact, dump_estimator, load, load_estimator, save
+from samestream.streams.artifact import Artifact, load, save
+from samestream.streams.estimator import dump_estimator, load_estimator
 
 
 @pytest.fixture(scope="module")
