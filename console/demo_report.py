@@ -10,7 +10,7 @@ import numpy as np
 
 from samestream.schemas import records
 from samestream.schemas.avro import Codec
-from samestream.streams import scoring_metrics
+from samestream.streams.performance import performance
 from samestream.streams.transport import Transport
 
 _OUTCOME, _INCIDENT = Codec(records.OUTCOME), Codec(records.INCIDENT)
@@ -18,25 +18,19 @@ _OUTCOME, _INCIDENT = Codec(records.OUTCOME), Codec(records.INCIDENT)
 
 def outcome_figures(transport: Transport, topic: str, trained: Mapping[str, Any] | None) -> dict[str, Any]:
     """How the model did on months it never saw, by the labels that came; and how many outcomes are in which state."""
-    labels: dict[tuple[str, int, int], tuple[float, float]] = {}
     counts = {"labelled": 0, "unlabelled": 0}
+    outcomes = []
     for fetched in transport.read_all(topic):
         for value in fetched.values:
             if value is None:
                 continue
-            outcome = _OUTCOME.decode(value)
-            if outcome["state"] in counts:
-                counts[outcome["state"]] += 1
-            if outcome["label"] is not None:
-                trigger = (outcome["trigger_topic"], outcome["trigger_partition"], outcome["trigger_offset"])
-                labels[trigger] = (outcome["label"], outcome["score"])
+            outcomes.append(_OUTCOME.decode(value))
+            if outcomes[-1]["state"] in counts:
+                counts[outcomes[-1]["state"]] += 1
     figures: dict[str, Any] = {"outcomes": counts, "auc": None, "log_loss": None, "baseline_log_loss": None}
-    if labels and trained:
-        # sorted by trigger, so that the sums do not depend on the order in which labels came
-        y, p = (np.array(column) for column in zip(*(labels[trigger] for trigger in sorted(labels)), strict=True))
-        figures["log_loss"] = scoring_metrics.log_loss(y, p)
-        figures["baseline_log_loss"] = scoring_metrics.log_loss(y, np.full(len(y), trained["base_rate"]))
-        figures["auc"] = scoring_metrics.auc(y, p)
+    if trained:
+        found = performance("probability", outcomes, trained["base_rate"])
+        figures |= {name: found.get(name) for name in ("auc", "log_loss", "baseline_log_loss")}
     return figures
 
 

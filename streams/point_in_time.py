@@ -88,11 +88,19 @@ class Difference:
 def difference(served: pa.Table, expected: pa.Table, columns: Sequence[str]) -> dict[str, Difference]:
     """Compare columns of the rows that both tables have, joined by `_partition` and `_offset`.
 
-    Values differ if one is null, or if they are apart by more than ``TOLERANCE`` times the greater of them and 1.
+    Values differ if one is null, if two texts are not the same, or if two numbers are apart by more than ``TOLERANCE``
+    times the greater of them and 1.
     """
     left, right = _same_rows(served, expected)
     found = {}
     for name in columns:
+        if pa.types.is_string(served[name].type):
+            one, other = _texts(served, name).take(left), _texts(expected, name).take(right)
+            wrong = (one.valid != other.valid) | (
+                one.valid & other.valid & (one.values != other.values).astype(np.bool_)
+            )
+            found[name] = Difference(len(left), int(wrong.sum()), 0.0, wrong)
+            continue
         a, b = _numbers(served, name).take(left), _numbers(expected, name).take(right)
         both = a.valid & b.valid
         with np.errstate(invalid="ignore"):  # infinity minus itself
@@ -112,6 +120,10 @@ def _same_rows(served: pa.Table, expected: pa.Table) -> tuple[cols.Int64Array, c
     ]
     _, left, right = np.intersect1d(places[0], places[1], return_indices=True)
     return left, right
+
+
+def _texts(table: pa.Table, name: str) -> cols.ColumnData:
+    return cols.from_arrow(table[name].cast(pa.string()), Kind.STRING)
 
 
 def _numbers(table: pa.Table, name: str) -> cols.ColumnData:
