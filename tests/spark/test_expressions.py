@@ -1,0 +1,73 @@
+"""Every expression means the same in Spark as in plain Python: the same values, bit for bit."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from typing import Any
+
+import expression_oracle
+import made_expressions as made
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from samestream.schemas.expressions import Expr, Kind
+from samestream.streams import columns as cols
+from samestream.streams import sql
+from samestream.streams.spark_expressions import SPARK
+
+OPERATIONS = sorted({maker.operation for maker in made.MAKERS}, key=lambda cls: cls.__name__)
+AT_ONCE = 9  # operations in one query: Spark takes longer to compile it than to run it
+
+
+def test_spark_has_a_rule_for_every_operation() -> None:
+    assert set(SPARK.rules) == set(sql.DUCKDB.rules)
+
+
+def bits(value: Any) -> Any:
+    """A value such that two are equal only if they are the same: -0.0 is not 0.0, and 1 is neither 1.0 nor True."""
+    if isinstance(value, float):
+        return "float", struct.pack("<d", value)
+    return type(value).__name__, [bits(part) for part in value] if isinstance(value, list) else value
+
+
+def check(spark: Any, trees: list[Expr[Any]], rows: list[dict[str, Any]]) -> None:
+    def arrow(type: made.Type) -> pa.DataType:
+        kind, item = (Kind.INT if part is Kind.TIME else part for part in type)
+        return cols.arrow_type(kind, item)
+
+    table = {name: pa.array([row[name] for row in rows], arrow(type)) for name, type in made.COLUMNS.items()}
+    spark.createDataFrame(pa.table(table)).createOrReplaceTempView("t")
+    chosen = ", ".join(f"{SPARK.expression(tree)} AS c{i}" for i, tree in enumerate(trees))
+    answered = spark.sql(f"SELECT {chosen} FROM t").toArrow().to_pydict()
+    for i, tree in enumerate(trees):
+        for row, value in zip(rows, answered[f"c{i}"], strict=True):
+            right = expression_oracle.evaluate(tree, row)
+            read = {leaf.name: row[leaf.name] for leaf in tree.leaves() if hasattr(leaf, "name")}
+            assert bits(value) == bits(right), f"{tree!r} of {read} is {value!r}, not {right!r}"
+
+
+@pytest.mark.parametrize("first", range(0, len(OPERATIONS), AT_ONCE))
+@given(data=st.data())
+@settings(max_examples=1, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_operation_is_the_same_on_every_value(spark: Any, first: int, data: st.DataObject) -> None:
+    size = max(map(len, made.VALUES.values()))
+    rows = [
+        {
+            name: made.VALUES[type][(i if name.endswith("1") else j) % len(made.VALUES[type])]
+            for name, type in made.COLUMNS.items()
+        }
+        for i, j in itertools.product(range(size), repeat=2)
+    ]
+    check(spark, [tree for op in OPERATIONS[first : first + AT_ONCE] for tree in data.draw(made.of_columns(op))], rows)
+
+
+@given(
+    st.lists(st.sampled_from(made.SCALARS).flatmap(lambda type: made.trees(type, 3)), min_size=12, max_size=12),
+    made.rows(),
+)
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+def test_random_expressions_are_the_same(spark: Any, trees: list[Expr[Any]], rows: list[dict[str, Any]]) -> None:
+    check(spark, trees, rows)
