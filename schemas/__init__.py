@@ -4,6 +4,7 @@ from samestream.schemas.events import Event, Field, event_time, field, key
 from samestream.schemas.expressions import Expr
 from samestream.schemas.features import Features
 from samestream.schemas.models import Label, Model, Trainer, label
+from samestream.schemas.nested import Nested, Record, nested
 from samestream.schemas.on_demand import OnDemand
 from samestream.schemas.tables import Table
 
@@ -14,11 +15,14 @@ __all__ = [
     "Field",
     "Label",
     "Model",
+    "Nested",
     "OnDemand",
+    "Record",
     "Table",
     "Trainer",
     "event_time",
     "field",
     "key",
     "label",
+    "nested",
 ]

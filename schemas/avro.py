@@ -1,4 +1,4 @@
-"""Avro: the schema of every declaration, and single-object encoding (two marker bytes, the schema's fingerprint, the body).
+"""Avro: records as bytes, in single-object encoding (two marker bytes, the schema's fingerprint, the body).
 
 The fingerprint is CRC-64-AVRO of the canonical form, little-endian, as the Avro specification says, so any client in any
 language can read and write the topics. fastavro lives here and nowhere else.
@@ -15,55 +15,10 @@ import fastavro
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
 
 from samestream.schemas.errors import SchemaError
-from samestream.schemas.events import Event, Field
-from samestream.schemas.expressions import Expr, Kind
 
 MARKER = b"\xc3\x01"
 HEADER_BYTES = 10
 Schema = dict[str, Any]
-
-_TYPES: dict[Kind, Any] = {
-    Kind.INT: "long",
-    Kind.FLOAT: "double",
-    Kind.BOOL: "boolean",
-    Kind.STRING: "string",
-    Kind.TIME: {"type": "long", "logicalType": "timestamp-micros"},
-}
-
-
-def avro_type(kind: Kind, nullable: bool = False) -> Any:
-    """The Avro type of a kind of value."""
-    return ["null", _TYPES[kind]] if nullable else _TYPES[kind]
-
-
-def event_schema(event: type[Event]) -> Schema:
-    """The schema of an event's topic; field docs, units, ranges and PII marks go along as properties."""
-    namespace, _, _ = event.topic.replace("-", "_").rpartition(".")
-    schema: Schema = {
-        "type": "record",
-        "name": event.__name__,
-        "fields": [_field(field) for field in event.fields.values()],
-    }
-    if namespace:
-        schema["namespace"] = namespace
-    if event.__doc__:
-        schema["doc"] = " ".join(event.__doc__.split())
-    return schema
-
-
-def vector_schema(app: str, model: str, entity: Kind, inputs: Mapping[str, Expr[Any]]) -> Schema:
-    """The schema of a model's feature vectors: who, when, which trigger, by which definition, then one nullable field each."""
-    fields: list[dict[str, Any]] = [
-        {"name": "entity", "type": avro_type(entity), "doc": "the trigger's key"},
-        {"name": "event_time", "type": avro_type(Kind.TIME), "doc": "the trigger's event time"},
-        {"name": "trigger_topic", "type": "string"},
-        {"name": "trigger_partition", "type": "int"},
-        {"name": "trigger_offset", "type": "long"},
-        {"name": "fingerprint", "type": "string", "doc": "of the definition that computed it"},
-    ]
-    for name, value in inputs.items():
-        fields.append({"name": name, "type": avro_type(value.kind, nullable=True), "doc": repr(value)})
-    return {"type": "record", "name": f"{model}Vector", "namespace": f"{app}.features", "fields": fields}
 
 
 class Codec:
@@ -151,18 +106,3 @@ def _without_logical(schema: Any) -> Any:
             if name not in ("logicalType", "__fastavro_parsed__", "__named_schemas")
         }
     return [_without_logical(part) for part in schema] if isinstance(schema, list) else schema
-
-
-def _field(field: Field[Any]) -> dict[str, Any]:
-    described: dict[str, Any] = {"name": field.name, "type": avro_type(field.kind, field.nullable)}
-    if field.nullable:
-        described["default"] = None
-    if field.doc:
-        described["doc"] = field.doc
-    if field.unit:
-        described["unit"] = field.unit
-    if field.role != "event_time":
-        described |= {name: bound for name, bound in (("low", field.low), ("high", field.high)) if bound is not None}
-    if field.pii:
-        described["pii"] = True
-    return described

@@ -38,6 +38,10 @@ class DeclarationError(SamestreamError):
     """A class of events, features, models or monitors is declared wrongly; raised when its module is imported."""
 
 
+class ValueRefusedError(DeclarationError):
+    """An event is made with a value that its declaration does not allow, or without one that it needs."""
+
+
 class SettingsError(SamestreamError):
     """A setting or command-line option has no meaning here."""
 

@@ -10,10 +10,12 @@ null condition as false; NaN never appears (a NaN in an event is read as null).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import copy
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
+from samestream.schemas.about import About, as_tags
 from samestream.schemas.aggregable import Aggregable, C, T_co
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.kinds import EPOCH, Kind, constant
@@ -29,8 +31,25 @@ class Expr(Aggregable[T_co]):
 
     kind: Kind
     item: Kind | None = None
+    about: About = About()
     args: tuple[Expr[Any], ...] = ()
     __hash__ = object.__hash__
+
+    def described(
+        self,
+        *,
+        doc: str = "",
+        owner: str = "",
+        tags: str | Iterable[str] = (),
+        unit: str = "",
+        low: float | None = None,
+        high: float | None = None,
+        pii: bool = False,
+    ) -> Self:
+        """The same expression with something said about it, for the schema, the monitors and the marketplace."""
+        same = copy.copy(self)
+        same.about = About(doc, owner, as_tags(tags), unit, low, high, pii)
+        return same
 
     def meaning(self) -> list[Any]:
         """The expression as nested lists: equal for equal meaning, whatever the variable names and spacing."""

@@ -11,8 +11,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, ClassVar, Self
 
+from samestream.schemas.about import About, about_class
 from samestream.schemas.aggregates import Windowed
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.events import Event, Field
@@ -28,7 +31,13 @@ class FeatureRef(Expr[Any]):
     def __init__(
         self, view: type[Features], name: str, expression: Expr[Any], by: tuple[Key, ...] | None = None
     ) -> None:
-        self.view, self.name, self.expression, self.by, self.kind = view, name, expression, by, expression.kind
+        self.view, self.name, self.expression, self.by = view, name, expression, by
+        self.kind, self.item = expression.kind, expression.item
+        self.about = replace(
+            expression.about,
+            owner=expression.about.owner or view.about.owner,
+            tags=tuple(dict.fromkeys(view.about.tags + expression.about.tags)),
+        )
 
     def meaning(self) -> list[Any]:
         """See `Expr.meaning`."""
@@ -45,14 +54,27 @@ class FeatureRef(Expr[Any]):
 
 
 class Features:
-    """A view: features of one entity, all from one event; subclass it with ``by=`` the field (or fields) that name the entity."""
+    """A view: features of one entity, all from one event; subclass it with ``by=`` the field (or fields) that name the entity.
 
+    ``owner=`` and ``tags=`` of the class statement hold for its features; what else is to be said of one is said by
+    ``Departure.dep_delay.mean(over="3h").described(unit="min", low=-60)``.
+    """
+
+    about: ClassVar[About]
     by: ClassVar[tuple[Key, ...]]
     event: ClassVar[type[Event]]
     features: ClassVar[dict[str, FeatureRef]]
 
-    def __init_subclass__(cls, *, by: Key | tuple[Key, ...] | None = None, **options: Any) -> None:
+    def __init_subclass__(
+        cls,
+        *,
+        by: Key | tuple[Key, ...] | None = None,
+        owner: str = "",
+        tags: str | Iterable[str] = (),
+        **options: Any,
+    ) -> None:
         here = cls.__name__
+        cls.about = about_class(cls, owner, tags)
         keys = by if isinstance(by, tuple) else (by,)
         if options or not keys or not all(is_key(part) for part in keys):
             raise DeclarationError(

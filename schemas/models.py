@@ -9,10 +9,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from samestream.schemas import durations
+from samestream.schemas.about import About, about_class
 from samestream.schemas.durations import Duration
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.events import Event, Field
@@ -85,8 +87,12 @@ def label(value: Expr[Any], *, by: Field[Any], within: Duration) -> Label:
 
 
 class Model:
-    """A model scored once per trigger event; its attributes are its inputs, in order, and one label."""
+    """A model scored once per trigger event; its attributes are its inputs, in order, and one label.
 
+    ``owner=`` and ``tags=`` of the class statement reach the schemas of its vectors and predictions, as does the docstring.
+    """
+
+    about: ClassVar[About]
     on: ClassVar[type[Event]]
     trainer: ClassVar[Trainer]
     inputs: ClassVar[dict[str, Expr[Any]]]
@@ -94,9 +100,16 @@ class Model:
     outcome_name: ClassVar[str]
 
     def __init_subclass__(
-        cls, *, on: type[Event] | None = None, trainer: Trainer | None = None, **options: Any
+        cls,
+        *,
+        on: type[Event] | None = None,
+        trainer: Trainer | None = None,
+        owner: str = "",
+        tags: str | Iterable[str] = (),
+        **options: Any,
     ) -> None:
         here = cls.__name__
+        cls.about = about_class(cls, owner, tags)
         if options or not (isinstance(on, type) and issubclass(on, Event)) or not isinstance(trainer, Trainer):
             raise DeclarationError(
                 "a model needs its trigger and its trainer",

@@ -23,7 +23,7 @@ class Requested(Expr[Any]):
 
     def __init__(self, view: type[OnDemand], name: str, expression: Expr[Any]) -> None:
         self.view, self.name, self.expression = view, name, expression
-        self.kind, self.item = expression.kind, expression.item
+        self.kind, self.item, self.about = expression.kind, expression.item, expression.about
 
     def meaning(self) -> list[Any]:
         """That of its expression: a name means nothing."""

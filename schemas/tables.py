@@ -28,7 +28,7 @@ class AsOf(Expr[Any]):
     def __init__(self, field: Field[Any], by: Field[Any] | AsOf) -> None:
         assert issubclass(field.event, Table)
         self.table, self.field, self.by = field.event, field, by
-        self.kind, self.item = field.kind, field.item
+        self.kind, self.item, self.about = field.kind, field.item, field.about
 
     @property
     def event(self) -> type[Event]:

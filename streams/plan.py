@@ -17,13 +17,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from samestream.schemas import avro
+from samestream.schemas import avro, avro_schemas
 from samestream.schemas.aggregates import Aggregate, Windowed
 from samestream.schemas.app import App
 from samestream.schemas.arithmetic import Add
-from samestream.schemas.events import EARLIEST, LATEST, Event, Field
+from samestream.schemas.events import Event, Field
 from samestream.schemas.expressions import EPOCH, Column, Expr, Kind
 from samestream.schemas.features import FeatureRef
+from samestream.schemas.fields import EARLIEST, LATEST
 from samestream.schemas.models import Model, Trainer, lookup_keys
 from samestream.schemas.outputs import OUTPUTS, Output
 
@@ -299,7 +300,9 @@ class _Builder:
                 label.within_us,
             ),
             trainer=model.trainer,
-            vector_schema=avro.vector_schema(app.name, name, model.on.key_field.kind, model.inputs),
+            vector_schema=avro_schemas.vector_schema(
+                app.name, name, model.on.key_field.kind, model.inputs, model.about
+            ),
             topics={
                 "features": app.features_topic(name),
                 "predictions": app.predictions_topic(name),
@@ -364,9 +367,9 @@ def _input(event: type[Event], app: App) -> Input:
     return Input(
         name=event.__name__,
         topic=app.topic(event),
-        schema=avro.event_schema(event),
-        columns={name: part.kind for name, part in event.fields.items()},
-        nullable=frozenset(name for name, part in event.fields.items() if part.nullable),
+        schema=avro_schemas.event_schema(event),
+        columns={name: part.kind for name, part in event.columns.items()},
+        nullable=frozenset(name for name, part in event.columns.items() if part.nullable),
         key=event.key_field.name,
         time=time.name if time is not None else "",
         is_table=not event.timed,

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from samestream.schemas.app import App
-from samestream.schemas.avro import Codec, event_schema
+from samestream.schemas.avro import Codec
+from samestream.schemas.avro_schemas import event_schema
 from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
 from samestream.streams.transport import Fetched, Outgoing, Partition
 

@@ -23,7 +23,8 @@ import pytest
 from samestream.console import roles
 from samestream.console.crew import Crew, Lags
 from samestream.schemas.app import App, load
-from samestream.schemas.avro import Codec, event_schema
+from samestream.schemas.avro import Codec
+from samestream.schemas.avro_schemas import event_schema
 from samestream.schemas.errors import FencedError, TransportError
 from samestream.streams import journal
 from samestream.streams.kafka_transport import KafkaTransport

@@ -1,0 +1,314 @@
+"""Types of fields: what they accept, how they are written, and that nothing changes on the way there and back."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from samestream.schemas import Event, Field, Nested, Record, event_time, field, key, nested
+from samestream.schemas.avro_events import EventCodec, plain_record
+from samestream.schemas.avro_schemas import event_schema
+from samestream.schemas.errors import DeclarationError, SchemaError, ValueRefusedError
+from samestream.schemas.expressions import Kind
+
+
+class Colour(StrEnum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Place(Record, owner="maps"):
+    """A point on earth."""
+
+    lat: Field[float] = field(low=-90, high=90)
+    seen: Field[date | None] = field()
+
+
+class Address(Record):
+    city: Field[str] = field(doc="where the post goes")
+    zip: Field[str | None] = field(pii=True)
+    place: Nested[Place] = nested()
+
+
+class Order(Event, topic="shop.orders", owner="shop-team", tags=("sales", "core")):
+    """Somebody buys."""
+
+    id: Field[UUID] = key()
+    price: Field[Decimal] = field(digits=12, scale=2, unit="USD", low=0)
+    tip: Field[Decimal | None] = field(digits=18, scale=0)
+    day: Field[date] = field()
+    colour: Field[Colour] = field(default=Colour.RED)
+    seen: Field[datetime | None] = field(precision="ms")
+    tags: Field[list[str]] = field()
+    paid: Field[list[Decimal | None]] = field(digits=6, scale=3)
+    times: Field[dict[str, datetime]] = field()
+    limits: Field[dict[str, float | None] | None] = field()
+    paints: Field[list[Colour]] = field(default=["blue"])
+    address: Nested[Address] = nested(doc="where to")
+    bill: Nested[Address | None] = nested()
+    count: Field[int] = field()
+    ratio: Field[float] = field()
+    ok: Field[bool | None] = field(default=True)
+    name: Field[str | None] = field(default="nobody")
+    at: Field[datetime] = event_time()
+
+
+NOON = datetime(2024, 2, 29, 12, 0, 0, 123456, UTC)
+ADDRESS = Address(city="Ürümqi", place=Place(lat=43.8))
+
+
+def order(**changes: Any) -> Order:
+    values: dict[str, Any] = {
+        "id": UUID(int=1),
+        "price": Decimal("12.30"),
+        "day": date(2024, 2, 29),
+        "tags": [],
+        "paid": [],
+        "times": {},
+        "address": ADDRESS,
+        "count": 1,
+        "ratio": 0.5,
+        "at": NOON,
+    }
+    return Order(**(values | changes))
+
+
+def decimals(digits: int, scale: int) -> st.SearchStrategy[Decimal]:
+    most = 10**digits - 1
+    return st.integers(-most, most).map(lambda units: Decimal(units).scaleb(-scale))
+
+
+def maybe(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | values
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+TIMES = st.datetimes(timezones=st.sampled_from([UTC, timezone(timedelta(hours=-5, minutes=-30))]))
+TIMES = TIMES.filter(lambda time: datetime(2, 1, 1, tzinfo=UTC) < time < datetime(9999, 1, 1, tzinfo=UTC))
+FLOATS = st.floats(allow_nan=False)
+PLACES = st.builds(Place, lat=FLOATS, seen=maybe(st.dates()))
+ADDRESSES = st.builds(Address, city=TEXT, zip=maybe(TEXT), place=PLACES)
+ORDERS = st.builds(
+    Order,
+    id=st.uuids(),
+    price=decimals(12, 2),
+    tip=maybe(decimals(18, 0)),
+    day=st.dates(),
+    colour=st.sampled_from(Colour),
+    seen=maybe(TIMES),
+    tags=st.lists(TEXT, max_size=3),
+    paid=st.lists(maybe(decimals(6, 3)), max_size=3),
+    times=st.dictionaries(TEXT, TIMES, max_size=3),
+    limits=maybe(st.dictionaries(TEXT, maybe(FLOATS), max_size=3)),
+    paints=st.lists(st.sampled_from(Colour), max_size=2),
+    address=ADDRESSES,
+    bill=maybe(ADDRESSES),
+    count=st.integers(-(2**63), 2**63 - 1),
+    ratio=FLOATS,
+    ok=maybe(st.booleans()),
+    name=maybe(TEXT),
+    at=TIMES,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(ORDERS)
+def test_an_event_of_every_type_is_the_same_there_and_back(instance: Order) -> None:
+    codec = EventCodec(Order)
+    found = codec.decode(codec.encode(instance))
+    assert found == instance
+    assert isinstance(found.colour, Colour)
+    assert found.price.as_tuple().exponent == -2
+
+
+def test_the_schema_says_it_all() -> None:
+    schema = event_schema(Order)
+    said = {part["name"]: {k: v for k, v in part.items() if k != "name"} for part in schema["fields"]}
+    assert (schema["doc"], schema["owner"], schema["tags"]) == ("Somebody buys.", "shop-team", ["sales", "core"])
+    assert said["id"]["type"] == {"type": "string", "logicalType": "uuid"}
+    assert said["price"] == {
+        "type": {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2},
+        "unit": "USD",
+        "low": 0,
+    }
+    assert said["day"]["type"] == {"type": "int", "logicalType": "date"}
+    enum = {"type": "enum", "name": "Colour", "symbols": ["red", "blue"]}
+    assert said["colour"] == {"type": enum, "default": "red"}
+    assert said["paints"] == {"type": {"type": "array", "items": "Colour"}, "default": ["blue"]}
+    assert said["seen"] == {"type": ["null", {"type": "long", "logicalType": "timestamp-millis"}], "default": None}
+    assert said["limits"]["type"] == ["null", {"type": "map", "values": ["null", "double"]}]
+    assert said["name"] == {"type": ["string", "null"], "default": "nobody"}
+    city, _, place = said["address"]["type"]["fields"]
+    assert (said["address"]["doc"], city["doc"]) == ("where to", "where the post goes")
+    assert (place["type"]["doc"], place["type"]["owner"]) == ("A point on earth.", "maps")
+    assert said["bill"] == {"type": ["null", "Address"], "default": None}
+
+
+def test_columns_are_flat_and_of_the_kinds_of_expressions() -> None:
+    kinds = {name: (part.kind, part.item, part.nullable) for name, part in Order.columns.items()}
+    assert kinds["price"] == (Kind.FLOAT, None, False)
+    assert kinds["price.minor_units"] == (Kind.INT, None, False)
+    assert kinds["day"] == (Kind.TIME, None, False)
+    assert kinds["paid"] == (Kind.LIST, Kind.FLOAT, False)
+    assert kinds["times"] == (Kind.MAP, Kind.TIME, False)
+    assert kinds["address.place.lat"] == (Kind.FLOAT, None, False)
+    assert kinds["bill.place.lat"] == (Kind.FLOAT, None, True)
+    assert "bill" not in kinds
+    assert Order.colour.symbols == ("red", "blue")
+    assert repr(Order.address.city) == "Order.address.city"
+    assert Order.address.city.event is Order
+    assert Order.price.minor_units().name == "price.minor_units"
+
+
+def test_an_instance_holds_values_and_defaults_of_its_own() -> None:
+    one, other = order(), order()
+    assert (one.colour, one.name, one.ok, one.tip, one.paints) == (Colour.RED, "nobody", True, None, [Colour.BLUE])
+    one.paints.append(Colour.RED)
+    assert other.paints == [Colour.BLUE]
+    assert one.address.city == "Ürümqi"
+    assert order(seen=NOON).seen == datetime(2024, 2, 29, 12, 0, 0, 123000, UTC)
+    assert order(colour="blue").colour is Colour.BLUE
+    assert plain_record(order(price=Decimal("-1.28")))["price"] == b"\x80"
+
+
+def test_on_a_value_that_does_not_fit_the_whole_message() -> None:
+    with pytest.raises(ValueRefusedError) as caught:
+        order(price=1.5)
+    assert str(caught.value) == (
+        "Order.price: a value does not fit its field\n"
+        "Found: 1.5 (float), which is no Decimal\n"
+        "Expected: Decimal\n"
+        "Hint: pass a Decimal."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"price": Decimal("0.001")}, "Decimal('0.001') (Decimal), which has more than 2 digits after the point"),
+        ({"price": Decimal("1e10")}, "Decimal('1E+10') (Decimal), which has more than 12 digits"),
+        ({"price": Decimal("1e999999")}, "Decimal('1E+999999') (Decimal), which has more than 12 digits"),
+        ({"price": Decimal("NaN")}, "Decimal('NaN') (Decimal), which is no number"),
+        ({"price": None}, "None (NoneType), which is no Decimal"),
+        ({"id": "1"}, "'1' (str), which is no UUID"),
+        ({"day": NOON}, "which is no date"),
+        ({"at": datetime(2024, 1, 1)}, "which has no time zone"),
+        ({"colour": "green"}, "'green' (str), which is none of red, blue"),
+        ({"count": 2**63}, "which does not fit 64 bits"),
+        ({"count": True}, "True (bool), which is no whole number"),
+        ({"ratio": float("nan")}, "nan (float), which is no number: streams read a NaN as null"),
+        ({"ratio": 10**400}, "which does not fit a float"),
+        ({"tags": "abc"}, "'abc' (str), which is no list"),
+        ({"tags": ["a", 1]}, "which element 1: 1 is no text"),
+        ({"times": {1: NOON}}, "which key 1: 1 is no text"),
+        ({"times": {"a": None}}, "which at 'a': None is no datetime"),
+        ({"name": "\ud800"}, "which cannot be written as UTF-8"),
+        ({"address": {"city": "x"}}, "{'city': 'x'} (dict)"),
+        ({"address": None}, "None (NoneType)"),
+    ],
+)
+def test_what_is_refused(changes: dict[str, Any], found: str) -> None:
+    with pytest.raises(ValueRefusedError) as caught:
+        order(**changes)
+    assert caught.value.where == f"Order.{next(iter(changes))}"
+    assert found in str(caught.value.found)
+    assert caught.value.hint
+    assert caught.value.expected
+
+
+def test_also_when_it_is_set_later_or_deep_inside() -> None:
+    one = order()
+    with pytest.raises(ValueRefusedError, match=r"Order\.count: a value does not fit"):
+        one.count = "2"  # type: ignore[assignment]
+    with pytest.raises(ValueRefusedError, match=r"Place\.lat: a value is missing\nExpected: float\nHint: pass lat="):
+        Place()  # type: ignore[call-arg]
+    with pytest.raises(ValueRefusedError, match=r"Order: no such field\nFound: prise"):
+        order(prise=1)
+    with pytest.raises(ValueRefusedError, match=r"Order\.address: a value is missing\nExpected: Address"):
+        Order(
+            id=UUID(int=1), price=Decimal(1), day=NOON.date(), tags=[], paid=[], times={}, count=1, ratio=1.0, at=NOON
+        )  # type: ignore[call-arg]
+
+
+def test_bytes_outside_a_logical_type_are_told() -> None:
+    codec = EventCodec(Order)
+    for name, plain, said in (
+        ("price", (10**12).to_bytes(8, "big"), "has more than 12 digits"),
+        ("day", 2**31 - 1, "is outside the years 1 to 9999"),
+        ("id", "no uuid", "badly formed"),
+    ):
+        with pytest.raises(SchemaError) as caught:
+            codec.decode(codec.codec.encode(plain_record(order()) | {name: plain}))
+        assert caught.value.where == f"Order.{name}"
+        assert said in str(caught.value.found)
+
+
+class Dash(StrEnum):
+    A_B = "a-b"
+
+
+class Empty(StrEnum):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("hint", "made", "message"),
+    [
+        (Field[Decimal], field(), "x.a: a Decimal needs its digits\nFound: digits=None, scale=None\nExpected: digits="),
+        (Field[Decimal], field(digits=19, scale=2), "x.a: a Decimal needs its digits\nFound: digits=19, scale=2"),
+        (Field[Decimal], field(digits=3, scale=4), "x.a: a Decimal needs its digits\nFound: digits=3, scale=4"),
+        (Field[int], field(digits=3), "x.a: an option means nothing for this type\nFound: digits on int\nExpected: "),
+        (Field[str], field(precision="ms"), "x.a: an option means nothing for this type\nFound: precision on str\n"),
+        (Field[datetime], field(precision="ns"), 'x.a: no such precision\nFound: \'ns\'\nExpected: "us" or "ms"\n'),
+        (Field[Dash], field(), "x.a: an enum's symbols are names in Avro\nFound: 'a-b'\nExpected: letters"),
+        (Field[Empty], field(), "x.a: an enum's symbols are names in Avro\nFound: no member of Empty\n"),
+        (
+            Field[list[list[int]]],
+            field(),
+            "x.a: a field needs a type that Avro knows\nFound: list[int]\nExpected: str,",
+        ),
+        (Field[dict[int, str]], field(), "x.a: a field needs a type that Avro knows\nFound: dict[int, str]\n"),
+        (Field[complex], field(), "x.a: a field needs a type that Avro knows\nFound: complex\n"),
+        (Field[int | str], field(), "x.a: a field needs a type that Avro knows\n"),
+        (
+            Field[int],
+            field(default="1"),
+            "x.a: the default does not fit the field\nFound: '1' (str), which is no whole",
+        ),
+        (Field[int], field(default=None), "x.a: the default does not fit the field\nFound: None (NoneType)"),
+        (Nested[Colour], nested(), "x.a: a nested field needs its record\n"),
+        (Field[int], nested(), "x.a: a nested field needs its record\n"),
+        (Nested[Place], None, "x.a: a field is annotated but not declared\nHint: a: ... = nested()."),
+    ],
+)
+def test_wrong_declarations(hint: Any, made: Any, message: str) -> None:
+    body = {
+        "__annotations__": {"id": Field[str], "a": hint, "at": Field[datetime]},
+        "id": key(),
+        "at": event_time(),
+    }
+    with pytest.raises(DeclarationError) as caught:
+        type("x", (Event,), body | ({} if made is None else {"a": made}), topic="t")
+    assert str(caught.value).startswith(message)
+
+
+def test_a_record_is_no_event() -> None:
+    with pytest.raises(
+        DeclarationError, match=r"Address\.city: a record's field is read through the event that nests it"
+    ):
+        _ = Address.city
+    with pytest.raises(DeclarationError, match=r"Bad\.id: keys and event times belong to the event\nFound: key\(\)"):
+        type("Bad", (Record,), {"__annotations__": {"id": Field[str]}, "id": key()})
+    with pytest.raises(DeclarationError, match=r"Bad: a record is made of fields\nFound: none"):
+        type("Bad", (Record,), {})
+    with pytest.raises(DeclarationError, match=r"Order\.count: only a Decimal has minor units\nFound: int"):
+        Order.count.minor_units()
+    with pytest.raises(AttributeError):
+        _ = Order.address.town  # type: ignore[attr-defined]
