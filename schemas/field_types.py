@@ -7,6 +7,7 @@ decimal is the bytes of its unscaled whole number.
 from __future__ import annotations
 
 import math
+import numbers
 import re
 import typing
 from collections.abc import Mapping
@@ -88,9 +89,9 @@ class Whole(FieldType):
 
     def accept(self, value: Any) -> int:
         """See `FieldType.accept`."""
-        if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral):
             raise ValueError("is no whole number")
-        if not -(2**63) <= value < 2**63:
+        if not -(2**63) <= int(value) < 2**63:
             raise ValueError("does not fit 64 bits")
         return int(value)
 
@@ -106,7 +107,7 @@ class Real(FieldType):
 
     def accept(self, value: Any) -> float:
         """See `FieldType.accept`."""
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise ValueError("is no number")
         try:
             number = float(value)

@@ -148,8 +148,8 @@ class Field(Expr[T_co], Generic[T_co]):
         return column
 
     def accept(self, value: Any) -> Any:
-        """The value as an instance holds it. Raises ValueRefusedError."""
-        if value is None and self.nullable:
+        """The value as an instance holds it: a NaN is null, as everywhere. Raises ValueRefusedError."""
+        if self.nullable and (value is None or (isinstance(value, float) and value != value)):
             return None
         try:
             return self.type_.accept(value)

@@ -176,18 +176,30 @@ def collect(cls: type[Any]) -> Members:
 
 
 def fill(instance: Any, members: Members, values: dict[str, Any]) -> None:
-    """Give an instance its values. Raises ValueRefusedError naming the first that is missing, unknown or does not fit."""
-    for name in values:
-        if name not in members:
-            raise ValueRefusedError(
-                "no such field",
-                where=type(instance).__name__,
-                found=name,
-                expected=", ".join(members),
-                hint="check the spelling.",
-            )
+    """Give an instance its values. Raises ValueRefusedError naming all that are missing, unknown or do not fit."""
+    here = type(instance).__name__
+    wrong = [
+        ValueRefusedError(
+            "no such field", where=f"{here}.{name}", found=name, expected=", ".join(members), hint="check the spelling."
+        )
+        for name in values
+        if name not in members
+    ]
     for name, member in members.items():
-        if name in values:
-            member.__set__(instance, values[name])
-        else:
-            instance.__dict__[name] = member.absent()
+        try:
+            if name in values:
+                member.__set__(instance, values[name])
+            else:
+                instance.__dict__[name] = member.absent()
+        except ValueRefusedError as error:
+            wrong.append(error)
+    if len(wrong) == 1:
+        raise wrong[0]
+    if wrong:
+        raise ValueRefusedError(
+            f"{len(wrong)} values do not fit",
+            where=here,
+            found="; ".join(f"{error.where}: {error.what if error.found is None else error.found}" for error in wrong),
+            expected="; ".join(f"{error.where}: {error.expected}" for error in wrong),
+            hint=f"compare them with the fields that {here} declares.",
+        )

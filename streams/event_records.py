@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import numbers
 import time
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from samestream.schemas import avro
+from samestream.schemas import avro, avro_schemas
+from samestream.schemas.avro_events import plain_record
 from samestream.schemas.errors import SchemaError
-from samestream.schemas.events import EARLIEST, LATEST, Event, Field
-from samestream.schemas.expressions import EPOCH, Kind
+from samestream.schemas.events import Event
+from samestream.schemas.fields import EARLIEST, LATEST
+from samestream.schemas.kinds import EPOCH
 from samestream.streams.transport import MAX_EVENT_BYTES, NOW, Outgoing
 
 _LEAST_KNOWN_US = 1000
@@ -34,9 +34,8 @@ class EventRecords:
 
     def __init__(self, event: type[Event], topic: str) -> None:
         self.event, self.topic = event, topic
-        self.schema = avro.event_schema(event)
+        self.schema = avro_schemas.event_schema(event)
         self._codec = avro.Codec(self.schema)
-        self._fields = [(name, part, _CONVERTERS[part.kind]) for name, part in event.fields.items()]
         self._key, time = event.key_field.name, event.time_field
         self._time = time.name if time is not None else ""
         bounds = (time.low, time.high) if time is not None else ()
@@ -47,14 +46,10 @@ class EventRecords:
 
         Raises SchemaError, naming every field that does not fit, where a processor would judge the event dead.
         """
-        values: dict[str, Any] = {}
+        values = plain_record(event)  # a constructor lets nothing pass that is outside its type
         wrong: list[tuple[str, Unfit]] = []
-        stored = event.__dict__
-        for name, field, convert in self._fields:
-            try:
-                values[name] = _converted(stored.get(name), field, convert)
-            except Unfit as unfit:
-                wrong.append((name, unfit))
+        if values[self._key] == "":
+            wrong.append((self._key, Unfit("''", "a key that is not empty")))
         known_us = NOW
         if known is not None:
             try:
@@ -63,7 +58,7 @@ class EventRecords:
                 wrong.append(("known", unfit))
         if not wrong:
             try:
-                self._judge(values, known_us)
+                self._judge(event, known_us)
             except Unfit as unfit:
                 wrong.append((self._time, unfit))
         if wrong:
@@ -80,11 +75,11 @@ class EventRecords:
             raise Unfit(repr(known), "after 1970 and before the latest event time allowed")
         return known_us
 
-    def _judge(self, values: dict[str, Any], known_us: int) -> None:
+    def _judge(self, event: Event, known_us: int) -> None:
         """Raise Unfit for an event time that a processor would refuse."""
         if not self._time:  # a table's record counts from when it is known
             return
-        at_us = values[self._time]
+        at_us = (event.__dict__[self._time] - EPOCH) // _MICROSECOND
         if not self._earliest_us <= at_us < self._latest_us:
             raise Unfit(_shown(at_us), f"from {_shown(self._earliest_us)} to {_shown(self._latest_us)}")
         stamp_us = known_us // 1000 * 1000 if known_us != NOW else time.time_ns() // 1000
@@ -102,48 +97,6 @@ class EventRecords:
         )
 
 
-def _converted(value: Any, field: Field[Any], convert: Callable[[Any], Any]) -> Any:
-    if value is None:
-        if field.nullable:
-            return None
-        raise Unfit("None", "a value, as the field is not declared `| None`")
-    converted = convert(value)
-    if field.role == "key" and converted == "":
-        raise Unfit("''", "a key that is not empty")
-    return converted
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise Unfit(_told(value), "text")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise Unfit(_told(value), "text that UTF-8 can express") from error
-    return value
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not -(2**63) <= int(value) < 2**63:
-        raise Unfit(_told(value), "a whole number of 64 bits")
-    return int(value)
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise Unfit(_told(value), "a number")
-    try:
-        return float(value)
-    except OverflowError as error:
-        raise Unfit(_told(value), "a number that a float can hold") from error
-
-
-def _condition(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise Unfit(_told(value), "True or False")
-    return value
-
-
 def _microseconds(value: Any) -> int:
     if not isinstance(value, datetime):
         raise Unfit(_told(value), "a datetime with a time zone")
@@ -159,12 +112,3 @@ def _told(value: Any) -> str:
 
 def _shown(instant_us: int) -> str:
     return (EPOCH + instant_us * _MICROSECOND).isoformat(sep=" ")
-
-
-_CONVERTERS: dict[Kind, Callable[[Any], Any]] = {
-    Kind.STRING: _text,
-    Kind.INT: _whole,
-    Kind.FLOAT: _number,
-    Kind.BOOL: _condition,
-    Kind.TIME: _microseconds,
-}

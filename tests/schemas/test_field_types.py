@@ -229,12 +229,27 @@ def test_also_when_it_is_set_later_or_deep_inside() -> None:
         one.count = "2"  # type: ignore[assignment]
     with pytest.raises(ValueRefusedError, match=r"Place\.lat: a value is missing\nExpected: float\nHint: pass lat="):
         Place()  # type: ignore[call-arg]
-    with pytest.raises(ValueRefusedError, match=r"Order: no such field\nFound: prise"):
+    with pytest.raises(ValueRefusedError, match=r"Order\.prise: no such field\nFound: prise"):
         order(prise=1)
     with pytest.raises(ValueRefusedError, match=r"Order\.address: a value is missing\nExpected: Address"):
         Order(
             id=UUID(int=1), price=Decimal(1), day=NOON.date(), tags=[], paid=[], times={}, count=1, ratio=1.0, at=NOON
         )  # type: ignore[call-arg]
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    with pytest.raises(ValueRefusedError) as caught:
+        Place(lat="north", sen=1, seen=2)  # type: ignore[arg-type, call-arg]
+    assert str(caught.value) == (
+        "Place: 3 values do not fit\n"
+        "Found: Place.sen: sen; Place.lat: 'north' (str), which is no number; Place.seen: 2 (int), which is no date\n"
+        "Expected: Place.sen: lat, seen; Place.lat: float; Place.seen: date | None\n"
+        "Hint: compare them with the fields that Place declares."
+    )
+
+
+def test_a_nan_is_null_where_there_may_be_none() -> None:
+    assert order(tip=float("nan")).tip is None
 
 
 def test_bytes_outside_a_logical_type_are_told() -> None:

@@ -22,8 +22,16 @@ from hypothesis import strategies as st
 
 from samestream.schemas import Event, Field, event_time, field, key
 from samestream.schemas.app import App, app_of
-from samestream.schemas.avro import Codec, event_schema
-from samestream.schemas.errors import DeclarationError, DeliveryError, SchemaError, SettingsError, TransportError
+from samestream.schemas.avro import Codec
+from samestream.schemas.avro_schemas import event_schema
+from samestream.schemas.errors import (
+    DeclarationError,
+    DeliveryError,
+    SchemaError,
+    SettingsError,
+    TransportError,
+    ValueRefusedError,
+)
 from samestream.streams import AsyncProducer, LostEvent, Producer
 from samestream.streams.decode import Decoder
 from samestream.streams.event_records import EventRecords
@@ -111,7 +119,7 @@ def test_what_is_accepted_is_never_dead_and_comes_back_the_same(values: dict[str
     decoder = Decoder(plan_input, SchemaStore(None, "", [plan_input.schema]))
     try:
         record = EventRecords(Sale, Sale.topic).record(Sale(**values), known)
-    except SchemaError:
+    except (SchemaError, ValueRefusedError):
         fits = (
             isinstance(values["till"], str)
             and values["till"] != ""
@@ -138,16 +146,22 @@ def test_what_is_accepted_is_never_dead_and_comes_back_the_same(values: dict[str
 
 
 def test_a_wrong_event_is_refused_with_every_field_that_is_wrong() -> None:
-    wrong = sale("", pieces=2.5, amount="9", cash=1, at=datetime(2026, 5, 1))
-    with pytest.raises(SchemaError) as refused:
-        EventRecords(Sale, Sale.topic).record(wrong)
+    with pytest.raises(ValueRefusedError) as refused:
+        sale("", pieces=2.5, amount="9", cash=1, at=datetime(2026, 5, 1))
     assert str(refused.value) == (
+        "Sale: 4 values do not fit\n"
+        "Found: Sale.pieces: 2.5 (float), which is no whole number; Sale.amount: '9' (str), which is no number; "
+        "Sale.cash: 1 (int), which is neither True nor False; Sale.at: datetime.datetime(2026, 5, 1, 0, 0) (datetime), "
+        "which has no time zone: add tzinfo=UTC, or the zone it is meant in\n"
+        "Expected: Sale.pieces: int; Sale.amount: float | None; Sale.cash: bool; Sale.at: datetime\n"
+        "Hint: compare them with the fields that Sale declares."
+    )
+    with pytest.raises(SchemaError) as unsent:
+        EventRecords(Sale, Sale.topic).record(sale("", at=datetime(1970, 6, 1, tzinfo=UTC)), datetime(2026, 1, 1))
+    assert str(unsent.value).startswith(
         "Sale '': the event does not fit its declaration, so it was not sent\n"
-        "Found: till = ''; pieces = 2.5 (float); amount = '9' (str); cash = 1 (int); "
-        "at = datetime.datetime(2026, 5, 1, 0, 0)\n"
-        "Expected: till: a key that is not empty; pieces: a whole number of 64 bits; amount: a number; "
-        "cash: True or False; at: a datetime with a time zone, such as tzinfo=UTC\n"
-        "Hint: compare the values with the fields that Sale declares."
+        "Found: till = ''; known = datetime.datetime(2026, 1, 1, 0, 0)\n"
+        "Expected: till: a key that is not empty; known: a datetime with a time zone"
     )
 
 
@@ -156,11 +170,7 @@ def test_a_wrong_event_is_refused_with_every_field_that_is_wrong() -> None:
     [
         ({"at": datetime(1970, 6, 1, tzinfo=UTC)}, None, "at: from 1971-01-01"),
         ({"at": NOON + timedelta(hours=1, milliseconds=1)}, NOON, "at: at most 1:00:00 after it became known"),
-        ({"till": "\ud800"}, None, "till: text that UTF-8 can express"),
         ({"till": "x" * 1024 * 1024}, None, "the whole event: at most 1048576 bytes"),
-        ({"pieces": 2**63}, None, "pieces: a whole number of 64 bits"),
-        ({"amount": 10**400}, None, "amount: a number that a float can hold"),
-        ({"cash": None}, None, "cash: a value, as the field is not declared"),
         ({}, datetime(1970, 1, 1, tzinfo=UTC), "known: after 1970"),
         ({}, datetime(2026, 1, 1), "known: a datetime with a time zone"),
     ],
