@@ -44,6 +44,11 @@ def event_schema(event: type[Event]) -> Schema:
     return schema | event.about.properties()
 
 
+def field_schemas(event: type[Event]) -> dict[str, dict[str, Any]]:
+    """Every field of an event as Avro says it, by the name of its column; each on its own."""
+    return {name: _field(name, field, {}) for name, field in event.fields.items()}
+
+
 def vector_schema(app: str, model: str, entity: Kind, inputs: Mapping[str, Expr[Any]], about: About) -> Schema:
     """The schema of a model's feature vectors: who, when, which trigger, by which definition, then one nullable field each."""
     fields: list[dict[str, Any]] = [

@@ -15,10 +15,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
-from samestream.schemas import avro, durations, records
+from samestream.schemas import durations, records
 from samestream.schemas.aggregates import Windowed
 from samestream.schemas.app import App
 from samestream.schemas.avro import Codec, Schema
+from samestream.schemas.avro_schemas import field_schemas
 from samestream.schemas.events import Event, Field
 from samestream.schemas.expressions import Expr
 from samestream.schemas.features import FeatureRef
@@ -155,7 +156,7 @@ def _known(cls: type, found: Mapping[str, Any]) -> dict[str, Any]:
 def _parts(app: App) -> Iterator[tuple[str, Part]]:
     for name, event in app.events.items():
         yield name, _event(event)
-        described = {part["name"]: part for part in avro.event_schema(event)["fields"]}
+        described = field_schemas(event)
         for field_name, declared in event.fields.items():
             yield f"{name}.{field_name}", _field(described[field_name], declared)
     for name, view in app.features.items():
