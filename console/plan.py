@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from samestream.console.options import Module
+from samestream.schemas.windows import LIFETIME_US
 
 if TYPE_CHECKING:
+    from samestream.schemas.windows import Window
     from samestream.streams.plan import ModelPlan, Plan, Table
 
 _WORD_BYTES = 8
@@ -51,14 +53,14 @@ def drawn(plan: Plan) -> Iterator[str]:
     yield ""
     yield "State, by key"
     for table in plan.tables:
-        yield f"  {table.event} by {' and '.join(table.by)}: at most {_bytes(_most_bytes(table))} a key"
+        yield f"  {table.event} by {' and '.join(table.by)}: {_cost(table)}"
         for part in table.aggregates:
-            length_us, tile_us, _ = table.windows[part.window]
-            fed = table.inputs[table.cells[part.cells[0]][1]]
-            inside = "" if fed.value is None else repr(fed.value)
+            window, fed = table.windows[part.window].window, table.inputs[part.input]
+            inside = ", ".join(filter(None, ["" if fed.value is None else repr(fed.value), part.aggregate.arguments()]))
             where = f" where {fed.where!r}" if fed.where is not None else ""
-            tiles = -(-length_us // tile_us)
-            yield f"    {part.aggregate.name}({inside}){where} over {text(length_us)}, {tiles} tiles of {text(tile_us)}"
+            tiles = f"{_tiles(window)} tiles" if _tiles(window) else "tiles"
+            path = "" if part.is_compiled else ", general path"
+            yield f"    {part.aggregate.name}({inside}){where} {_said(window)}, {tiles} of {text(window.tile_us)}{path}"
     for model in plan.models.values():
         yield ""
         yield from _model(plan, model)
@@ -78,18 +80,34 @@ def _model(plan: Plan, model: ModelPlan) -> Iterator[str]:
     yield "  " + " -> ".join([trigger.topic, *model.topics.values()])
 
 
-def _most_bytes(table: Table) -> int:
-    """The most a key can take: every tile of every window filled; raw events of the open heads come on top."""
+def _said(window: Window) -> str:
+    """The window in words: ``over 3h``, ``every 1d, zone America/New_York``."""
+    return window.written().replace("=", " ").replace("'", "")
+
+
+def _tiles(window: Window) -> int:
+    """How many tiles a window has at most; 0 where time sets no bound."""
+    return 0 if window.longest_us >= LIFETIME_US else -(-window.longest_us // window.tile_us)
+
+
+def _cost(table: Table) -> str:
+    """What a key can take at most, every tile of every window filled; raw events of the open heads come on top."""
     from samestream.streams.tiles import CellOp
 
     tiers: dict[int, tuple[int, set[int]]] = {}
-    for length_us, tile_us, used in table.windows:
-        most, cells = tiers.get(tile_us, (0, set()))
-        tiers[tile_us] = (max(most, -(-length_us // tile_us)), cells | set(used))
-    return sum(
-        tiles * _WORD_BYTES * (1 + sum(CellOp[table.cells[cell][0]].slots for cell in cells))
-        for tiles, cells in tiers.values()
+    for part in table.windows:
+        if part.cells:
+            most, cells = tiers.get(part.window.tile_us, (0, set()))
+            tiers[part.window.tile_us] = (max(most, _tiles(part.window) or 1), cells | set(part.cells))
+    most_bytes = _bytes(
+        sum(
+            tiles * _WORD_BYTES * (1 + sum(CellOp[table.cells[cell].op].slots for cell in cells))
+            for tiles, cells in tiers.values()
+        )
     )
+    more = [] if all(_tiles(part.window) for part in table.windows if part.cells) else ["a lifetime's tiles"]
+    more += [] if all(part.is_compiled for part in table.aggregates) else ["the general path"]
+    return f"at most {most_bytes} a key" + (f", and {' and '.join(more)}" if more else "")
 
 
 def _bytes(count: int) -> str:

@@ -13,11 +13,12 @@ On the class, a field is an expression (``Departure.dep_delay > 15``); on an ins
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, dataclass_transform
+from typing import Any, ClassVar, Unpack, dataclass_transform, overload
 
 from samestream.schemas import durations
 from samestream.schemas.about import About, about_class
-from samestream.schemas.aggregates import Count, Windowed
+from samestream.schemas.aggregable import ManyWindows, OneWindow, Several
+from samestream.schemas.aggregates import Count, TimeSinceLast, declare_aggregate
 from samestream.schemas.durations import Duration
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.expressions import Expr, Kind
@@ -136,10 +137,27 @@ class Event:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self.members)})"
 
+    @overload
     @classmethod
-    def count(cls, *, over: Duration, where: Expr[bool] | None = None, tile: Duration | None = None) -> Expr[int]:
+    def count(cls, **window: Unpack[OneWindow]) -> Expr[int]: ...
+    @overload
+    @classmethod
+    def count(cls, **windows: Unpack[ManyWindows]) -> Several[int]: ...
+    @classmethod
+    def count(cls, **window: Any) -> Any:
         """How many events the window holds (0 when none)."""
-        return Windowed(Count(None), over=over, where=where, tile=tile, event=cls)
+        return declare_aggregate(Count(None), window, cls)
+
+    @overload
+    @classmethod
+    def time_since_last(cls, **window: Unpack[OneWindow]) -> Expr[float]: ...
+    @overload
+    @classmethod
+    def time_since_last(cls, **windows: Unpack[ManyWindows]) -> Several[float]: ...
+    @classmethod
+    def time_since_last(cls, **window: Any) -> Any:
+        """Seconds from the latest event to the instant; null when the window holds none."""
+        return declare_aggregate(TimeSinceLast(None), window, cls)
 
 
 def _flat(cls: type[Event]) -> dict[str, Field[Any]]:

@@ -11,11 +11,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 from samestream.schemas.about import About, about_class
+from samestream.schemas.aggregable import Several
 from samestream.schemas.aggregates import Windowed
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.events import Event, Field
@@ -64,6 +65,8 @@ class Features:
     by: ClassVar[tuple[Key, ...]]
     event: ClassVar[type[Event]]
     features: ClassVar[dict[str, FeatureRef]]
+    several: ClassVar[dict[str, dict[str, str]]]
+    """What was declared over several windows in one line: the features' names by length."""
 
     def __init_subclass__(
         cls,
@@ -93,18 +96,38 @@ class Features:
                 found=", ".join(map(repr, cls.by)),
                 hint="declare one view per event.",
             )
-        cls.features = {}
+        cls.features, cls.several = {}, {}
         for name, value in list(vars(cls).items()):
             if isinstance(value, Expr) and name not in ("by",) and not name.startswith("_"):
-                _check_feature(cls, name, value)
-                cls.features[name] = FeatureRef(cls, name, value)
-                setattr(cls, name, cls.features[name])
+                cls._declare(name, value)
+            elif isinstance(value, Several):
+                cls.several[name] = {over: f"{name}_{over}" for over in value}
+                for over, each in value.items():
+                    cls._declare(f"{name}_{over}", each)
+                setattr(cls, name, cls._of_several(name, cls.features))
         if not cls.features:
             raise DeclarationError(
                 "a view declares no feature",
                 where=here,
                 hint=f'add one, such as count_1h = {cls.event.__name__}.count(over="1h").',
             )
+
+    @classmethod
+    def _declare(cls, name: str, value: Expr[Any]) -> None:
+        if name in cls.features or (isinstance(vars(cls).get(name), Expr) and vars(cls)[name] is not value):
+            raise DeclarationError(
+                "two features have one name",
+                where=f"{cls.__name__}.{name}",
+                found="a feature over several windows takes the names of all of them",
+                hint="rename one of the two.",
+            )
+        _check_feature(cls, name, value)
+        cls.features[name] = FeatureRef(cls, name, value)
+        setattr(cls, name, cls.features[name])
+
+    @classmethod
+    def _of_several(cls, name: str, features: Mapping[str, FeatureRef]) -> Several[Any]:
+        return Several({over: features[each] for over, each in cls.several[name].items()})
 
     @classmethod
     def of(cls, *keys: Key) -> type[Self]:
@@ -119,7 +142,8 @@ class Features:
                 hint="pass one trigger field for each key of the view, in its order.",
             )
         bound = {name: FeatureRef(cls, name, feature.expression, keys) for name, feature in cls.features.items()}
-        return type(cls.__name__, (), bound)
+        several = {name: cls._of_several(name, bound) for name in cls.several}
+        return type(cls.__name__, (), {**bound, **several})
 
 
 def is_key(part: Any) -> bool:

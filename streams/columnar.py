@@ -87,8 +87,8 @@ class _TableState:
     def __init__(self, table: Table) -> None:
         self.table = table
         self.ids: dict[Any, int] = {}
-        cells = [Cell(CellOp[op], column) for op, column in table.cells]
-        windows = [(Window(length, tile), list(used)) for length, tile, used in table.windows]
+        cells = [Cell(CellOp[cell.op], cell.input) for cell in table.cells]
+        windows = [(Window(part.window.longest_us, part.window.tile_us), list(part.cells)) for part in table.windows]
         self.tiles = TileTable(cells, windows, len(table.inputs))
         self._slots = _slots_by_window(table)
 
@@ -127,7 +127,7 @@ class _TableState:
             values[order],
             valid[order],
         )
-        return self._answers(order, kinds, readers, asked, applied, answers)
+        return self._answers(batch, order, kinds, readers, asked, applied, answers)
 
     def _ids(self, fields: Columns, by: tuple[str, ...], rows: Int64Array) -> Int64Array:
         """Dense ids of the keys in some rows, in order of first use."""
@@ -157,6 +157,7 @@ class _TableState:
 
     def _answers(
         self,
+        batch: Batch,
         order: Int64Array,
         kinds: list[Any],
         readers: list[tuple[ModelPlan, Lookup]],
@@ -176,11 +177,14 @@ class _TableState:
         for (model, _), rows in zip(readers, asked, strict=True):
             mine = position[start : start + len(rows)]
             start += len(rows)
-            triggers = len(applied[model.trigger][0])
+            instants = batch.time_us[applied[model.trigger][0]]
+            triggers = len(instants)
             found.append(
                 [
                     _spread(
-                        results.result(part.aggregate, [answers[part.window][mine, slot] for slot in slots]),
+                        results.result(
+                            part.aggregate, [answers[part.window][mine, slot] for slot in slots], instants[rows]
+                        ),
                         rows,
                         triggers,
                     )
@@ -208,12 +212,11 @@ def _slots_by_window(table: Table) -> list[list[int]]:
     """For every aggregate, where its cells' slots lie in its window's answer."""
     found = []
     for part in table.aggregates:
-        _, _, used = table.windows[part.window]
         starts, next_slot = {}, 0
-        for cell in used:
+        for cell in table.windows[part.window].cells:
             starts[cell] = next_slot
-            next_slot += CellOp[table.cells[cell][0]].slots
-        found.append([starts[cell] + slot for cell in part.cells for slot in range(CellOp[table.cells[cell][0]].slots)])
+            next_slot += CellOp[table.cells[cell].op].slots
+        found.append([starts[cell] + slot for cell in part.cells for slot in range(CellOp[table.cells[cell].op].slots)])
     return found
 
 

@@ -207,7 +207,7 @@ def _feature(feature: FeatureRef) -> Part:
         words,
         {},
         tuple(dict.fromkeys([*(part for by in feature.view.by for part in _reads(by)), *_reads(value)])),
-        max((leaf.over_us + leaf.tile_us for leaf in windows), default=0),
+        max((leaf.window.reach_us for leaf in windows), default=0),
     )
 
 

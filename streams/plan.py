@@ -15,7 +15,7 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from samestream.schemas import avro, avro_schemas
 from samestream.schemas.aggregates import Aggregate, Windowed
@@ -27,8 +27,9 @@ from samestream.schemas.features import FeatureRef
 from samestream.schemas.fields import EARLIEST, LATEST
 from samestream.schemas.models import Model, Trainer, lookup_keys
 from samestream.schemas.outputs import OUTPUTS, Output
+from samestream.schemas.windows import Lifetime, Sliding, Window
 
-KERNEL_VERSION = "1"
+KERNEL_VERSION = "2"
 ANY_TIME_S = (EARLIEST - EPOCH).total_seconds(), (LATEST - EPOCH).total_seconds()
 
 
@@ -78,24 +79,49 @@ class TableInput:
         return [part.meaning() if part is not None else None for part in (self.value, self.where)]
 
 
-@dataclass(frozen=True)
-class AggregatePlan:
-    """An aggregate of a table: which of the table's windows, and which cells of that window hold its state."""
+class CellPlan(NamedTuple):
+    """A cell of the kernel (`streams.tiles.CellOp`, by name), the input column it accumulates, and its parameter."""
 
-    aggregate: Aggregate
-    window: int
+    op: str
+    input: int
+    param: int = 0
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """A window of a table, and which of the table's cells it answers: none if only the general path asks for it."""
+
+    window: Window
     cells: tuple[int, ...]
 
 
 @dataclass(frozen=True)
+class AggregatePlan:
+    """An aggregate of a table, of one of its input columns over one of its windows.
+
+    ``cells`` of that window hold its state; without any it runs on the general path (`streams.algebra_table`).
+    """
+
+    aggregate: Aggregate
+    input: int
+    window: int
+    cells: tuple[int, ...]
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the kernel computes it."""
+        return bool(self.cells)
+
+
+@dataclass(frozen=True)
 class Table:
-    """The state of one event's stream grouped by one key: cells in tiles (`streams.tiles.TileTable`)."""
+    """The state of one event's stream grouped by one key: cells in tiles (`streams.tiles.TileTable`), and algebras."""
 
     event: str
     by: tuple[str, ...]
     inputs: tuple[TableInput, ...]
-    cells: tuple[tuple[str, int], ...]
-    windows: tuple[tuple[int, int, tuple[int, ...]], ...]
+    cells: tuple[CellPlan, ...]
+    windows: tuple[WindowPlan, ...]
     aggregates: tuple[AggregatePlan, ...]
 
 
@@ -184,7 +210,7 @@ class Plan:
     @property
     def longest_window_us(self) -> int:
         """How far back a lookup can see, tile included, in microseconds."""
-        return max((length + tile for table in self.tables for length, tile, _ in table.windows), default=0)
+        return max((part.window.reach_us for table in self.tables for part in table.windows), default=0)
 
     @property
     def query_lag_us(self) -> int:
@@ -215,8 +241,8 @@ class _TableBuilder:
     def __init__(self, index: int, event: str, by: tuple[str, ...]) -> None:
         self.index, self.event, self.by = index, event, by
         self.inputs: dict[str, tuple[int, TableInput]] = {}
-        self.cells: dict[tuple[str, int], int] = {}
-        self.windows: dict[tuple[int, int], tuple[int, dict[int, None]]] = {}
+        self.cells: dict[CellPlan, int] = {}
+        self.windows: dict[Window, tuple[int, dict[int, None]]] = {}
         self.aggregates: dict[str, tuple[int, AggregatePlan]] = {}
 
     def add(self, asked: Windowed) -> int:
@@ -224,14 +250,18 @@ class _TableBuilder:
         name = json.dumps(asked.meaning())
         if name not in self.aggregates:
             value = asked.aggregate.input
-            if "MOMENTS" in asked.aggregate.cells and value is not None and value.kind is Kind.INT:
-                value = Add(value, 0.0)  # moments are kept in floats
+            if asked.aggregate.as_floats and value is not None and value.kind is Kind.INT:
+                value = Add(value, 0.0)
             fed = TableInput(_columns(value), _columns(asked.where))
             column, _ = self.inputs.setdefault(json.dumps(fed.meaning()), (len(self.inputs), fed))
-            cells = tuple(self.cells.setdefault((op, column), len(self.cells)) for op in asked.aggregate.cell_ops())
-            window, used = self.windows.setdefault((asked.over_us, asked.tile_us), (len(self.windows), {}))
+            wanted = asked.aggregate.cells() if _is_compiled(asked.window) else ()
+            cells = tuple(self.cells.setdefault(CellPlan(op, column, param), len(self.cells)) for op, param in wanted)
+            window, used = self.windows.setdefault(asked.window, (len(self.windows), {}))
             used.update(dict.fromkeys(cells))
-            self.aggregates[name] = (len(self.aggregates), AggregatePlan(asked.aggregate, window, cells))
+            self.aggregates[name] = (
+                len(self.aggregates),
+                AggregatePlan(asked.aggregate, column, window, cells),
+            )
         return self.aggregates[name][0]
 
     def build(self) -> Table:
@@ -241,7 +271,7 @@ class _TableBuilder:
             self.by,
             tuple(fed for _, fed in self.inputs.values()),
             tuple(self.cells),
-            tuple((length, tile, tuple(used)) for (length, tile), (_, used) in self.windows.items()),
+            tuple(WindowPlan(window, tuple(used)) for window, (_, used) in self.windows.items()),
             tuple(part for _, part in self.aggregates.values()),
         )
 
@@ -333,6 +363,11 @@ def _judged(input: Input, namespace: str) -> list[Any]:
 
 def _digest(meaning: Any) -> str:
     return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _is_compiled(window: Window) -> bool:
+    """Whether the kernel knows the window's start: that of a session depends on the events."""
+    return isinstance(window, Sliding | Lifetime)
 
 
 def _columns(value: Expr[Any] | None) -> Expr[Any] | None:

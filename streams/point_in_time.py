@@ -28,6 +28,7 @@ import pyarrow as pa
 
 from samestream.schemas.errors import FeatureLogError
 from samestream.schemas.expressions import Kind
+from samestream.schemas.windows import Window
 from samestream.streams import columns as cols
 from samestream.streams import sql
 from samestream.streams.plan import Input, Lookup, ModelPlan, Plan
@@ -218,15 +219,15 @@ class _Lookup:
         self._database, self._lookup, self._ranked = database, lookup, ranked
         self._table = table = plan.tables[lookup.table]
         self._times = plan.inputs[model.trigger].time, plan.inputs[table.event].time
-        self._windows: dict[tuple[int, int], list[str]] = {}
+        self._windows: dict[Window, list[str]] = {}
         self._columns: dict[str, str] = {}  # what aggregates read of an event: name -> SQL
         self._parts: dict[str, str] = {}  # what is kept of a block: SQL -> name; several aggregates may share a part
         self._values: dict[str, tuple[str, str]] = {}  # a looked-up column: from the parts, and when there are none
         for part, name in zip(table.aggregates, lookup.columns, strict=False):
             if not name:
                 continue
-            self._windows.setdefault(table.windows[part.window][:2], []).append(name)
-            index = table.cells[part.cells[0]][1]
+            self._windows.setdefault(table.windows[part.window].window, []).append(name)
+            index = part.input
             fed, summary = table.inputs[index], sql.summary(part.aggregate)
             value = sql.expression(fed.value) if fed.value is not None else "1"
             if fed.where is not None:
@@ -246,12 +247,13 @@ class _Lookup:
         """
         self._match_keys()
         grain_us = self._grain_us()
-        longest_us = max(length + tile for length, tile in self._windows)
+        longest_us = max(window.reach_us for window in self._windows)
         self._summarise(grain_us, levels=(longest_us // grain_us).bit_length())
         answers = []
-        for number, ((length, tile), columns) in enumerate(self._windows.items()):
+        for number, (window, columns) in enumerate(self._windows.items()):
             answers.append(f"{name}_{number}")
-            self._answer(answers[-1], columns, _floor(f"t - {length}", tile), tile // grain_us, grain_us)
+            tail = _floor(f"t - {window.longest_us}", window.tile_us)
+            self._answer(answers[-1], columns, tail, window.tile_us // grain_us, grain_us)
         return answers
 
     def _match_keys(self) -> None:
@@ -279,7 +281,7 @@ class _Lookup:
 
     def _grain_us(self) -> int:
         """The span of a block of level 0: as long as tiles allow, halved while events of one key crowd in it."""
-        grain_us = math.gcd(*(tile for _, tile in self._windows))
+        grain_us = math.gcd(*(window.tile_us for window in self._windows))
         grains = f"SELECT CAST(count(*) AS DOUBLE) AS n FROM kept GROUP BY key, {_floor('t', grain_us)}"
         found = self._database.execute(f"SELECT coalesce(sum(n * n) / sum(n), 0) FROM ({grains})").fetchone()
         crowd: float = found[0] if found else 0.0

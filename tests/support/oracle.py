@@ -41,8 +41,8 @@ class Oracle:
     def run(self, log: list[Read]) -> list[Read]:
         tables = [
             WindowOracle(
-                [Cell(CellOp[op], column) for op, column in table.cells],
-                [(Window(length, tile), list(used)) for length, tile, used in table.windows],
+                [Cell(CellOp[cell.op], cell.input) for cell in table.cells],
+                [(Window(part.window.longest_us, part.window.tile_us), list(part.cells)) for part in table.windows],
             )
             for table in self.plan.tables
         ]
@@ -118,10 +118,10 @@ def fed(part: Any, values: dict[str, Any]) -> int | None:
 
 def value_of(table: Any, part: Any, words: list[int]) -> Any:
     """The result of an aggregate from the words of its window's cells."""
-    used, starts, start = table.windows[part.window][2], {}, 0
+    used, starts, start = table.windows[part.window].cells, {}, 0
     for cell in used:
         starts[cell] = start
-        start += CellOp[table.cells[cell][0]].slots
+        start += CellOp[table.cells[cell].op].slots
     state = [words[starts[cell] :] for cell in part.cells]
     count, kind = state[0][0], part.aggregate.input.kind if part.aggregate.input is not None else None
 
