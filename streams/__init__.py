@@ -9,11 +9,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from samestream.streams.drift import Drift, Incident
+    from samestream.streams.predictions import Prediction, Predictions
     from samestream.streams.producer import AsyncProducer, LostEvent, Producer
 
-_HOMES = {"AsyncProducer": "producer", "LostEvent": "producer", "Producer": "producer"}
+_HOMES = {
+    "AsyncProducer": "producer",
+    "Drift": "drift",
+    "Incident": "drift",
+    "LostEvent": "producer",
+    "Prediction": "predictions",
+    "Predictions": "predictions",
+    "Producer": "producer",
+}
 
-__all__ = ["AsyncProducer", "LostEvent", "Producer"]
+__all__ = ["AsyncProducer", "Drift", "Incident", "LostEvent", "Prediction", "Predictions", "Producer"]
 
 
 def __getattr__(name: str) -> Any:

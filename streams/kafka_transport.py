@@ -19,14 +19,17 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetS
 
 from samestream.schemas.errors import TransportError
 from samestream.streams.kafka_errors import HINTS, LOG, Answer, kafka_error, patiently, translated
+from samestream.streams.kafka_group import KafkaGroupReader
 from samestream.streams.kafka_outbox import KafkaOutbox
 from samestream.streams.kafka_reader import KafkaReader
 from samestream.streams.kafka_writers import KafkaTransactionalWriter, KafkaWriter
 from samestream.streams.transport import (
     EARLIEST,
+    LATEST,
     MAX_RECORD_BYTES,
     Ends,
     Fetched,
+    GroupReader,
     Outbox,
     Partition,
     Reader,
@@ -88,6 +91,10 @@ class KafkaTransport:
         """Open an idempotent producer handle."""
         return KafkaOutbox(self._properties)
 
+    def group_reader(self, group: str, topic: str, start: int) -> GroupReader:
+        """Open a consumer handle that subscribes."""
+        return KafkaGroupReader(self, self._properties, group, topic, start)
+
     def topics(self) -> dict[str, int]:
         """Partition count by name, of the topics that do not start with two underscores."""
         found = self._ask(lambda slice_s: self._admin.list_topics(timeout=slice_s), "listing the topics").topics
@@ -143,6 +150,18 @@ class KafkaTransport:
     def starts(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """One ListOffsets call."""
         return self._offsets(list(partitions), OffsetSpec.earliest(), IsolationLevel.READ_UNCOMMITTED)
+
+    def offsets_at(self, known_us: int, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """One or two ListOffsets calls."""
+        wanted = list(partitions)
+        if known_us == EARLIEST:
+            return self.starts(wanted)
+        found = {}
+        if known_us != LATEST:
+            spec = OffsetSpec.for_timestamp(-(-known_us // 1000))  # a record's timestamp has whole milliseconds
+            found = self._offsets(wanted, spec, IsolationLevel.READ_COMMITTED)
+        missing = [part for part in wanted if found.get(part, -1) < 0]
+        return found | self._offsets(missing, OffsetSpec.latest(), IsolationLevel.READ_COMMITTED)
 
     def _offsets(self, partitions: list[Partition], spec: Any, isolation: Any) -> dict[Partition, int]:
         if not partitions:

@@ -15,12 +15,15 @@ from typing import Literal
 import numpy as np
 
 from samestream.schemas.errors import FencedError, TransportError
+from samestream.streams.memory_group import MemoryGroupReader
 from samestream.streams.memory_outbox import MemoryOutbox
 from samestream.streams.transport import (
     EARLIEST,
+    LATEST,
     MAX_RECORD_BYTES,
     Ends,
     Fetched,
+    GroupReader,
     Outbox,
     Outgoing,
     Partition,
@@ -166,6 +169,20 @@ class MemoryTransport:
     def outbox(self) -> Outbox:
         """An outbox on the shared broker."""
         return MemoryOutbox(self._broker)
+
+    def group_reader(self, group: str, topic: str, start: int) -> GroupReader:
+        """A reader that has every partition: a group has one member here."""
+        return MemoryGroupReader(self, self._broker, group, topic, start)
+
+    def offsets_at(self, known_us: int, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Found by looking at every record."""
+        found = {}
+        with self._broker.changed:
+            for part in partitions:
+                log, stable = self._broker.log(part), self._broker.stable(part)
+                later = (at for at in range(stable) if known_us != LATEST and log[at].known_us >= known_us)
+                found[part] = next(later, stable)
+        return found
 
     def topics(self) -> dict[str, int]:
         """Partition count by name."""

@@ -21,6 +21,9 @@ Int64Array: TypeAlias = NDArray[np.int64]
 EARLIEST = -2
 """The offset that stands for the first record a partition still holds."""
 
+LATEST = -1
+"""Where a group reader starts that wants only what is still to come."""
+
 NOW = -1
 """The `known_us` of an `Outgoing` whose record the producer's clock shall stamp."""
 
@@ -205,6 +208,26 @@ class Outbox(Protocol):
         """Drop what is on its way and release every handle; twice does no harm."""
 
 
+class GroupReader(Protocol):
+    """Reads committed records of one topic as a member of a consumer group; belongs to one thread."""
+
+    def fetch(self, max_records: int, timeout_s: float) -> list[Fetched]:
+        """What is there now, after waiting at most `timeout_s`. Membership changes only in here."""
+
+    @property
+    def generation(self) -> int:
+        """Changes with the assignment: what was fetched under an older one is another member's, or will be fetched again."""
+
+    def done(self, part: Partition, next_offset: int) -> None:
+        """Remember that everything before this offset is dealt with: for the next commit, or before the partition goes."""
+
+    def commit(self) -> None:
+        """Commit what is done. Raises TransportError where the group has gone on without this member."""
+
+    def close(self) -> None:
+        """Commit what is done and leave the group; twice does no harm."""
+
+
 class Transport(Protocol):
     """A log: its topics, and the readers and writers on it. Thread-safe, unlike those."""
 
@@ -226,6 +249,15 @@ class Transport(Protocol):
 
     def outbox(self) -> Outbox:
         """A new queue of records to be delivered one by one, for applications."""
+
+    def group_reader(self, group: str, topic: str, start: int) -> GroupReader:
+        """Join a group. Partitions it has no offsets for start at `EARLIEST`, `LATEST`, or a known time (us since 1970)."""
+
+    def offsets_at(self, known_us: int, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Per partition the first offset whose record timestamp is at least that; the stable end where there is none.
+
+        known_us : or `EARLIEST`, or `LATEST` for the stable end
+        """
 
     def topics(self) -> dict[str, int]:
         """Partition count by topic name, internal topics left out."""
