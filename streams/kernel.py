@@ -6,13 +6,15 @@ All state is int64 words, a float being the bits of a float64, so that every fun
   (``index, slots...``), their aligned blocks of 16 (the same), or the raw events (``t, position, values..., valid
   bits...``). It grows by moving to the slab's end.
 * ``rows``: one row of words per key: ``settled``, then ``start, length, capacity`` of its regions (the tiles of every
-  tier, the blocks of every tier, the raw events), then per window ``until, slots...``.
-* ``cells``: one row ``op, input, tile slot, slot, width`` per cell of a tier or window; ``slot`` is where its own
-  accumulator lies, ``tile slot`` where a window's cell lies in a tile's row.
+  tier, the blocks of every tier, the raw events), then per window ``until, slots...`` and, if it
+  is anchored, ``start``.
+* ``cells``: one row ``op, input, tile slot, slot, width, param`` per cell of a tier or window; ``slot`` is where its
+  own accumulator lies, ``tile slot`` where a window's cell lies in a tile's row. Decayed cells are a tier's or
+  window's last.
 
-A query leaves its answers in the key's row. As long as nothing earlier than that instant (``settled``) is applied and
-neither end of the window crosses a tile boundary (``until``), the next query only adds the events since: the very
-additions, in the very order, of a computation from the start.
+A query leaves its answers in the key's row. As long as nothing earlier than that instant (``settled``) is applied,
+neither end of the window crosses a tile boundary (``until``) and an anchored one has the same ``start``, the next query
+only adds the events since: the very additions, in the very order, of a computation from the start.
 
 One file on purpose, long as it is: numba's cache on disk notices changes of the file a function is in, not of functions
 it calls elsewhere, so a change in another file would go on running as it was.
@@ -30,10 +32,12 @@ from numpy.typing import NDArray
 Words = NDArray[np.int64]
 F = TypeVar("F", bound=Callable[..., object])
 
-COUNT, SUM_INT, SUM_FLOAT, MIN_INT, MAX_INT, MIN_FLOAT, MAX_FLOAT, LAST, FIRST, MOMENTS = range(10)
-OP, INPUT, TILE_SLOT, SLOT, WIDTH = range(5)  # columns of `cells`
-TILE_US, KEPT_US, STRIDE, TIER_FROM, TIER_TO = range(5)  # columns of `tiers`: a row per region of a key
-TIER, LENGTH_US, ROW_AT, SLOTS, OUT_AT, WINDOW_FROM, WINDOW_TO = range(7)  # columns of `windows`
+COUNT, SUM_INT, SUM_FLOAT, MIN_INT, MAX_INT, MIN_FLOAT, MAX_FLOAT, LAST, FIRST, MOMENTS, DECAYED = range(11)
+OP, INPUT, TILE_SLOT, SLOT, WIDTH, PARAM = range(6)  # columns of `cells`
+TILE_US, KEPT_US, STRIDE, TIER_FROM, TIER_DECAYED, TIER_TO = range(6)  # columns of `tiers`: a row per region of a key
+TIER, LENGTH_US, ROW_AT, SLOTS, OUT_AT, WINDOW_FROM, WINDOW_DECAYED, WINDOW_TO, ANCHOR = range(
+    9
+)  # columns of `windows`
 USED, QUERIES, NEED = range(3)  # words of `marks`
 START, LENGTH, CAPACITY = range(3)  # words of a region in a key's row, after `settled`
 BLOCK_BITS = 4  # tiles in a kept block, as a power of two
@@ -45,6 +49,9 @@ EARLIEST = -(2**62)  # a horizon before this counts as this, so that subtracting
 INFINITY = np.array([np.inf]).view(np.int64)[0]
 MINUS_INFINITY = np.array([-np.inf]).view(np.int64)[0]
 MINUS_ZERO = np.array([-0.0]).view(np.int64)[0]
+HALVING = np.ones(18)  # coefficients of the power series of 2**-x
+for _term in range(1, 18):
+    HALVING[_term] = HALVING[_term - 1] * -0.6931471805599453 / _term
 
 
 def compiled(function: F) -> F:
@@ -62,6 +69,51 @@ def real(word: int) -> float:
 def bits(x: float) -> int:
     """Return the bits of ``x``."""
     return np.float64(x).view(np.int64)  # type: ignore[return-value]
+
+
+@compiled
+def weight(age_us: int, half_life_us: int) -> float:
+    """Return ``2 ** -(age_us / half_life_us)``, within an ulp or two; 0 from 1,023 half-lives on.
+
+    age_us : not negative; ``half_life_us`` : positive.
+
+    By additions, multiplications and one division in a fixed order, so that its bits are the same wherever arithmetic
+    is IEEE: whole half-lives halve, and the fraction that is left is the variable of the power series.
+    """
+    halvings = age_us // half_life_us
+    if halvings >= 1023:
+        return 0.0
+    x = np.float64(age_us - halvings * half_life_us) / np.float64(half_life_us)
+    total = HALVING[17]
+    for term in range(16, -1, -1):
+        total = total * x + HALVING[term]
+    return float(total * real((1023 - halvings) << 52))
+
+
+@compiled
+def weights(age_us: Words, half_life_us: int) -> NDArray[np.float64]:
+    """Return the weight of every age."""
+    found = np.empty(age_us.shape[0], np.float64)
+    for i in range(age_us.shape[0]):
+        found[i] = weight(age_us[i], half_life_us)
+    return found
+
+
+@compiled
+def join_decayed(state: Words, at: int, half_life_us: int, t: int, total: float, count: float) -> None:
+    """Add a weighted sum and its weight, both as of ``t``, to the decayed cell at word ``at``.
+
+    What is so old that its weight is 0 adds nothing, be it infinite.
+    """
+    age = abs(t - max(state[at], EARLIEST))  # an empty cell has no time, and nothing to age
+    share = weight(age, half_life_us)
+    if t > state[at]:
+        state[at] = t
+        state[at + 1] = bits(real(state[at + 1]) * share + total if share > 0 else total)
+        state[at + 2] = bits(real(state[at + 2]) * share + count)
+    elif share > 0:
+        state[at + 1] = bits(real(state[at + 1]) + total * share)
+        state[at + 2] = bits(real(state[at + 2]) + count * share)
 
 
 @compiled
@@ -87,11 +139,14 @@ def zero(cells: Words, first: int, last: int, state: Words, base: int) -> None:
         elif op == FIRST:
             state[at] = NEVER
             state[at + 1] = NEVER
+        elif op == DECAYED:
+            state[at] = LOWEST
+            state[at + 1] = MINUS_ZERO
 
 
 @compiled
 def add(cells: Words, first: int, last: int, state: Words, base: int, events: Words, event: int, inputs: int) -> None:
-    """Add the event at word ``event`` to the cells whose input is valid in it."""
+    """Add the event at word ``event`` to the cells, none of them decayed, whose input is valid in it."""
     for c in range(first, last):
         column = cells[c, INPUT]
         if (events[event + 2 + inputs + (column >> 6)] >> (column & 63)) & 1 == 0:
@@ -133,6 +188,18 @@ def add(cells: Words, first: int, last: int, state: Words, base: int, events: Wo
 
 
 @compiled
+def add_decayed(
+    cells: Words, first: int, last: int, state: Words, base: int, events: Words, event: int, inputs: int
+) -> None:
+    """Do for decayed cells what :func:`add` does for the others, which a call in that loop would slow by a tenth."""
+    for c in range(first, last):
+        column = cells[c, INPUT]
+        if (events[event + 2 + inputs + (column >> 6)] >> (column & 63)) & 1 == 1:
+            x = real(events[event + 2 + column])
+            join_decayed(state, base + cells[c, SLOT], cells[c, PARAM], events[event], x, 1.0)
+
+
+@compiled
 def merge(cells: Words, first: int, last: int, left: Words, a: int, right: Words, b: int, column: int) -> None:
     """Add the later state at word ``b`` to the one at word ``a``; ``column`` of cells says where its slots lie."""
     for c in range(first, last):
@@ -164,6 +231,9 @@ def merge(cells: Words, first: int, last: int, left: Words, a: int, right: Words
                 left[i + 2] = bits(both + (apart * apart) * (left[i] * share))
                 left[i + 1] = bits(mean + apart * share)
                 left[i] = count
+        elif op == DECAYED:
+            if right[j] != LOWEST:
+                join_decayed(left, i, cells[c, PARAM], right[j], real(right[j + 1]), real(right[j + 2]))
         else:
             later = right[j] > left[i] or (right[j] == left[i] and right[j + 1] > left[i + 1])
             earlier = right[j] < left[i] or (right[j] == left[i] and right[j + 1] < left[i + 1])
@@ -313,15 +383,14 @@ def keep(
 
 @compiled
 def close(
-    t: int, w: int, row: int, tiers: Words, windows: Words, cells: Words, rows: Words, slab: Words, stack: Words,
-    joins: Words,
+    tail: int, head: int, w: int, row: int, tiers: Words, windows: Words, cells: Words, rows: Words, slab: Words,
+    stack: Words, joins: Words,
 ) -> int:  # fmt: skip
-    """Merge the closed tiles of window ``w`` at ``t`` into the stack's bottom; 0 if there is none, else 1."""
+    """Merge the tiles ``[tail, head)`` for window ``w`` into the stack's bottom; 0 if there is none, else 1."""
     first, last, slots = windows[w, WINDOW_FROM], windows[w, WINDOW_TO], windows[w, SLOTS]
     tier = windows[w, TIER]
-    tile_us, stride, at = tiers[tier, TILE_US], tiers[tier, STRIDE], row + 1 + 3 * tier
+    stride, at = tiers[tier, STRIDE], row + 1 + 3 * tier
     start, length = rows[at + START], rows[at + LENGTH]
-    tail, head = (t - windows[w, LENGTH_US]) // tile_us, t // tile_us
     end = lower_bound(slab, start, length, stride, head)
     begin = lower_bound(slab, start, end, stride, tail)
     blocks, depth = at + 3 * (tiers.shape[0] // 2), 0
@@ -354,10 +423,13 @@ def close(
 
 @compiled
 def read(
-    t: int, row: int, nth: int, queries: int, tiers: Words, windows: Words, cells: Words, inputs: int,
-    rows: Words, slab: Words, stack: Words, joins: Words, out: Words,
+    t: int, row: int, nth: int, queries: int, op: int, starts: Words, tiers: Words, windows: Words, cells: Words,
+    inputs: int, rows: Words, slab: Words, stack: Words, joins: Words, out: Words,
 ) -> None:  # fmt: skip
-    """Answer every window at ``t`` for the key whose row starts at word ``row``, as query ``nth`` of ``queries``."""
+    """Answer every window at ``t`` for the key whose row starts at word ``row``, as query ``nth`` of ``queries``.
+
+    Row ``op`` of ``starts`` holds the starts of the anchored windows.
+    """
     raw = tiers.shape[0] - 1
     raw_stride, raw_at = tiers[raw, STRIDE], row + 1 + 3 * raw
     raw_start, raw_length = rows[raw_at + START], rows[raw_at + LENGTH]
@@ -365,21 +437,29 @@ def read(
     for w in range(windows.shape[0]):
         first, last, slots = windows[w, WINDOW_FROM], windows[w, WINDOW_TO], windows[w, SLOTS]
         until, state = row + windows[w, ROW_AT], row + windows[w, ROW_AT] + 1
-        if settled <= t < rows[until]:
+        anchor = windows[w, ANCHOR]
+        if settled <= t < rows[until] and (anchor < 0 or rows[state + slots] == starts[op, anchor]):
             since = settled
         else:
             tile_us, length_us = tiers[windows[w, TIER], TILE_US], windows[w, LENGTH_US]
-            if close(t, w, row, tiers, windows, cells, rows, slab, stack, joins) == 1:
+            start = t - length_us
+            if anchor >= 0:
+                start = max(start, starts[op, anchor])
+                rows[state + slots] = starts[op, anchor]
+            tail, head = start // tile_us, t // tile_us
+            if close(tail, head, w, row, tiers, windows, cells, rows, slab, stack, joins) == 1:
                 for word in range(slots):
                     rows[state + word] = stack[word]
             else:
                 zero(cells, first, last, rows, state)
-            tail, head = (t - length_us) // tile_us, t // tile_us
             rows[until] = min((head + 1) * tile_us, (tail + 1) * tile_us + length_us)
             since = head * tile_us
         event = raw_start + lower_bound(slab, raw_start, raw_length, raw_stride, since) * raw_stride
+        decayed = windows[w, WINDOW_DECAYED]
         while event < raw_start + raw_length * raw_stride and slab[event] < t:
-            add(cells, first, last, rows, state, slab, event, inputs)
+            add(cells, first, decayed, rows, state, slab, event, inputs)
+            if decayed < last:
+                add_decayed(cells, decayed, last, rows, state, slab, event, inputs)
             event += raw_stride
         at = windows[w, OUT_AT] * queries + nth * slots
         for word in range(slots):
@@ -407,7 +487,10 @@ def update(
             tile = insert(where, stride, oldest, at, rows, slab, marks)
             slab[tile] = index
             zero(cells, tiers[tier, TIER_FROM], tiers[tier, TIER_TO], slab, tile)
-        add(cells, tiers[tier, TIER_FROM], tiers[tier, TIER_TO], slab, tile, event, 0, inputs)
+        decayed, last = tiers[tier, TIER_DECAYED], tiers[tier, TIER_TO]
+        add(cells, tiers[tier, TIER_FROM], decayed, slab, tile, event, 0, inputs)
+        if decayed < last:
+            add_decayed(cells, decayed, last, slab, tile, event, 0, inputs)
         if rows[at + CAPACITY] >= DENSE:
             newest = slab[rows[at + START] + (rows[at + LENGTH] - 1) * stride]
             block = index >> BLOCK_BITS
@@ -432,7 +515,7 @@ def update(
 @compiled
 def run(
     kind: NDArray[np.int8], key: Words, t_us: Words, position: Words, horizon_us: Words, values: Words,
-    valid: NDArray[np.uint8], op: int, row_words: int, tiers: Words, windows: Words, cells: Words, rows: Words,
+    valid: NDArray[np.uint8], starts: Words, op: int, row_words: int, tiers: Words, windows: Words, cells: Words, rows: Words,
     slab: Words, marks: Words, event: Words, stack: Words, joins: Words, out: Words, queries: int,
 ) -> int:  # fmt: skip
     """Apply the operations from number ``op`` on; return the one that needs a larger slab, or their count.
@@ -443,7 +526,8 @@ def run(
     while op < kind.shape[0]:
         row, t = key[op] * row_words, t_us[op]
         if kind[op] == 1:
-            read(t, row, marks[QUERIES], queries, tiers, windows, cells, inputs, rows, slab, stack, joins, out)
+            nth = marks[QUERIES]
+            read(t, row, nth, queries, op, starts, tiers, windows, cells, inputs, rows, slab, stack, joins, out)
             marks[QUERIES] += 1
         else:
             need = 0

@@ -44,27 +44,36 @@ class CellOp(IntEnum):
     """``t, position, value bits`` of the smallest (t, position); t and position are the greatest int64 of nothing."""
     MOMENTS = kernel.MOMENTS
     """``count, mean, m2`` (the last two float64 bits), m2 being the sum of squared deviations from the mean."""
+    DECAYED = kernel.DECAYED
+    """``t, sum, weight`` (the last two float64 bits): an event of age ``a`` counts ``2 ** -(a / param)``, its age being
+    that at t, the greatest event time; of nothing t is the least int64 and the weight 0."""
 
     @property
     def slots(self) -> int:
         """How many int64 words the state takes."""
-        return 3 if self in (CellOp.LAST, CellOp.FIRST, CellOp.MOMENTS) else 1
+        return 3 if self in (CellOp.LAST, CellOp.FIRST, CellOp.MOMENTS, CellOp.DECAYED) else 1
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One accumulator, fed by input column ``input`` (from 0)."""
+    """One accumulator, fed by input column ``input`` (from 0); ``param`` is a decayed one's half-life in microseconds."""
 
     op: CellOp
     input: int
+    param: int = 0
 
 
 @dataclass(frozen=True)
 class Window:
-    """The events of ``[floor(t - length_us, tile_us), t)``, both in microseconds and positive."""
+    """The events of ``[floor(t - length_us, tile_us), t)``, both in microseconds and positive.
+
+    An *anchored* window begins where each query says, or at ``t - length_us`` if that is later: ``length_us`` is how
+    far back any of them may reach, and with that how long tiles are kept.
+    """
 
     length_us: int
     tile_us: int
+    anchored: bool = False
 
 
 class TileTable:
@@ -83,7 +92,8 @@ class TileTable:
         self._check(cells, windows)
         self._tiers, self._windows, self._cells = _plan(cells, windows, inputs)
         regions = len(self._tiers)
-        self._row_words = 1 + 3 * regions + sum(1 + slots for slots in self._windows[:, kernel.SLOTS].tolist())
+        self._anchored = sum(window.anchored for window, _ in windows)
+        self._row_words = 1 + 3 * regions + int((1 + self._windows[:, kernel.SLOTS]).sum()) + self._anchored
         self._keys, self._horizon_us = 0, int(kernel.LOWEST)
         self._rows = np.zeros(0, np.int64)
         self._slab = np.zeros(1024, np.int64)
@@ -102,6 +112,7 @@ class TileTable:
         horizon_us: NDArray[np.int64],
         values: NDArray[np.int64],
         valid: NDArray[np.bool_],
+        starts_us: Words | None = None,
     ) -> list[Words]:
         """Apply operations in order, and return the answers of the queries among them.
 
@@ -112,6 +123,9 @@ class TileTable:
         horizon_us : shape (n,); never falls, also across calls; no query here or later is at an instant before it.
         values : shape (n, inputs); int64, or the bits of a float64 (``floats.view(np.int64)``); not read for queries.
         valid : shape (n, inputs); False where the input is null or NaN.
+        starts_us : shape (n, anchored windows), in their order; where each begins, at the latest at ``t_us``; not read
+            for updates. May be None if there are no anchored windows or no queries. Any start is answered; one that
+            stays the same from query to query is answered fast.
 
         Returns per window an array of shape (queries, slots of its cells in their order).
         Raises SamestreamError, with no operation applied, on a wrong shape, kind, key or horizon.
@@ -123,6 +137,7 @@ class TileTable:
         n = len(kind)
         self._check_columns(n, kind, key, t_us, position, horizon_us, values, valid_bytes)
         queries = int(np.count_nonzero(kind))
+        starts = self._starts(kind, t_us, starts_us)
         slots = self._windows[:, kernel.SLOTS].tolist()
         out = np.empty(queries * sum(slots), np.int64)
         if n:
@@ -131,9 +146,9 @@ class TileTable:
         op = 0
         while True:
             op = kernel.run(
-                kind, key, t_us, position, horizon_us, values, valid_bytes, op, self._row_words, self._tiers,
-                self._windows, self._cells, self._rows, self._slab, self._marks, self._event, self._stack, self._joins,
-                out, queries,
+                kind, key, t_us, position, horizon_us, values, valid_bytes, starts, op, self._row_words,
+                self._tiers, self._windows, self._cells, self._rows, self._slab, self._marks, self._event, self._stack,
+                self._joins, out, queries,
             )  # fmt: skip
             if op == n:
                 break
@@ -220,10 +235,24 @@ class TileTable:
     def _check(self, cells: Sequence[Cell], windows: Sequence[tuple[Window, Sequence[int]]]) -> None:
         for cell in cells:
             _expect(0 <= cell.input < self._inputs, "A cell's input is no column.", cell, f"0 to {self._inputs - 1}")
+            decays = cell.op is CellOp.DECAYED
+            _expect(cell.param > 0 or not decays, "A decayed cell has no half-life.", cell, "positive microseconds")
         for window, wanted in windows:
             _expect(window.length_us > 0 < window.tile_us, "A window has no extent.", window, "positive microseconds")
             for c in wanted:
                 _expect(0 <= c < len(cells), "A window's cell does not exist.", c, f"0 to {len(cells) - 1}")
+
+    def _starts(self, kind: NDArray[np.int8], t_us: Words, starts_us: Words | None) -> Words:
+        """Return the starts as the kernel reads them; it reads none without an anchored window or a query."""
+        asked = kind == QUERY
+        if not self._anchored or (not asked.any() and (starts_us is None or np.size(starts_us) == 0)):
+            return np.zeros((0, self._anchored), np.int64)
+        starts: Words = _own([] if starts_us is None else starts_us, np.int64)
+        shape = (len(kind), self._anchored)
+        _expect(starts.shape == shape, "Starts differ in shape.", starts.shape, shape)
+        late = asked[:, np.newaxis] & (starts > t_us[:, np.newaxis])
+        _expect(not late.any(), "A window begins after its instant.", starts[late.any(axis=1)][:1], "at most t_us")
+        return starts
 
     def _check_columns(self, n: int, kind: Any, *columns: Any) -> None:
         key, t_us, _, horizon_us = columns[:4]
@@ -239,12 +268,18 @@ class TileTable:
         _expect(not early.any(), "A query is before the horizon.", t_us[early][:1], horizon_us[early][:1])
 
 
+def weights(age_us: Words, half_life_us: int) -> NDArray[np.float64]:
+    """What an event of each age counts in a decayed cell: ``2 ** -(age_us / half_life_us)``, to the bit as there."""
+    return kernel.weights(_own(age_us, np.int64), half_life_us)
+
+
 def warm() -> None:
     """Compile the kernel, or load it from numba's cache, before anything waits for it."""
     table = TileTable([Cell(CellOp.COUNT, 0)], [(Window(1, 1), [0])], 1)
     one = np.zeros(1, np.int64)
     table.run(np.zeros(1, np.int8), one, one, one, one, one.reshape(1, 1), np.ones((1, 1), np.bool_))
     table.snapshot()
+    weights(one, 1)
 
 
 def _expect(holds: bool, what: str, found: object, expected: object) -> None:
@@ -262,31 +297,53 @@ def _plan(
     cells: Sequence[Cell], windows: Sequence[tuple[Window, Sequence[int]]], inputs: int
 ) -> tuple[Words, Words, Words]:
     """Lay out tiers, windows and their cells as the kernel reads them (columns: see there)."""
-    table: list[tuple[int, int, int, int, int]] = []
-    tiers: list[tuple[int, int, int, int, int]] = []
+    table: list[tuple[int, int, int, int, int, int]] = []
+    tiers: list[tuple[int, int, int, int, int, int]] = []
     tile_slots: list[dict[int, int]] = []  # per tier: the cell's first slot in a tile's row
     sizes = sorted({window.tile_us for window, _ in windows})
     for size in sizes:
         tier = [(window, wanted) for window, wanted in windows if window.tile_us == size]
-        at, first, slots_at = 1, len(table), {}
-        for c in sorted({c for _, wanted in tier for c in wanted}):
-            slots_at[c] = at
-            table.append((cells[c].op, cells[c].input, at, at, cells[c].op.slots))
-            at += cells[c].op.slots
-        tile_slots.append(slots_at)
-        tiers.append((size, max(window.length_us for window, _ in tier), at, first, len(table)))
+        first = len(table)
+        held = sorted({c for _, wanted in tier for c in wanted})
+        slot_of, stride = _slots(cells, held, 1)
+        decayed_from = _lay(table, cells, [(c, slot, slot) for c, slot in slot_of])
+        tile_slots.append(dict(slot_of))
+        tiers.append((size, max(window.length_us for window, _ in tier), stride, first, decayed_from, len(table)))
     tiers += [(tier[0] << kernel.BLOCK_BITS, *tier[1:]) for tier in tiers]
-    tiers.append((1, max(sizes, default=1), 2 + inputs + (inputs + 63) // 64, 0, 0))
-    row_at, out_at, laid = 1 + 3 * len(tiers), 0, []
+    tiers.append((1, max(sizes, default=1), 2 + inputs + (inputs + 63) // 64, 0, 0, 0))
+    row_at, out_at, laid, anchored = 1 + 3 * len(tiers), 0, [], 0
     for window, wanted in windows:
-        tier_of, at, first = sizes.index(window.tile_us), 0, len(table)
-        for c in wanted:
-            table.append((cells[c].op, cells[c].input, tile_slots[tier_of][c], at, cells[c].op.slots))
-            at += cells[c].op.slots
-        laid.append((tier_of, window.length_us, row_at, at, out_at, first, len(table)))
-        row_at, out_at = row_at + 1 + at, out_at + at
+        tier_of, first = sizes.index(window.tile_us), len(table)
+        slot_of, slots = _slots(cells, wanted, 0)
+        decayed_from = _lay(table, cells, [(c, tile_slots[tier_of][c], slot) for c, slot in slot_of])
+        anchor = anchored if window.anchored else -1
+        laid.append((tier_of, window.length_us, row_at, slots, out_at, first, decayed_from, len(table), anchor))
+        row_at, out_at = row_at + 1 + slots + window.anchored, out_at + slots
+        anchored += window.anchored
     return (
         np.array(tiers, np.int64),
-        np.array(laid, np.int64).reshape(-1, 7),
-        np.array(table, np.int64).reshape(-1, 5),
+        np.array(laid, np.int64).reshape(-1, 9),
+        np.array(table, np.int64).reshape(-1, 6),
     )
+
+
+def _slots(cells: Sequence[Cell], wanted: Sequence[int], first: int) -> tuple[list[tuple[int, int]], int]:
+    """Return each cell with its first slot, the cells lying side by side from slot ``first``, and the slot after."""
+    found = []
+    for c in wanted:
+        found.append((c, first))
+        first += cells[c].op.slots
+    return found, first
+
+
+def _lay(
+    table: list[tuple[int, int, int, int, int, int]], cells: Sequence[Cell], laid: Sequence[tuple[int, int, int]]
+) -> int:
+    """Append a row for each (cell, tile slot, slot), the decayed ones last; return the number of their first row."""
+    rows = [
+        (cells[c].op, cells[c].input, tile_slot, slot, cells[c].op.slots, cells[c].param) for c, tile_slot, slot in laid
+    ]
+    plain = [row for row in rows if row[kernel.OP] != CellOp.DECAYED]
+    decayed_from = len(table) + len(plain)
+    table += plain + [row for row in rows if row[kernel.OP] == CellOp.DECAYED]
+    return decayed_from

@@ -18,6 +18,8 @@ INT_OPS = [CellOp.SUM_INT, CellOp.MIN_INT, CellOp.MAX_INT]
 FLOAT_OPS = [CellOp.SUM_FLOAT, CellOp.MIN_FLOAT, CellOp.MAX_FLOAT, CellOp.MOMENTS]
 BOTH_OPS = [CellOp.COUNT, CellOp.LAST, CellOp.FIRST]
 EVERY_CELL = [Cell(op, 0) for op in INT_OPS + BOTH_OPS] + [Cell(op, 1) for op in FLOAT_OPS + BOTH_OPS]
+EVERY_CELL += [Cell(CellOp.DECAYED, 1, half_life) for half_life in (1, 3, 60, 10**15)]
+LIFETIME_US = 200 * 365 * 86_400_000_000
 EMPTY_HEAD = 10  # with tiles of 10, an instant whose head holds nothing
 
 
@@ -28,25 +30,28 @@ class Ops:
         self.inputs, self.rows = inputs, []
 
     def update(self, t, *values, key=0, position=0, horizon=oracle.LEAST):
-        self.rows.append((UPDATE, key, t, position, horizon, values))
+        self.rows.append((UPDATE, key, t, position, horizon, values, ()))
 
-    def query(self, t, key=0, horizon=oracle.LEAST):
-        self.rows.append((QUERY, key, t, 0, horizon, (None,) * self.inputs))
+    def query(self, t, *starts, key=0, horizon=oracle.LEAST):
+        self.rows.append((QUERY, key, t, 0, horizon, (None,) * self.inputs, starts))
 
     def columns(self):
-        kind, key, t, position, horizon, values = zip(*self.rows, strict=True)
+        kind, key, t, position, horizon, values, starts = zip(*self.rows, strict=True)
         words = np.array([[0 if v is None else v for v in row] for row in values], np.int64)
         valid = np.array([[v is not None for v in row] for row in values])
         numbers = [np.array(column, np.int64) for column in (key, t, position, horizon)]
-        return np.array(kind, np.int8), *numbers, words, valid
+        begin = np.full((len(kind), max(map(len, starts))), 2**62)  # an update's are never read
+        for row, given_starts in zip(begin, starts, strict=True):
+            row[: len(given_starts)] = given_starts
+        return np.array(kind, np.int8), *numbers, words, valid, begin
 
     def expected(self, cells, windows):
         judge, answers = oracle.WindowOracle(cells, windows), []
-        for kind, key, t, position, _, values in self.rows:
+        for kind, key, t, position, _, values, starts in self.rows:
             if kind == UPDATE:
                 judge.update(key, t, position, values)
             else:
-                answers.append(judge.query(key, t))
+                answers.append(judge.query(key, t, starts))
         return [[answer[w] for answer in answers] for w in range(len(windows))]
 
 
@@ -60,7 +65,7 @@ def answer(op, events, at=EMPTY_HEAD, length=10, tile=10, inputs=1):
     for position, (t, word) in enumerate(events):
         ops.update(t, word, position=position)
     ops.query(at)
-    table = TileTable([Cell(op, 0)], [(Window(length, tile), [0])], inputs)
+    table = TileTable([Cell(op, 0, HALF_LIFE_US)], [(Window(length, tile), [0])], inputs)
     return run(table, ops.columns())[0][0].tolist()
 
 
@@ -96,7 +101,12 @@ TABLE = [
     (CellOp.FIRST, [None, 5, 6], [1, 1, 5]),
     (CellOp.MOMENTS, [], [0, 0, 0]),
     (CellOp.MOMENTS, [BITS(2.0), None, BITS(4.0)], [2, BITS(3.0), BITS(2.0)]),
+    (CellOp.DECAYED, [], [-(2**63), BITS(-0.0), BITS(0.0)]),
+    (CellOp.DECAYED, [BITS(-0.0)], [0, BITS(-0.0), BITS(1.0)]),
+    (CellOp.DECAYED, [BITS(8.0), None, BITS(2.0), None], [2, BITS(6.0), BITS(1.5)]),  # as of the last event
+    (CellOp.DECAYED, [BITS(math.inf), BITS(1.0)], [1, BITS(math.inf), BITS(1 + oracle.weight(1, 2))]),
 ]
+HALF_LIFE_US = 2
 
 
 @pytest.mark.parametrize(("op", "words", "expected"), TABLE)
@@ -155,23 +165,135 @@ def test_events_of_one_time_are_added_by_position(events, expected):
     assert run(table, ops.columns())[0].tolist() == [[BITS(expected)]]
 
 
+def lifetime(op, half_life=0):
+    return TileTable([Cell(op, 0, half_life)], [(Window(LIFETIME_US, 10, anchored=True), [0])], 1)
+
+
+def test_a_window_begins_with_the_tile_of_its_start():
+    ops = Ops(inputs=1)
+    for t in (-(2**54), -(2**52), 19, 20, 34, 35, 40):  # the first is 570 years ago
+        ops.update(t, 1)
+    for start in (35, 30, 29, -(2**55), 40):
+        ops.query(40, start)
+    assert run(lifetime(CellOp.COUNT), ops.columns())[0].tolist() == [[2], [2], [3], [5], [0]]
+
+
+def test_a_window_is_never_longer_than_its_length():
+    ops = Ops(inputs=1)
+    for t in (0, 39, 40, 41):
+        ops.update(t, 1)
+    ops.query(100, 0)
+    table = TileTable([Cell(CellOp.COUNT, 0)], [(Window(55, 10, anchored=True), [0])], 1)
+    assert run(table, ops.columns())[0].tolist() == [[2]]  # from floor(45)
+
+
+def test_a_new_period_begins_empty_and_an_earlier_one_is_still_answered():
+    ops, hour = Ops(inputs=1), 60
+    for t in (10, 50, 70):
+        ops.update(t, 1)
+    for t in (55, 60, 71, 59, 130, 130, 11):
+        ops.query(t, t // hour * hour)
+    ops.update(5, 1)  # late
+    for t in (71, 59):
+        ops.query(t, t // hour * hour)
+    table = TileTable([Cell(CellOp.COUNT, 0)], [(Window(hour, hour, anchored=True), [0])], 1)
+    assert run(table, ops.columns())[0][:, 0].tolist() == [2, 0, 1, 2, 0, 0, 1, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("halvings", "expected"),
+    [(0, 1.0), (1, 0.5), (2, 0.25), (1022, 2.0**-1022), (1023, 0.0), (2**61, 0.0)],
+)
+def test_whole_half_lives_halve_exactly_and_underflow_to_nothing(halvings, expected):
+    assert kernel.weight(halvings, 1) == expected
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**62), st.integers(1, 2**62))
+def test_a_weight_is_a_power_of_two_within_two_ulp(age, half_life):
+    assert tiles.weights(np.array([age]), half_life).tolist() == [oracle.weight(age, half_life)]
+    expected = 2.0 ** -(age / half_life)
+    # the quotient is a float too: beyond some hundred half-lives its rounding is what there is to see
+    assert kernel.weight(age, half_life) == pytest.approx(expected, rel=5e-16 + 1e-16 * age / half_life, abs=2.0**-1022)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5_000), st.floats(-1e9, 1e9)), min_size=1), st.integers(1, 10**6))
+def test_a_decayed_sum_is_the_sum_of_the_weighted_values(events, half_life):
+    ops = Ops(inputs=1)
+    for position, (t, x) in enumerate(events):
+        ops.update(t, BITS(x), position=position)
+    ops.query(4_999, -(2**55))
+    t, total, count = run(lifetime(CellOp.DECAYED, half_life), ops.columns())[0][0].tolist()
+    seen = [(at, x) for at, x in events if at < 4_999]
+    assert t == max((at for at, _ in seen), default=oracle.LEAST)
+    weights = [2.0 ** -((t - at) / half_life) for at, _ in seen]
+    size = sum(abs(x) for _, x in seen)
+    expected = math.fsum(x * w for (_, x), w in zip(seen, weights, strict=True))
+    assert oracle.real(total) == pytest.approx(expected, rel=0, abs=1e-12 * size)
+    assert oracle.real(count) == pytest.approx(math.fsum(weights), rel=1e-12)
+
+
+@pytest.mark.parametrize("tile", [10, 5_000], ids=["merged", "added"])
+def test_what_has_decayed_to_nothing_leaves_no_trace_be_it_infinite(tile):
+    table = TileTable([Cell(CellOp.DECAYED, 0, 1)], [(Window(LIFETIME_US, tile, anchored=True), [0])], 1)
+    ops = Ops(inputs=1)
+    for t, x in ((5, math.inf), (1028, -3.0), (5, -math.inf)):
+        ops.update(t, BITS(x))
+    ops.query(5_000, 0)
+    ops.update(2**60, BITS(4.0))
+    ops.query(2**60 + 1, 0)
+    assert run(table, ops.columns())[0].tolist() == [[1028, BITS(-3.0), BITS(1.0)], [2**60, BITS(4.0), BITS(1.0)]]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[BITS(1.5), BITS(-0.0)], [-7, 2**63 - 1], [1, 0], [1_700_000_000_000_000, 0]],
+    ids=["float", "int", "bool", "time"],
+)
+def test_first_last_and_how_long_since_of_any_input(words):
+    ops = Ops(inputs=1)
+    for t, position, word in ((12, 0, words[0]), (31, 1, words[1]), (8, 2, None), (44, 3, None)):
+        ops.update(t, word, position=position)
+    ops.query(50)
+    ops.query(10)
+    table = TileTable([Cell(op, 0) for op in BOTH_OPS], [(Window(50, 10), [0, 1, 2])], 1)
+    after, before = run(table, ops.columns())[0].tolist()
+    assert after == [2, 31, 1, words[1], 12, 0, words[0]]  # 50 - 31 is the time since the last
+    assert before == [0, oracle.LEAST, oracle.LEAST, 0, oracle.GREATEST, oracle.GREATEST, 0]
+
+
 FLOATS = st.sampled_from([0.0, -0.0, 1.0, 0.1, 1e16, -1e16, 1e300, 5e-324, math.inf, -math.inf]) | st.floats(
     allow_nan=False
 )
 INTS = st.sampled_from([0, 1, -1, 2**63 - 1, -(2**63)]) | st.integers(-(2**63), 2**63 - 1)
 
 
+STARTS = st.sampled_from(  # of an anchored window, by its instant
+    [
+        lambda t: max(-(2**61), min(-(2**55), t)),  # a lifetime
+        lambda t: t // 60 * 60,
+        lambda t: t // 300 * 300 - 5,  # of a period that no tile divides
+        lambda t: t,
+        lambda t: t - t * 7919 % 90,  # moves back and forth
+    ]
+)
+
+
 @st.composite
 def scenarios(draw):
     cells = draw(st.lists(st.sampled_from(EVERY_CELL), min_size=1, max_size=6))
-    window = st.builds(Window, st.sampled_from([1, 10, 60, 180, 245]), st.sampled_from([1, 7, 10, 50]))
+    length, tile = st.sampled_from([1, 10, 60, 180, 245, LIFETIME_US]), st.sampled_from([1, 7, 10, 50])
+    window = st.builds(Window, length, tile, st.booleans())
     wanted = st.lists(st.integers(0, len(cells) - 1), max_size=4)
     windows = draw(st.lists(st.tuples(window, wanted), min_size=1, max_size=4))
     lateness = draw(st.sampled_from([0, 20, 300, 10**6]))  # 10**6: nothing is ever out of reach
+    start_of = [draw(STARTS) for window, _ in windows if window.anchored]
+    epoch = draw(st.sampled_from([-200, 2**61 - 6000, 400 - 2**61]))
     step, jitter = draw(st.sampled_from([0, 1, 5, 40])), draw(st.sampled_from([0, 3, 30, 400]))
     ops, newest = Ops(), None
     for i in range(draw(st.integers(1, 120))):
-        t = draw(st.integers(-jitter, jitter)) + i * step - 200
+        t = draw(st.integers(-jitter, jitter)) + i * step + epoch
         key = draw(st.integers(0, 2))
         horizon = oracle.LEAST if newest is None else newest - lateness
         if draw(st.booleans()):
@@ -179,7 +301,8 @@ def scenarios(draw):
             newest = t if newest is None else max(newest, t)
             ops.update(t, *values, key=key, position=draw(st.integers(-2, 2)), horizon=horizon)
         else:
-            ops.query(max(t, horizon), key=key, horizon=horizon)
+            t = max(t, horizon)
+            ops.query(t, *(start(t) for start in start_of), key=key, horizon=horizon)
     n = len(ops.rows)
     splits = sorted(draw(st.lists(st.tuples(st.integers(0, n), st.booleans()), max_size=4)))
     return cells, windows, ops, splits
@@ -243,8 +366,10 @@ def test_dense_keys_equal_the_oracle(seed, disorder, lateness):
         horizon = newest - lateness
         ops.update(t, i, BITS(float(rng.normal())), key=key, position=i, horizon=horizon)
         if (i // 100) % 2 and rng.integers(0, 4) == 0:
-            ops.query(int(rng.choice([horizon, newest + 1, newest + 90])), key=key, horizon=horizon)
-    windows = [(Window(160, 1), [6, 9]), (Window(61, 1), [6]), (Window(333, 3), [3, 9])]
+            t = int(rng.choice([horizon, newest + 1, newest + 90]))
+            ops.query(t, t // 128 * 128, -(2**55), key=key, horizon=horizon)
+    anchored = [(Window(400, 1, anchored=True), [6, 9, 15]), (Window(LIFETIME_US, 3, anchored=True), [6, 15])]
+    windows = [(Window(160, 1), [6, 9, 15]), (Window(61, 1), [6]), (Window(333, 3), [3, 9]), *anchored]
     columns, table, half = ops.columns(), TileTable(EVERY_CELL, windows, 2), len(ops.rows) // 2 + 37 * seed
     before = run(table, columns, 0, half)
     after = run(TileTable.restore(EVERY_CELL, windows, 2, table.snapshot()), columns, half)
@@ -358,11 +483,14 @@ def _one_query(t, horizon, key=0, kind=1):
         (_one_query(5, 0, key=-1), "A key id is negative"),
         (_one_query(5, 0, kind=2), "A kind is unknown"),
         ((*_one_query(5, 0)[:6], np.ones((1, 2), bool)), "Columns differ in shape"),
+        (_one_query(5, 0), "Starts differ in shape"),
+        ((*_one_query(5, 0), np.zeros((1, 2), np.int64)), "Starts differ in shape"),
+        ((*_one_query(5, 0), np.full((1, 1), 6)), "A window begins after its instant"),
     ],
 )
 def test_wrong_operations_are_refused_before_anything_is_applied(columns, message):
-    table = TileTable([Cell(CellOp.COUNT, 0)], [(Window(60, 10), [0])], 1)
-    table.run(*_one_query(-100, -100))
+    table = TileTable([Cell(CellOp.COUNT, 0)], [(Window(60, 10), [0]), (Window(60, 10, anchored=True), [0])], 1)
+    table.run(*_one_query(-100, -100), np.full((1, 1), -160))
     with pytest.raises(SamestreamError, match=message):
         table.run(*columns)
     assert table.keys == 1
@@ -371,6 +499,8 @@ def test_wrong_operations_are_refused_before_anything_is_applied(columns, messag
 def test_a_wrong_plan_is_refused():
     with pytest.raises(SamestreamError, match="input is no column"):
         TileTable([Cell(CellOp.COUNT, 1)], [], 1)
+    with pytest.raises(SamestreamError, match="no half-life"):
+        TileTable([Cell(CellOp.DECAYED, 0)], [], 1)
     with pytest.raises(SamestreamError, match="no extent"):
         TileTable([], [(Window(0, 10), [])], 1)
     with pytest.raises(SamestreamError, match="cell does not exist"):

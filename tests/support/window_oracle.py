@@ -27,6 +27,20 @@ def wrap(n: int) -> int:
     return (n + 2**63) % 2**64 - 2**63
 
 
+def weight(age: int, half_life: int) -> float:
+    """2 ** -(age / half_life): whole half-lives exactly, the rest of one by 18 terms of the power series."""
+    halvings, rest = divmod(age, half_life)
+    if halvings >= 1023:
+        return 0.0
+    terms = [1.0]
+    for n in range(1, 18):
+        terms.append(terms[-1] * -0.6931471805599453 / n)
+    total, x = 0.0, float(rest) / float(half_life)
+    for term in reversed(terms):
+        total = total * x + term
+    return total * 0.5**halvings
+
+
 @dataclass(frozen=True)
 class Applied:
     """One event: ``values`` are int64 or float64 bits, None where invalid."""
@@ -48,6 +62,7 @@ def zero(op: CellOp):
         CellOp.LAST: (LEAST, LEAST, 0),
         CellOp.FIRST: (GREATEST, GREATEST, 0),
         CellOp.MOMENTS: (0, 0.0, 0.0),
+        CellOp.DECAYED: (LEAST, -0.0, 0.0),
     }[op]
 
 
@@ -65,6 +80,8 @@ def add(cell: Cell, state, event: Applied):
             return count + 1, new, m2 + (x - mean) * (x - new)
         case CellOp.LAST | CellOp.FIRST:
             return merge(cell, state, (event.t, event.position, word))
+        case CellOp.DECAYED:
+            return merge(cell, state, (event.t, real(word), 1.0))
         case _:
             return merge(cell, state, real(word) if cell.op in FLOATS else word)
 
@@ -89,10 +106,20 @@ def merge(cell: Cell, left, right):
                 return right if n == 0 else left
             share, apart = k / (n + k), other - mean
             return n + k, mean + apart * share, (m2 + k2) + (apart * apart) * (n * share)
+        case CellOp.DECAYED:
+            if LEAST in (left[0], right[0]):
+                return right if left[0] == LEAST else left
+            t = max(left[0], right[0])
+            aged = [(x, w, weight(t - at, cell.param)) for at, x, w in (left, right)]
+            x, y = (x * share if share else -0.0 for x, _, share in aged)  # too old to count, be it infinite
+            v, w = (w * share for _, w, share in aged)
+            return t, x + y, v + w
 
 
 def block(cell: Cell, tiles: dict[int, object], lo: int, size: int):
     """Left half + right half; None if no tile is in ``[lo, lo + size)``."""
+    if not any(lo <= index < lo + size for index in tiles):
+        return None
     if size == 1:
         return tiles.get(lo)
     left = block(cell, tiles, lo, size // 2)
@@ -125,16 +152,20 @@ class WindowOracle:
     def update(self, key: int, t: int, position: int, values: tuple[int | None, ...]) -> None:
         self.applied.setdefault(key, []).append(Applied(t, position, values))
 
-    def query(self, key: int, t: int) -> list[list[int]]:
-        """Return per window the int64 words of its cells."""
-        return [
-            [word for c in wanted for word in words(self.cells[c], self.value(self.cells[c], window, key, t))]
-            for window, wanted in self.windows
-        ]
+    def query(self, key: int, t: int, starts: tuple[int, ...] = ()) -> list[list[int]]:
+        """Return per window the int64 words of its cells; ``starts`` are those of the anchored windows."""
+        given, answers = iter(starts), []
+        for window, wanted in self.windows:
+            start = t - window.length_us
+            if window.anchored:
+                start = max(start, next(given))
+            states = [(self.cells[c], self.value(self.cells[c], window.tile_us, key, start, t)) for c in wanted]
+            answers.append([word for cell, state in states for word in words(cell, state)])
+        return answers
 
-    def value(self, cell: Cell, window: Window, key: int, t: int):
-        events, g = self.applied.get(key, []), window.tile_us
-        tail, head = (t - window.length_us) // g, t // g
+    def value(self, cell: Cell, g: int, key: int, start: int, t: int):
+        events = self.applied.get(key, [])
+        tail, head = start // g, t // g
         tiles: dict[int, object] = {}
         for event in events:
             tiles[event.t // g] = add(cell, tiles.get(event.t // g, zero(cell.op)), event)
@@ -152,7 +183,7 @@ class WindowOracle:
 
 def words(cell: Cell, state) -> list[int]:
     match cell.op:
-        case CellOp.MOMENTS:
+        case CellOp.MOMENTS | CellOp.DECAYED:
             return [state[0], bits(state[1]), bits(state[2])]
         case CellOp.LAST | CellOp.FIRST:
             return list(state)
