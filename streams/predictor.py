@@ -64,11 +64,11 @@ class Predictor:
 
         A matrix product would add in another order for another number of rows, and so give other last bits.
         """
-        prepared = self._estimator[:-1].transform(np.where(np.isfinite(x), x, np.nan))
         weights = np.atleast_2d(self._estimator[-1].coef_)
         sums = np.empty((len(x), len(weights)), np.float64)
         sums[:] = self._estimator[-1].intercept_
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"):  # of values near 1e308 sums are infinite
+            prepared = self._estimator[:-1].transform(np.where(np.isfinite(x), x, np.nan))
             for column in range(prepared.shape[1]):
                 sums += np.multiply.outer(prepared[:, column], weights[:, column])
         if self._output == "number" or len(weights) > 1:

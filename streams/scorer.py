@@ -67,19 +67,30 @@ class ScorerTask:
         return Emitted(out, len(out), tuple(journaled))
 
     def recall(self, switches: Sequence[str]) -> None:
-        """Take up the last model that the journal names. Raises ArtifactError: to go on without it would drop vectors."""
+        """Take up the last model that the journal names. Raises ArtifactError: to go on without it would drop vectors.
+
+        One that answers another question, because the label was changed since, is let go: a restart must not hang on it.
+        """
         for switch in switches[-1:]:
-            self._current = self._load(json.loads(switch))
+            loaded = self._load(json.loads(switch))
+            try:
+                self._check_output(loaded)
+            except ArtifactError as error:
+                log.error("%s: vectors are passed over until a model fits. %s", self.name, error.line)
+            else:
+                self._current = loaded
 
     def _switch(self, record: Mapping[str, Any]) -> bool:
         """Take up a new champion. One that cannot be trusted is refused, and the old one stays."""
         try:
-            self._current = self._load(record)
+            loaded = self._load(record)
+            self._check_output(loaded)
         except ArtifactError as error:
             log.error(
                 "%s: refused model version %s; the previous one stays. %s", self.name, record["version"], error.line
             )
             return False
+        self._current = loaded
         log.info("%s: version %s applies from now on", self.name, record["version"])
         return True
 
@@ -87,14 +98,6 @@ class ScorerTask:
         """The artifact that a record of the models topic names, ready to score. Raises ArtifactError."""
         loaded = artifact.load(record["artifact"], record["digest"])
         loaded.predictor()
-        if loaded.output != self._model.output:
-            raise ArtifactError(
-                "the artifact gives something else than the model declares",
-                where=f"{loaded.model} {loaded.version}",
-                found=f"a {loaded.output}",
-                expected=f"a {self._model.output}, as the kind of label {self._model.label.name} says",
-                hint="train again with `samestream train`, after the label was changed.",
-            )
         if loaded.fingerprint != self._model.fingerprint:
             log.error(
                 "%s: version %s was trained on another definition (%s, now %s): only vectors of that one are scored."
@@ -105,6 +108,16 @@ class ScorerTask:
                 self._model.fingerprint,
             )
         return loaded
+
+    def _check_output(self, loaded: artifact.Artifact) -> None:
+        if loaded.output != self._model.output:
+            raise ArtifactError(
+                "the artifact gives something else than the model declares",
+                where=f"{loaded.model} {loaded.version}",
+                found=f"a {loaded.output}",
+                expected=f"a {self._model.output}, as the kind of label {self._model.label.name} says",
+                hint="the label was changed: train again with `samestream train`.",
+            )
 
     def _can_read(self, current: artifact.Artifact, vectors: Columns) -> bool:
         """Whether vectors hold what an artifact reads. One of a former definition may ask for what is no longer there."""

@@ -12,9 +12,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import skops.io
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from samestream.schemas.errors import ArtifactError
 from samestream.streams import artifact as artifact_module
@@ -172,6 +174,98 @@ def test_an_estimator_of_another_scikit_learn_is_refused(made):
     broken = replace(made, estimator=damaged)
     with pytest.raises(Exception):  # noqa: B017, PT011 - an archive by hand may fail late, but never quietly
         broken.predictor().predict(np.zeros((1, 4)))
+
+
+def test_classes_and_categories_come_back(made, rows, tmp_path):
+    x, y = rows
+    model = HistGradientBoostingClassifier(max_iter=5, early_stopping=False).fit(x, np.digitize(y, [-1, 1]))
+    classes = ("", "höher", "lower")
+    chosen = replace(
+        made, output="class", classes=classes, categories={"distance": ("a", "b")}, estimator=dump_estimator(model)
+    )
+    loaded = load(*save(chosen, tmp_path))
+    assert loaded == chosen
+    assert loaded.encoding.categorical == (2,)
+    assert loaded.predictor().classes == classes
+    assert loaded.predictor().chances(x).tobytes() == model.predict_proba(x).tobytes()
+    assert loaded.predictor().chances(x[:0]).shape == (0, 3)
+    assert loaded.predictor().predict(x[:0]).shape == (0,)
+
+
+def test_an_estimator_must_fit_the_output_and_the_classes(made, rows):
+    x, y = rows
+    three = dump_estimator(
+        HistGradientBoostingClassifier(max_iter=2, early_stopping=False).fit(x, np.digitize(y, [-1, 1]))
+    )
+    with pytest.raises(
+        ArtifactError, match=r"does not fit the artifact's classes\nFound: an estimator of 3\nExpected: a, b"
+    ):
+        replace(made, output="class", classes=("a", "b"), estimator=three).predictor()
+    with pytest.raises(
+        ArtifactError, match=r"does not fit the artifact's classes\nFound: an estimator of 3\nExpected: 0 and"
+    ):
+        replace(made, estimator=three).predictor()
+    shifted = HistGradientBoostingClassifier(max_iter=2, early_stopping=False).fit(x, 1 + (y > 0))
+    with pytest.raises(ArtifactError, match="does not fit the artifact's classes"):
+        replace(made, output="class", classes=("a", "b"), estimator=dump_estimator(shifted)).predictor()
+    with pytest.raises(ArtifactError, match=r"HistGradientBoostingClassifier for output number"):
+        replace(made, output="number").predictor()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"output": "colour"},
+        {"output": "class"},
+        {"classes": ["a", "b"]},
+        {"output": "class", "classes": ["a"]},
+        {"output": "class", "classes": ["b", "a"]},
+        {"output": "class", "classes": ["a", "a"]},
+        {"output": "class", "classes": [1, 2]},
+        {"output": "class", "classes": None},
+        {"categories": {"nothing": ["a"]}},
+        {"categories": {"distance": ["b", "a"]}},
+        {"categories": {"distance": "ab"}},
+        {"categories": []},
+        {"inputs": None},
+    ],
+)
+def test_a_header_that_contradicts_itself_is_refused(made, change, tmp_path):
+    save(made, tmp_path)
+    (path,) = tmp_path.iterdir()
+    magic, header, estimator = path.read_bytes().split(b"\n", 2)
+    content = b"\n".join([magic, json.dumps(json.loads(header) | change).encode(), estimator])
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match="not an artifact of this version"):
+        load(str(path), hashlib.sha256(content).hexdigest())
+
+
+def test_an_artifact_written_before_there_were_classes_is_read(made, tmp_path):
+    save(made, tmp_path)
+    (path,) = tmp_path.iterdir()
+    magic, header, estimator = path.read_bytes().split(b"\n", 2)
+    older = {name: value for name, value in json.loads(header).items() if name not in ("classes", "categories")}
+    content = b"\n".join([magic, json.dumps(older).encode(), estimator])
+    path.write_bytes(content)
+    assert load(str(path), hashlib.sha256(content).hexdigest()) == made
+
+
+def test_a_pipeline_of_other_steps_is_refused(rows):
+    x, y = rows
+    x = np.nan_to_num(x)
+    for steps in (
+        [FunctionTransformer(), LogisticRegression()],
+        [StandardScaler(), Pipeline([("a", StandardScaler()), ("b", DummyClassifier())])],
+        [StandardScaler(), DummyClassifier()],
+        [StandardScaler()],
+    ):
+        pipeline = Pipeline([(str(number), step) for number, step in enumerate(steps)]).fit(x, y > 0)
+        with pytest.raises(ArtifactError, match="not to be trusted here"):
+            load_estimator(dump_estimator(pipeline), "probability")
+    good = Pipeline([("a", StandardScaler()), ("b", LogisticRegression())]).fit(x, y > 0)
+    assert load_estimator(dump_estimator(good), "probability").predict_proba(x).shape == (1200, 2)
+    with pytest.raises(ArtifactError, match=r"Pipeline for output number"):
+        load_estimator(dump_estimator(good), "number")
 
 
 def test_an_artifact_must_fit_its_inputs_and_json(made, tmp_path):
