@@ -36,14 +36,15 @@ def train(
     model: OneModel = None,
     from_: From = None,
     to: To = None,
-    force: Annotated[bool, typer.Option("--force", help="Publish even if it does not beat the base rate.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Publish even if it does not beat the baseline.")] = False,
 ) -> None:
     """Train a model from the feature log and publish it.
 
     \b
     Labelled vectors of the declared history become a training set; the latest fifth
-    of it judges the model, which is published to the models topic if it beats the
-    base rate. A running scorer takes it up without a restart.
+    of it judges the model, which is published to the models topic if it beats what
+    one would say without a model: the base rate, the mean, or the shares of the
+    classes. A running scorer takes it up without a restart.
 
     \b
     Example: samestream train examples/flights.py --to 2013-02-01

@@ -77,6 +77,7 @@ def _model(plan: Plan, model: ModelPlan) -> Iterator[str]:
         yield f"  {name:<24} {kind:<7} from {sources}"
     label = model.label
     yield f"  label {label.name}: {label.value!r} of {label.event} by {label.by}, within {text(label.within_us)}"
+    yield f"  predicts a {model.output}, trained by {model.trainer.name}"
     yield "  " + " -> ".join([trigger.topic, *model.topics.values()])
 
 

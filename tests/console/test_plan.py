@@ -16,6 +16,7 @@ def test_sources_state_vectors_and_label_are_drawn() -> None:
     assert "    last(cents) over 1d, 96 tiles of 15m" in lines
     assert any(line.split() == ["spread", "int", "from", "Price.cents"] for line in lines)
     assert "  label bought: (amount > 0) of Order by user, within 30m" in lines
+    assert "  predicts a probability, trained by gradient_boosting" in lines
     assert any(
         "shop.views -> shop.features.Buys -> shop.predictions.Buys -> shop.outcomes.Buys" in line for line in lines
     )
