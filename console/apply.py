@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,8 +14,7 @@ if TYPE_CHECKING:
     from samestream.console.settings import Settings
     from samestream.schemas.app import App
     from samestream.streams.plan import Plan
-    from samestream.streams.provision import Provisioned
-    from samestream.streams.transport import Transport
+    from samestream.streams.transport import TopicSpec, Transport
 
 
 def register(app: typer.Typer) -> None:
@@ -25,17 +26,48 @@ def register(app: typer.Typer) -> None:
 def apply(
     settings: Settings,
     module: Module,
-    replication: Annotated[int, typer.Option(min=1, help="Copies of every partition; 3 on a cluster.")] = 1,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made; make nothing.")] = False,
+    replication: Annotated[
+        int, typer.Option(min=1, help="Copies of every partition, where the declaration says nothing; 3 on a cluster.")
+    ] = 1,
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Overrule how topics are made: partitions=6, Boarding.retention=30d, min_insync=2; repeatable.",
+        ),
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option("--allow", metavar="CODE", help="Go on in spite of a refusal with this code; repeatable."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check all, and show what would be made; make nothing.")
+    ] = False,
+    acls: Annotated[
+        bool, typer.Option("--acls", help="Print the kafka-acls commands that each process needs; make nothing.")
+    ] = False,
+    principals: Annotated[
+        list[str] | None,
+        typer.Option("--principal", metavar="PROCESS=NAME", help="Who a process is, for --acls; repeatable."),
+    ] = None,
 ) -> None:
-    """Create the topics of MODULE and publish its schemas; what exists is never changed.
-
-    Use it before the first `run`, and whenever the module declares something
-    new. It refuses a topic that has another number of partitions.
+    """Create the topics of MODULE, publish its schemas, record its declaration.
 
     \b
-    samestream apply examples/flights.py
+    Use it before the first `run`, and whenever the module declares something new. All
+    is checked before anything is made: a change that would break what is in the log,
+    or what runs, is refused with the remedy. Where there is a way to live with it,
+    --allow CODE goes on. What exists is never changed; it may be run again at any time.
+
+    \b
     samestream apply examples/flights.py --dry-run
+    samestream apply examples/flights.py --replication 3 --set min_insync=2
+    samestream apply examples/flights.py --acls --principal features=User:flights
+
+    \b
+    Refused, unless allowed by code:   required, removed-field, topic, retention
+    Refused always:                    key, kind, name, partitions
     """
     from contextlib import closing
 
@@ -46,17 +78,26 @@ def apply(
 
     declared = load(module, settings.namespace)
     plan = compile_app(declared)
+    if acls:
+        from samestream.console.acls import commands
+
+        print("\n".join(commands(declared, plan, settings.bootstrap or "HOST:PORT", principals or [])))
+        return
+    chosen = _chosen(options or [], declared)
     with closing(connect(settings)) as transport:
+        specs = provision.topics(declared, plan, replication, chosen)
+        _check(transport, declared, plan, specs, allow or [])
         if dry_run:
-            made = _missing(transport, declared, plan, replication)
-        else:
-            made = provision.provision(transport, declared, plan, replication)
-    verb = "would make" if dry_run else "made"
+            _show(transport, declared, plan, specs)
+            return
+        made = provision.provision(transport, declared, plan, replication, chosen)
     for topic in made.topics:
-        print(f"{verb} topic   {topic}")
+        print(f"made topic   {topic}")
     for subject in made.schemas:
-        print(f"{verb} schema  {subject}")
-    if not made.topics and not made.schemas:
+        print(f"made schema  {subject}")
+    if made.version is not None:
+        print(f"recorded     version {made.version} of the declaration, {plan.fingerprint}")
+    if not made.topics and not made.schemas and made.version is None:
         print("nothing to do")
 
 
@@ -77,19 +118,99 @@ def require(transport: Transport, app: App, *names: str) -> None:
         )
 
 
-def _missing(transport: Transport, app: App, plan: Plan, replication: int) -> Provisioned:
-    """What `provision` would make; it would refuse what this refuses."""
+def _chosen(given: list[str], app: App) -> dict[str, dict[str, Any]]:
+    """``[EVENT.]OPTION=VALUE`` pairs, by event. Raises SettingsError for what names no event or option."""
+    from samestream.schemas.errors import SettingsError
+    from samestream.schemas.topics import OPTIONS
+
+    found: dict[str, dict[str, Any]] = {}
+    for pair in given:
+        name, equals, value = pair.partition("=")
+        event, _, option = name.rpartition(".")
+        if not equals or option not in OPTIONS or (event and event not in app.events):
+            raise SettingsError(
+                "this sets no option of a topic",
+                where="--set",
+                found=pair,
+                expected=f"[EVENT.]OPTION=VALUE; options {', '.join(OPTIONS)}; events {', '.join(app.events)}",
+                hint="--set Boarding.partitions=6, or --set retention=30d for all events.",
+            )
+        read: Any = int(value) if value.isdecimal() else {"true": True, "false": False}.get(value.lower(), value)
+        found.setdefault(event, {})[option] = read
+    return found
+
+
+def _check(transport: Transport, app: App, plan: Plan, specs: Sequence[TopicSpec], allow: list[str]) -> None:
+    """Print what follows from applying. Raises ChangeRefusedError where something of it is refused and not allowed."""
+    from samestream.console.diff import consequence
+    from samestream.schemas.errors import ChangeRefusedError, SettingsError
+    from samestream.streams.changes import ALLOWABLE
+    from samestream.streams.deployment import differing, examine
+
+    if unknown := [code for code in allow if code not in ALLOWABLE]:
+        raise SettingsError(
+            "this cannot be allowed",
+            where="--allow",
+            found=", ".join(unknown),
+            expected=", ".join(ALLOWABLE),
+            hint="see the remedy that `samestream apply` prints.",
+        )
+    found = examine(transport, app, plan, specs)
+    for one in found:
+        print("\n".join(consequence(one, allowed=one.code in allow)), file=sys.stderr)
+    for topic, properties in differing(transport, specs).items():
+        for name, actual, wanted in properties:
+            print(
+                f"note       {topic} has {name}={actual}, declared is {wanted}; what exists is not changed",
+                file=sys.stderr,
+            )
+    refused = [one for one in found if one.is_refused and one.code not in allow]
+    if refused:
+        codes = list(dict.fromkeys(one.code for one in refused))
+        overruled = [code for code in codes if code in ALLOWABLE]
+        raise ChangeRefusedError(
+            "the declaration does not fit what is deployed, and nothing was made",
+            where=app.prefix,
+            found="; ".join(f"{one.where}: {one.what}" for one in refused),
+            hint=refused[0].remedy
+            + (f" To go on all the same: --allow {' --allow '.join(overruled)}." if overruled == codes else ""),
+        )
+
+
+def _show(transport: Transport, app: App, plan: Plan, specs: Sequence[TopicSpec]) -> None:
+    """What `provision` would make, as a table."""
+    from samestream.console import tables
+    from samestream.schemas import durations
     from samestream.schemas.avro import schema_fingerprint
     from samestream.streams import provision
     from samestream.streams.schema_store import SchemaStore
-    from samestream.streams.transport import check_partition_counts
 
-    existing, specs = transport.topics(), provision.topics(app, plan, replication)
-    check_partition_counts(specs, existing)
+    existing = transport.topics()
+    rows = []
+    for spec in specs:
+        retention_ms = int(spec.config.get("retention.ms", "-1"))
+        rows.append(
+            [
+                spec.name,
+                "exists" if spec.name in existing else "make",
+                spec.partitions,
+                spec.replication,
+                spec.config.get("min.insync.replicas", "-"),
+                "for ever" if retention_ms < 0 else durations.text(retention_ms * 1000),
+                spec.config.get("cleanup.policy", "delete"),
+            ]
+        )
+    columns = ("topic", "", "partitions", "replication", "min insync", "retention", "cleanup")
+    tables.console().print(tables.table(columns, rows, ("partitions", "replication", "min insync")))
     known = SchemaStore(transport, plan.schemas)
     wanted = provision.schemas(plan)
     if plan.schemas in existing:
         wanted = [part for part in wanted if known.find(schema_fingerprint(part[1])) is None]
-    return provision.Provisioned(
-        [spec.name for spec in specs if spec.name not in existing], [subject for subject, _ in wanted]
-    )
+    now = provision.unrecorded(transport, app, plan)
+    print()
+    if wanted:
+        print(f"would make {len(wanted)} schemas: {', '.join(subject for subject, _ in wanted)}")
+    if now is not None:
+        print(f"would record version {now.version} of the declaration, {plan.fingerprint}")
+    if not wanted and now is None and all(spec.name in existing for spec in specs):
+        print("nothing to do")

@@ -101,9 +101,10 @@ def told(before: Declaration, after: Declaration, found: Difference) -> Iterator
         yield from consequence(one)
 
 
-def consequence(one: Consequence) -> Iterator[str]:
-    """A consequence and its remedy as lines of text."""
-    yield f"{'REFUSED' if one.is_refused else 'note':<10} {one.code:<8} {one.where}: {one.what}"
+def consequence(one: Consequence, *, allowed: bool = False) -> Iterator[str]:
+    """A consequence and its remedy as lines of text; ``allowed`` says that the operator overruled its refusal."""
+    verdict = "note" if not one.is_refused else "allowed" if allowed else "REFUSED"
+    yield f"{verdict:<10} {one.code:<8} {one.where}: {one.what}"
     yield f"           remedy   {one.remedy}"
 
 

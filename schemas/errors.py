@@ -50,6 +50,10 @@ class SchemaError(SamestreamError):
     """Bytes, a schema or a fingerprint do not fit the declaration."""
 
 
+class ChangeRefusedError(SamestreamError):
+    """A declaration would break what is deployed, or the log; nothing of it was applied."""
+
+
 class TransportError(SamestreamError):
     """The broker refused, vanished or answered with something unexpected."""
 

@@ -24,6 +24,7 @@ from samestream.schemas.errors import DeclarationError
 from samestream.schemas.expressions import Expr, Kind
 from samestream.schemas.fields import Field, event_time, field, key
 from samestream.schemas.nested import Members, Nested, collect, fill, nested
+from samestream.schemas.topics import OPTIONS, TopicOptions
 
 __all__ = ["Event", "Field", "event_time", "field", "key"]
 
@@ -38,7 +39,7 @@ class Event:
     lateness : how far behind the greatest event time of its partition an event may be and still be applied
     alignment : how far its partitions (and the other topics of the app) may be apart in event time
     ahead : how far an event time may lie after the record timestamp; beyond that the event is dead
-    partitions : how many partitions `samestream apply` creates
+    partitions, replication, min_insync, retention, compact : how `samestream apply` makes the topic (`schemas.topics`)
     owner, tags : whose it is, and what it is found by; they reach the schema, as does the docstring
 
     ``members`` are the declared fields and records by name; ``fields`` are the flat columns made of them (``address.city``),
@@ -49,7 +50,7 @@ class Event:
     lateness_us: ClassVar[int]
     alignment_us: ClassVar[int]
     ahead_us: ClassVar[int]
-    partitions: ClassVar[int]
+    topic_options: ClassVar[TopicOptions]
     about: ClassVar[About]
     members: ClassVar[Members]
     fields: ClassVar[dict[str, Field[Any]]]
@@ -65,7 +66,6 @@ class Event:
         lateness: Duration = "0s",
         alignment: Duration = "1h",
         ahead: Duration = "1h",
-        partitions: int = 2,
         abstract: bool = False,
         owner: str = "",
         tags: str | Iterable[str] = (),
@@ -74,12 +74,13 @@ class Event:
         if abstract:  # a kind of event, without a topic of its own
             return
         here = cls.__name__
+        kept = {name: options.pop(name) for name in OPTIONS if name in options}
         if options:
             raise DeclarationError(
                 "unknown option of an event",
                 where=here,
                 found=", ".join(options),
-                expected="topic, lateness, alignment, ahead, partitions, owner, tags",
+                expected=", ".join(("topic, lateness, alignment, ahead", *OPTIONS, "owner, tags")),
                 hint="see `help(samestream.schemas.Event)`.",
             )
         if not topic or not set(topic) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"):
@@ -90,11 +91,7 @@ class Event:
                 expected="letters, digits, dots, dashes, underscores",
                 hint=f'class {here}(Event, topic="app.{here.lower()}s").',
             )
-        if partitions < 1:
-            raise DeclarationError(
-                "a topic needs partitions", where=here, found=partitions, expected="1 or more", hint="partitions=2."
-            )
-        cls.topic, cls.partitions = topic, partitions
+        cls.topic, cls.topic_options = topic, TopicOptions().with_options(here, kept)
         cls.lateness_us = durations.parse(lateness, f"{here}.lateness")
         cls.alignment_us = durations.parse(alignment, f"{here}.alignment")
         cls.ahead_us = durations.parse(ahead, f"{here}.ahead")

@@ -258,12 +258,13 @@ def test_what_was_recorded_is_found_again_beside_the_schemas(declared: Declare, 
     first = declared().following(None)
     app = load(str(tmp_path / "city.py"))
     plan = compile_app(app)
-    provision.provision(transport, app, plan)
-    declaration.record(transport, plan.schemas, first)
+    assert provision.provision(transport, app, plan).version == 1
     second = declared(("Ride.fare > 2", "Ride.fare > 3")).following(first)
     declaration.record(transport, plan.schemas, second)
     assert recorded(transport, plan.schemas) == [first, second]
-    assert provision.provision(transport, app, plan).schemas == []
+    again = provision.provision(transport, app, plan)
+    assert (again.topics, again.schemas, again.version) == ([], [], 3)
+    assert provision.provision(transport, app, plan).version is None
 
 
 @pytest.mark.parametrize(

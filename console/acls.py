@@ -1,0 +1,149 @@
+"""What each process of an app may do on a Kafka with authorization: the least that it needs, as `kafka-acls` commands."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from samestream.schemas.app import App
+from samestream.schemas.errors import SettingsError
+from samestream.streams import provision
+from samestream.streams.plan import Plan
+from samestream.streams.processor import Task
+
+Resource = Literal["topic", "group", "transactional-id", "cluster"]
+Operation = Literal["Read", "Write", "Describe", "DescribeConfigs", "Create"]
+
+
+class Need(NamedTuple):
+    """One operation on one resource. Kafka lets who may read or write also describe."""
+
+    resource: Resource
+    name: str
+    operation: Operation
+
+
+def needs(app: App, plan: Plan) -> dict[str, list[Need]]:
+    """The needs of each process, by its name: the tasks of `samestream run`, the commands, the applications around."""
+    every = [spec.name for spec in provision.topics(app, plan)]
+    found = {task.name: [*_of_task(plan, task, every), *_seeing(every)] for task in _tasks(app, plan)}
+    logged = [part.topic for part in plan.events.values()]
+    logged += [topic for model in plan.models.values() for topic in model.topics.values()]
+    found["log"] = [*_topics("Read", [*logged, plan.schemas]), *_seeing(every)]
+    events = [part.topic for part in plan.events.values()]
+    found["producers"] = [
+        *_topics("Write", events),
+        *_topics("Read", [plan.schemas]),
+        *_topics("Write", [plan.schemas]),
+    ]
+    results = [model.topics["predictions"] for model in plan.models.values()]
+    found["consumers"] = [*_topics("Read", [*results, plan.drift, plan.schemas]), Need("group", f"{plan.app}.", "Read")]
+    found["train"] = [*_topics("Read", [plan.registry]), *_topics("Write", [plan.registry]), *_seeing(every)]
+    found["replay"] = [*_topics("Read", [plan.journal, plan.registry, plan.schemas]), *_seeing(every)]
+    served = [model.topics["features"] for model in plan.models.values()]
+    found["parity"] = [*found["replay"], *_topics("Read", served), *_topics("Write", [plan.drift])]
+    found["apply"] = [
+        Need("cluster", "", "Create"),
+        *_topics("Read", [*events, plan.schemas]),
+        *_topics("Write", [plan.schemas]),
+        *_topics("DescribeConfigs", every),
+        *_seeing(every),
+    ]
+    return {process: list(dict.fromkeys(wanted)) for process, wanted in found.items()}
+
+
+def commands(app: App, plan: Plan, bootstrap: str, principals: Sequence[str]) -> Iterator[str]:
+    """The needs as command lines, with a comment before those of each process.
+
+    principals : ``PROCESS=NAME``; ``scorer`` stands for the scorers of all models; the others are named after the process
+    Raises SettingsError for a process that does not exist.
+    """
+    wanted = needs(app, plan)
+    named = _principals(principals, wanted)
+    for process, found in wanted.items():
+        own = named.get(process) or named.get(process.partition(".")[0]) or f"User:{plan.app}.{process}"
+        yield f"# {process}"
+        for resource, operations, names in _together(found):
+            line = ["kafka-acls", "--bootstrap-server", bootstrap, "--add", "--allow-principal", own]
+            line += [part for operation in operations for part in ("--operation", operation)]
+            if resource == "cluster":
+                line += ["--cluster"]
+            elif resource == "group" and names == [f"{plan.app}."]:
+                line += ["--group", names[0], "--resource-pattern-type", "prefixed"]
+            else:
+                line += [part for name in names for part in (f"--{resource}", name)]
+            yield shlex.join(line)
+
+
+def _of_task(plan: Plan, task: Task, every: Iterable[str]) -> Iterator[Need]:
+    """A processor reads its inputs, the schemas and its journal, and writes in transactions under its own identity."""
+    identity = f"{plan.app}.{task.name}"
+    yield Need("transactional-id", identity, "Write")
+    yield Need("group", identity, "Read")
+    yield from _topics("Read", [*(part.topic for part in task.inputs), plan.schemas, plan.journal])
+    owned = [part.topic for part in task.inputs if part.name in task.owned]
+    rejected = [f"{topic}.{kind}" for topic in owned for kind in ("late", "dead")]
+    yield from _topics(
+        "Write", [plan.journal, *_outputs(plan, task.name), *(topic for topic in rejected if topic in every)]
+    )
+
+
+def _outputs(plan: Plan, task: str) -> list[str]:
+    role, _, model = task.partition(".")
+    if role == "features":
+        return [found.topics["features"] for found in plan.models.values()]
+    if role == "monitor":
+        return [plan.drift]
+    return [plan.models[model].topics["predictions" if role == "scorer" else "outcomes"]]
+
+
+def _tasks(app: App, plan: Plan) -> list[Task]:
+    from samestream.monitors.task import MonitorTask
+    from samestream.streams.feature_task import FeatureTask
+    from samestream.streams.outcomes import OutcomeTask
+    from samestream.streams.scorer import ScorerTask
+
+    found: list[Task] = [FeatureTask(plan)]
+    for model in plan.models.values():
+        found += [ScorerTask(plan, model), OutcomeTask(plan, model)]
+    return found + [MonitorTask(plan, watched) for watched in app.monitors.values()]
+
+
+def _topics(operation: Operation, names: Iterable[str]) -> list[Need]:
+    return [Need("topic", name, operation) for name in names]
+
+
+def _seeing(every: Iterable[str]) -> list[Need]:
+    """Every command looks first whether all topics of the app are there."""
+    return _topics("Describe", every)
+
+
+def _principals(given: Sequence[str], wanted: Iterable[str]) -> dict[str, str]:
+    processes = {name for process in wanted for name in (process, process.partition(".")[0])}
+    found = {}
+    for pair in given:
+        process, equals, name = pair.partition("=")
+        if not equals or not name or process not in processes:
+            raise SettingsError(
+                "a principal is given to a process",
+                where="--principal",
+                found=pair,
+                expected=f"PROCESS=NAME; processes {', '.join(sorted(processes))}",
+                hint="--principal features=User:flights.",
+            )
+        found[process] = name if ":" in name else f"User:{name}"
+    return found
+
+
+def _together(found: Sequence[Need]) -> Iterator[tuple[Resource, list[Operation], list[str]]]:
+    """Needs in as few commands as may be: names that need the same operations share one."""
+    operations: dict[tuple[Resource, str], list[Operation]] = {}
+    for need in found:
+        operations.setdefault((need.resource, need.name), []).append(need.operation)
+    groups: dict[tuple[Resource, tuple[Operation, ...]], list[str]] = {}
+    for (resource, name), asked in operations.items():
+        stronger = [one for one in asked if one != "Describe"] or asked
+        groups.setdefault((resource, tuple(stronger)), []).append(name)
+    for (resource, shared), names in groups.items():
+        yield resource, list(shared), names
