@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 from samestream.schemas import durations, records
+from samestream.schemas.about import About, about_class
 from samestream.schemas.aggregates import Windowed
 from samestream.schemas.app import App
 from samestream.schemas.avro import Codec, Schema
@@ -29,7 +30,6 @@ from samestream.streams.plan import KERNEL_VERSION, Plan
 from samestream.streams.transport import NOW, Outgoing, Transport, send_all
 
 _CODEC = Codec(records.DECLARATION)
-_ABOUT = ("doc", "unit", "low", "high", "pii", "owner", "tags")
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def _field(described: Mapping[str, Any], declared: Field[Any]) -> Part:
     words = {"type": _type_text(described["type"])}
     if "default" in described:
         words["default"] = json.dumps(described["default"])
-    about = {name: str(described[name]) for name in _ABOUT if name in described}
+    about = _about(declared)
     return Part("field", _digest(described["type"], words), words, about, (declared.event.__name__,))
 
 
@@ -205,7 +205,7 @@ def _feature(feature: FeatureRef) -> Part:
         "feature",
         _digest(feature.meaning()),
         words,
-        {},
+        _about(feature),
         tuple(dict.fromkeys([*(part for by in feature.view.by for part in _reads(by)), *_reads(value)])),
         max((leaf.window.reach_us for leaf in windows), default=0),
     )
@@ -217,7 +217,7 @@ def _model(name: str, model: type[Model]) -> Iterator[tuple[str, Part]]:
     yield name, Part("model", _digest(words), words, _about(model), (model.on.__name__, *inputs))
     for part, value in model.inputs.items():
         words = {"is": repr(value), "kind": value.kind.value}
-        yield f"{name}.{part}", Part("input", _digest(value.meaning()), words, {}, _reads(value))
+        yield f"{name}.{part}", Part("input", _digest(value.meaning()), words, _about(value), _reads(value))
     outcome = model.outcome
     words = {"is": repr(outcome.value), "by": repr(outcome.by), "within": durations.text(outcome.within_us)}
     reads = tuple(dict.fromkeys([*_reads(outcome.value), repr(outcome.by)]))
@@ -270,9 +270,11 @@ def _word(value: Any) -> str:
 
 
 def _about(declared: Any) -> dict[str, str]:
-    found = {"doc": " ".join((declared.__doc__ or "").split())}
-    found |= {name: str(getattr(declared, name, "") or "") for name in ("owner", "tags")}
-    return {name: text for name, text in found.items() if text}
+    """What is said of a part for people; monitors have a docstring only."""
+    about: About = getattr(declared, "about", None) or about_class(declared, "", ())
+    return {
+        name: _word(tuple(value) if isinstance(value, list) else value) for name, value in about.properties().items()
+    }
 
 
 def _type_text(type_: Any) -> str:
