@@ -92,5 +92,9 @@ class ArtifactError(SamestreamError):
     """A model artifact is missing, altered or not to be trusted."""
 
 
+class ExpectationError(SamestreamError, AssertionError):
+    """A test of an app found something else than it expected."""
+
+
 class EmptyWindowError(SamestreamError):
     """A statistic was asked of no values."""

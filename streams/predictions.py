@@ -82,7 +82,7 @@ class Predictions(Subscription[Prediction]):
                 expected=", ".join(app.models) or "a module that declares models",
                 hint="check the name, and that it is the right module.",
             )
-        source = Source(app.predictions_topic(wanted), app.schemas, records.PREDICTION, _prediction)
+        source = Source(app.predictions_topic(wanted), app.schemas, records.PREDICTION, prediction_of)
         super().__init__(
             Connection("Predictions", bootstrap, properties, transport),
             source,
@@ -94,7 +94,8 @@ class Predictions(Subscription[Prediction]):
         )
 
 
-def _prediction(record: Mapping[str, Any], known: datetime, position: Position) -> Prediction:
+def prediction_of(record: Mapping[str, Any], known: datetime, position: Position) -> Prediction:
+    """A decoded record of a predictions topic as a value."""
     return Prediction(
         entity=record["entity"],
         event_time=instant(record["event_time"]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,11 @@ class ScorerTask:
     memory_us = 0
     query_lag_us = 0
 
-    def __init__(self, plan: Plan, model: ModelPlan) -> None:
+    def __init__(
+        self, plan: Plan, model: ModelPlan, load: Callable[[str, str], artifact.Artifact] = artifact.load
+    ) -> None:
+        """`load` finds the artifact of a URI and digest."""
+        self._load_artifact = load
         self.name = f"scorer.{model.name}"
         self.fingerprint = plan.fingerprint
         self._model = model
@@ -96,7 +100,7 @@ class ScorerTask:
 
     def _load(self, record: Mapping[str, Any]) -> artifact.Artifact:
         """The artifact that a record of the models topic names, ready to score. Raises ArtifactError."""
-        loaded = artifact.load(record["artifact"], record["digest"])
+        loaded = self._load_artifact(record["artifact"], record["digest"])
         loaded.predictor()
         if loaded.fingerprint != self._model.fingerprint:
             log.error(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("schemas", "streams", "trainers", "monitors", "console", "examples")
+FOLDERS = ("schemas", "streams", "trainers", "monitors", "console", "testing", "examples")
 FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts)
 HOMES = {
     "confluent_kafka": ["streams/kafka_*.py", "streams/local_kafka.py"],
