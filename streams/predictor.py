@@ -10,6 +10,13 @@ from samestream.schemas.errors import ArtifactError
 from samestream.schemas.outputs import Output
 from samestream.streams.columns import Float64Array
 
+_GREATEST = 1e100  # inputs of linear models are held within, so that no sum or square overflows
+
+
+def within_reach(x: Float64Array) -> Float64Array:
+    """Inputs as linear models take them: the infinite as null, the immense held within 1e100."""
+    return np.clip(np.where(np.isfinite(x), x, np.nan), -_GREATEST, _GREATEST)
+
 
 class Predictor:
     """A model in memory.
@@ -67,8 +74,8 @@ class Predictor:
         weights = np.atleast_2d(self._estimator[-1].coef_)
         sums = np.empty((len(x), len(weights)), np.float64)
         sums[:] = self._estimator[-1].intercept_
-        with np.errstate(all="ignore"):  # of values near 1e308 sums are infinite
-            prepared = self._estimator[:-1].transform(np.where(np.isfinite(x), x, np.nan))
+        with np.errstate(all="ignore"):
+            prepared = self._estimator[:-1].transform(within_reach(x))
             for column in range(prepared.shape[1]):
                 sums += np.multiply.outer(prepared[:, column], weights[:, column])
         if self._output == "number" or len(weights) > 1:

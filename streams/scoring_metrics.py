@@ -113,7 +113,11 @@ def root_mean_squared_error(y: ArrayLike, p: ArrayLike) -> float:
     1.4142135623730951
     """
     actual, predicted = _pair(y, p)
-    return float(np.sqrt(np.square(actual - predicted).mean()))
+    apart = np.abs(actual - predicted)
+    greatest = float(apart.max())
+    if not 0 < greatest < np.inf:
+        return greatest
+    return greatest * float(np.sqrt(np.square(apart / greatest).mean()))  # so that no square overflows
 
 
 def mean_absolute_error(y: ArrayLike, p: ArrayLike) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from samestream.schemas.outputs import Output
+from samestream.streams.predictor import within_reach
 from samestream.trainers.fitting import Fitted, check_params, checked, fitted
 
 DEFAULTS: Mapping[str, float] = {"regularization": 1.0, "max_iter": 1000}
@@ -47,4 +48,4 @@ def fit(
         inverse = 1 / chosen["regularization"] if chosen["regularization"] else np.inf
         last = LogisticRegression(C=inverse, max_iter=int(chosen["max_iter"]))
     model = Pipeline([("prepare", prepared), ("fit", last)])
-    return fitted(model, np.where(np.isfinite(values), values, np.nan), labels, output, DEFAULTS)
+    return fitted(model, within_reach(values), labels, output, DEFAULTS)

@@ -20,6 +20,7 @@ from samestream.streams.artifact import Artifact
 from samestream.streams.memory_transport import MemoryTransport
 from samestream.streams.model_registry import ModelVersion
 from samestream.streams.plan import ModelPlan, compile_app
+from samestream.streams.predictor import Predictor
 from samestream.streams.scorer import ScorerTask
 from samestream.streams.transport import Outgoing
 from samestream.trainers.train import TRAINERS
@@ -47,14 +48,14 @@ def made(version: str, output: Any = "class", **changes: Any) -> Artifact:
 
 def publish(transport: MemoryTransport, folder: Path, one: Artifact, at_us: int) -> None:
     uri, digest = artifact.save(one, folder)
-    version = ModelVersion("Place", one.version, at_us, uri, digest, one.fingerprint, 300, metrics={})
+    version = ModelVersion(one.model, one.version, at_us, uri, digest, one.fingerprint, 300, metrics={})
     model_registry.publish(transport, PLAN.registry, version)
 
 
 def vector(number: int, model: ModelPlan = MODEL, **features: Any) -> Outgoing:
     at_us = START_US + number * SECOND_US
     place = {"trigger_topic": "kinds.parcels", "trigger_partition": 0, "trigger_offset": number}
-    value = {"entity": f"n{number}", "event_time": at_us, **place, "fingerprint": MODEL.fingerprint}
+    value = {"entity": f"n{number}", "event_time": at_us, **place, "fingerprint": model.fingerprint}
     value |= {"carrier": "a", "service": "day", "weight": 0.001} | features
     return Outgoing(model.topics["features"], f"n{number}".encode(), Codec(model.vector_schema).encode(value), at_us)
 
@@ -86,12 +87,27 @@ def test_the_class_that_wins_and_the_probability_of_each(transport: MemoryTransp
     assert found[6]["probabilities"] != found[0]["probabilities"]
 
 
-def test_what_no_number_can_score_is_a_prediction_of_nothing(transport: MemoryTransport, tmp_path: Path) -> None:
-    publish(transport, tmp_path, made("1"), START_US)
-    harness.send(transport, [vector(1, weight=1.7e308), vector(2)])
-    lost, said = scored(transport)
-    assert (lost["score"], lost["value"], lost["probabilities"]) == (None, None, None)
-    assert said["value"] == "box"
+@pytest.mark.parametrize("model", ["Place", "Hours"])
+def test_what_no_number_can_score_is_a_prediction_of_nothing(
+    transport: MemoryTransport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    said = PLAN.models[model]
+    one = made("1", said.output, model=model, fingerprint=said.fingerprint, inputs=tuple(MODEL.outputs))
+    publish(transport, tmp_path, one, START_US)
+    harness.send(transport, [vector(1, said, hours=None), vector(2, said, hours=None)])
+    for name in ("chances", "predict"):
+        right = getattr(Predictor, name)
+        monkeypatch.setattr(Predictor, name, lambda self, x, right=right: lost(right(self, x)))
+    first, second = scored(transport, said)
+    assert (first["score"], first["value"], first["probabilities"]) == (None, None, None)
+    assert isinstance(second["score"], float)
+
+
+def lost(found: Any) -> Any:
+    """The first row's scores lost."""
+    found = found.copy()
+    found[0] = np.nan
+    return found
 
 
 def test_an_artifact_of_another_output_is_refused_and_the_old_one_stays(

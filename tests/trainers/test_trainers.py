@@ -164,6 +164,20 @@ def test_both_refuse_alike(trainer, y, output, params, message):
         TRAINERS[trainer](np.random.default_rng(1).normal(size=(len(y), 2)), y, params, output=output)
 
 
+@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_immense_inputs_and_labels_stop_nothing(trainer, output):
+    x, truth = rows(300)
+    x[:3, 0], x[3:5, 1] = [1.7e308, -1.7e308, np.inf], 1.7e308
+    y = labels(truth, output)
+    if output == "number":
+        y[0] = 1e200
+    fitted = TRAINERS[trainer](x, y, output=output, categorical=(2,))
+    assert np.isfinite(list(fitted.metrics.values())).all()
+    model = Predictor(load_estimator(fitted.estimator, output), tuple("abcd"), output, CLASSES[output])
+    assert np.isfinite(said(model, x, output)).all()
+
+
 def test_a_constant_number_is_no_obstacle():
     for fit in TRAINERS.values():
         fitted = fit(rows(100)[0], np.full(100, 7.0), output="number")
