@@ -1,5 +1,6 @@
 """What is declared: events, features, models; errors and records. Light to import, and imports nothing of ours."""
 
+from samestream.schemas.conditional import when
 from samestream.schemas.events import Event, Field, event_time, field, key
 from samestream.schemas.expressions import Expr
 from samestream.schemas.features import Features
@@ -25,4 +26,5 @@ __all__ = [
     "key",
     "label",
     "nested",
+    "when",
 ]

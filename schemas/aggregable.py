@@ -7,8 +7,10 @@ them ``tile`` and ``where``, a condition. A tuple of lengths declares several wi
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, Required, TypedDict, TypeVar, Unpack, cast, overload
+from uuid import UUID
 
 from samestream.schemas.durations import Duration
 from samestream.schemas.errors import DeclarationError
@@ -18,11 +20,10 @@ if TYPE_CHECKING:
     from samestream.schemas.expressions import Expr
 
 T_co = TypeVar("T_co", covariant=True)
-C = TypeVar("C", float, str, datetime, bool)
 N = TypeVar("N", int, float)
-V = TypeVar("V", int, float, str, datetime)
-S = TypeVar("S", bool, int, float, str, datetime)
-E = TypeVar("E", bool, int, str, datetime)
+V = TypeVar("V", int, float, Decimal, str, UUID, datetime, date)
+S = TypeVar("S", bool, int, float, Decimal, str, UUID, datetime, date)
+E = TypeVar("E", bool, int, str, UUID, datetime, date)
 
 
 class OneWindow(TypedDict, total=False):
@@ -87,31 +88,35 @@ class Aggregable(Generic[T_co]):
     @overload
     def sum(self: Aggregable[N | None], **window: Unpack[OneWindow]) -> Expr[N]: ...
     @overload
+    def sum(self: Aggregable[Decimal | None], **window: Unpack[OneWindow]) -> Expr[float]: ...
+    @overload
     def sum(self: Aggregable[N | None], **windows: Unpack[ManyWindows]) -> Several[N]: ...
+    @overload
+    def sum(self: Aggregable[Decimal | None], **windows: Unpack[ManyWindows]) -> Several[float]: ...
     def sum(self, **window: Any) -> Any:
         """The total; null when there is no value."""
         return self._windowed("Sum", window)
 
     @overload
-    def mean(self: Aggregable[float | None], **window: Unpack[OneWindow]) -> Expr[float]: ...
+    def mean(self: Aggregable[float | Decimal | None], **window: Unpack[OneWindow]) -> Expr[float]: ...
     @overload
-    def mean(self: Aggregable[float | None], **windows: Unpack[ManyWindows]) -> Several[float]: ...
+    def mean(self: Aggregable[float | Decimal | None], **windows: Unpack[ManyWindows]) -> Several[float]: ...
     def mean(self, **window: Any) -> Any:
         """The arithmetic mean; null when there is no value."""
         return self._windowed("Mean", window)
 
     @overload
-    def variance(self: Aggregable[float | None], **window: Unpack[OneWindow]) -> Expr[float]: ...
+    def variance(self: Aggregable[float | Decimal | None], **window: Unpack[OneWindow]) -> Expr[float]: ...
     @overload
-    def variance(self: Aggregable[float | None], **windows: Unpack[ManyWindows]) -> Several[float]: ...
+    def variance(self: Aggregable[float | Decimal | None], **windows: Unpack[ManyWindows]) -> Several[float]: ...
     def variance(self, **window: Any) -> Any:
         """The population variance; null when there is no value."""
         return self._windowed("Variance", window)
 
     @overload
-    def std(self: Aggregable[float | None], **window: Unpack[OneWindow]) -> Expr[float]: ...
+    def std(self: Aggregable[float | Decimal | None], **window: Unpack[OneWindow]) -> Expr[float]: ...
     @overload
-    def std(self: Aggregable[float | None], **windows: Unpack[ManyWindows]) -> Several[float]: ...
+    def std(self: Aggregable[float | Decimal | None], **windows: Unpack[ManyWindows]) -> Several[float]: ...
     def std(self, **window: Any) -> Any:
         """The population standard deviation; null when there is no value."""
         return self._windowed("Std", window)
@@ -177,17 +182,19 @@ class Aggregable(Generic[T_co]):
         return self._windowed("MostFrequent", window, k)
 
     @overload
-    def quantile(self: Aggregable[float | None], q: float, **window: Unpack[OneWindow]) -> Expr[float]: ...
+    def quantile(self: Aggregable[float | Decimal | None], q: float, **window: Unpack[OneWindow]) -> Expr[float]: ...
     @overload
-    def quantile(self: Aggregable[float | None], q: float, **windows: Unpack[ManyWindows]) -> Several[float]: ...
+    def quantile(
+        self: Aggregable[float | Decimal | None], q: float, **windows: Unpack[ManyWindows]
+    ) -> Several[float]: ...
     def quantile(self, q: float, **window: Any) -> Any:
         """The value that the share q of the values does not exceed, at most 0.8 % too small in size; null when there is none."""
         return self._windowed("Quantile", window, q)
 
     @overload
-    def median(self: Aggregable[float | None], **window: Unpack[OneWindow]) -> Expr[float]: ...
+    def median(self: Aggregable[float | Decimal | None], **window: Unpack[OneWindow]) -> Expr[float]: ...
     @overload
-    def median(self: Aggregable[float | None], **windows: Unpack[ManyWindows]) -> Several[float]: ...
+    def median(self: Aggregable[float | Decimal | None], **windows: Unpack[ManyWindows]) -> Several[float]: ...
     def median(self, **window: Any) -> Any:
         """``quantile(0.5)``."""
         return self._windowed("Quantile", window, 0.5)
@@ -202,11 +209,11 @@ class Aggregable(Generic[T_co]):
 
     @overload
     def decayed_sum(
-        self: Aggregable[float | None], half_life: Duration, **window: Unpack[OneWindow]
+        self: Aggregable[float | Decimal | None], half_life: Duration, **window: Unpack[OneWindow]
     ) -> Expr[float]: ...
     @overload
     def decayed_sum(
-        self: Aggregable[float | None], half_life: Duration, **windows: Unpack[ManyWindows]
+        self: Aggregable[float | Decimal | None], half_life: Duration, **windows: Unpack[ManyWindows]
     ) -> Several[float]: ...
     def decayed_sum(self, half_life: Duration, **window: Any) -> Any:
         """A sum in which a value counts half after every half-life; null when there is no value."""
@@ -214,11 +221,11 @@ class Aggregable(Generic[T_co]):
 
     @overload
     def decayed_mean(
-        self: Aggregable[float | None], half_life: Duration, **window: Unpack[OneWindow]
+        self: Aggregable[float | Decimal | None], half_life: Duration, **window: Unpack[OneWindow]
     ) -> Expr[float]: ...
     @overload
     def decayed_mean(
-        self: Aggregable[float | None], half_life: Duration, **windows: Unpack[ManyWindows]
+        self: Aggregable[float | Decimal | None], half_life: Duration, **windows: Unpack[ManyWindows]
     ) -> Several[float]: ...
     def decayed_mean(self, half_life: Duration, **window: Any) -> Any:
         """A mean in which a value counts half after every half-life; null when there is no value."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from samestream.schemas.kinds import Kind
 from samestream.schemas.operation import Operation
 
 
-class Arithmetic(Operation):
+class Arithmetic(Operation[Any]):
     """An operation on numbers only."""
 
     def result_kind(self, *kinds: Kind) -> Kind:

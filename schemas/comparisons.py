@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
+from samestream.schemas.errors import DeclarationError
+from samestream.schemas.expressions import Expr
 from samestream.schemas.kinds import Kind
+from samestream.schemas.leaves import Literal
 from samestream.schemas.operation import Operation
 
 
-class Comparison(Operation):
+class Comparison(Operation[Any]):
     """A comparison of two values of one kind; a whole number beside a float is taken as a float."""
 
     def result_kind(self, *kinds: Kind) -> Kind:
@@ -16,6 +20,10 @@ class Comparison(Operation):
         left, right = kinds
         if left is not right and not (left.is_number and right.is_number):
             raise self.refuse("two values of one kind", "compare numbers with numbers and text with text.")
+        if left in (Kind.LIST, Kind.MAP):
+            raise self.refuse("single values", "take an element, or ask what is contained.")
+        for this, that in (self.args, self.args[::-1]):
+            check_symbol(self, this, that)
         return Kind.BOOL
 
 
@@ -56,3 +64,41 @@ class Equal(Comparison):
 
     written, symbol = "equal", "=="
     commutes = True
+
+
+class IsIn(Operation[Any]):
+    """Whether the value equals one of some constants."""
+
+    written, params = "is_in", ("options",)
+
+    def __init__(self, value: Any, *options: Any) -> None:
+        self.options: tuple[Literal[Any], ...] = tuple(Literal(option) for option in options)
+        super().__init__(value)
+        if not options:
+            raise DeclarationError(
+                "`is_in` needs constants", where=repr(self), expected="one or more", hint="is_in('JFK', 'LGA')."
+            )
+
+    def result_kind(self, *kinds: Kind) -> Kind:
+        """See `Operation.result_kind`."""
+        for option in self.options:
+            Equal(self.args[0], option)
+        return Kind.BOOL
+
+    def written_arguments(self) -> list[str]:
+        """See `Operation.written_arguments`."""
+        return [repr(option) for option in self.options]
+
+
+def check_symbol(operation: Operation[Any], value: Expr[Any], constant: Expr[Any]) -> None:
+    """Raises DeclarationError where an enum's text is compared with what is none of its symbols."""
+    symbols: tuple[str, ...] = getattr(value, "symbols", ())
+    if symbols and isinstance(constant, Literal) and constant.value not in symbols:
+        near = difflib.get_close_matches(str(constant.value), symbols, n=1)
+        raise DeclarationError(
+            "an enum is compared with what is none of its symbols",
+            where=repr(operation),
+            found=repr(constant),
+            expected=", ".join(map(repr, symbols)),
+            hint=f"did you mean {near[0]!r}?" if near else "the comparison would never hold.",
+        )

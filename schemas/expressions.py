@@ -12,15 +12,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta
-from typing import Any, Self
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Self, TypeVar, overload
+from uuid import UUID
 
 from samestream.schemas.about import About, as_tags
-from samestream.schemas.aggregable import Aggregable, C, T_co
+from samestream.schemas.aggregable import Aggregable, T_co
 from samestream.schemas.errors import DeclarationError
-from samestream.schemas.kinds import EPOCH, Kind, constant
+from samestream.schemas.kinds import EPOCH, Kind
 
 __all__ = ["EPOCH", "Column", "Expr", "Kind", "Literal"]
+
+Number = float | Decimal
+Text = str | UUID
+C = TypeVar("C", int, float, Decimal, str, UUID, datetime, date, bool)
+E = TypeVar("E")
 
 
 class Expr(Aggregable[T_co]):
@@ -82,67 +89,241 @@ class Expr(Aggregable[T_co]):
         )
 
     # Arithmetic ---------------------------------------------------------------------------------
-    def __add__(self: Expr[float | None], other: Expr[float | None] | float) -> Expr[float]:
-        return arithmetic.Add(self, other)
+    @overload
+    def __add__(self: Expr[int | None], other: Expr[int | None] | int) -> Expr[int]: ...
+    @overload
+    def __add__(self: Expr[Number | None], other: Expr[Number | None] | Number) -> Expr[float]: ...
+    @overload
+    def __add__(self: Expr[Text | None], other: Expr[Text | None] | Text) -> Expr[str]: ...
+    def __add__(self: Any, other: Any) -> Any:
+        return text.plus(self, other)
 
-    def __radd__(self: Expr[float | None], other: float) -> Expr[float]:
-        return arithmetic.Add(other, self)
+    @overload
+    def __radd__(self: Expr[int | None], other: int) -> Expr[int]: ...
+    @overload
+    def __radd__(self: Expr[Number | None], other: Number) -> Expr[float]: ...
+    @overload
+    def __radd__(self: Expr[Text | None], other: Text) -> Expr[str]: ...
+    def __radd__(self: Any, other: Any) -> Any:
+        return text.plus(other, self)
 
-    def __sub__(self: Expr[float | None], other: Expr[float | None] | float) -> Expr[float]:
-        return arithmetic.Subtract(self, other)
+    @overload
+    def __sub__(self: Expr[int | None], other: Expr[int | None] | int) -> Expr[int]: ...
+    @overload
+    def __sub__(self: Expr[Number | None], other: Expr[Number | None] | Number) -> Expr[float]: ...
+    @overload
+    def __sub__(self: Expr[date | None], other: Expr[date | None] | date) -> Expr[float]: ...
+    def __sub__(self: Any, other: Any) -> Any:
+        return calendar.minus(self, other)
 
-    def __rsub__(self: Expr[float | None], other: float) -> Expr[float]:
-        return arithmetic.Subtract(other, self)
+    @overload
+    def __rsub__(self: Expr[int | None], other: int) -> Expr[int]: ...
+    @overload
+    def __rsub__(self: Expr[Number | None], other: Number) -> Expr[float]: ...
+    @overload
+    def __rsub__(self: Expr[date | None], other: date) -> Expr[float]: ...
+    def __rsub__(self: Any, other: Any) -> Any:
+        return calendar.minus(other, self)
 
-    def __mul__(self: Expr[float | None], other: Expr[float | None] | float) -> Expr[float]:
+    @overload
+    def __mul__(self: Expr[int | None], other: Expr[int | None] | int) -> Expr[int]: ...
+    @overload
+    def __mul__(self: Expr[Number | None], other: Expr[Number | None] | Number) -> Expr[float]: ...
+    def __mul__(self: Any, other: Any) -> Any:
         return arithmetic.Multiply(self, other)
 
-    def __rmul__(self: Expr[float | None], other: float) -> Expr[float]:
+    @overload
+    def __rmul__(self: Expr[int | None], other: int) -> Expr[int]: ...
+    @overload
+    def __rmul__(self: Expr[Number | None], other: Number) -> Expr[float]: ...
+    def __rmul__(self: Any, other: Any) -> Any:
         return arithmetic.Multiply(other, self)
 
-    def __truediv__(self: Expr[float | None], other: Expr[float | None] | float) -> Expr[float]:
+    def __truediv__(self: Expr[Number | None], other: Expr[Number | None] | Number) -> Expr[float]:
         return arithmetic.Divide(self, other)
 
-    def __rtruediv__(self: Expr[float | None], other: float) -> Expr[float]:
+    def __rtruediv__(self: Expr[Number | None], other: Number) -> Expr[float]:
         return arithmetic.Divide(other, self)
 
-    def __neg__(self: Expr[float | None]) -> Expr[float]:
+    @overload
+    def __floordiv__(self: Expr[int | None], other: Expr[int | None] | int) -> Expr[int]: ...
+    @overload
+    def __floordiv__(self: Expr[Number | None], other: Expr[Number | None] | Number) -> Expr[float]: ...
+    def __floordiv__(self: Any, other: Any) -> Any:
+        return arithmetic.FloorDivide(self, other)
+
+    @overload
+    def __rfloordiv__(self: Expr[int | None], other: int) -> Expr[int]: ...
+    @overload
+    def __rfloordiv__(self: Expr[Number | None], other: Number) -> Expr[float]: ...
+    def __rfloordiv__(self: Any, other: Any) -> Any:
+        return arithmetic.FloorDivide(other, self)
+
+    @overload
+    def __mod__(self: Expr[int | None], other: Expr[int | None] | int) -> Expr[int]: ...
+    @overload
+    def __mod__(self: Expr[Number | None], other: Expr[Number | None] | Number) -> Expr[float]: ...
+    def __mod__(self: Any, other: Any) -> Any:
+        return arithmetic.Modulo(self, other)
+
+    @overload
+    def __rmod__(self: Expr[int | None], other: int) -> Expr[int]: ...
+    @overload
+    def __rmod__(self: Expr[Number | None], other: Number) -> Expr[float]: ...
+    def __rmod__(self: Any, other: Any) -> Any:
+        return arithmetic.Modulo(other, self)
+
+    @overload
+    def __neg__(self: Expr[int | None]) -> Expr[int]: ...
+    @overload
+    def __neg__(self: Expr[Number | None]) -> Expr[float]: ...
+    def __neg__(self: Any) -> Any:
         return arithmetic.Negate(self)
 
-    def abs(self: Expr[float | None]) -> Expr[float]:
+    @overload
+    def __abs__(self: Expr[int | None]) -> Expr[int]: ...
+    @overload
+    def __abs__(self: Expr[Number | None]) -> Expr[float]: ...
+    def __abs__(self: Any) -> Any:
+        return arithmetic.Absolute(self)
+
+    @overload
+    def abs(self: Expr[int | None]) -> Expr[int]: ...
+    @overload
+    def abs(self: Expr[Number | None]) -> Expr[float]: ...
+    def abs(self: Any) -> Any:
         """The value without its sign."""
         return arithmetic.Absolute(self)
 
+    # Functions of a number ----------------------------------------------------------------------
+    def log(self: Expr[Number | None]) -> Expr[float]:
+        """The natural logarithm; null unless the number is above 0."""
+        return numbers.Log(self)
+
+    def exp(self: Expr[Number | None]) -> Expr[float]:
+        """The exponential; infinity where it does not fit."""
+        return numbers.Exp(self)
+
+    def sqrt(self: Expr[Number | None]) -> Expr[float]:
+        """The square root; null below 0."""
+        return numbers.SquareRoot(self)
+
+    def floor(self: Expr[Number | None]) -> Expr[float]:
+        """Rounded down to a whole number, as a float: ``cast(int)`` makes it one."""
+        return numbers.Floor(self)
+
+    def ceil(self: Expr[Number | None]) -> Expr[float]:
+        """Rounded up to a whole number, as a float: ``cast(int)`` makes it one."""
+        return numbers.Ceiling(self)
+
+    def round(self: Expr[Number | None], digits: int = 0) -> Expr[float]:
+        """Rounded to digits after the point, a half to the even neighbour; below 0, to tens, hundreds and so on."""
+        return numbers.Round(self, digits)
+
+    @overload
+    def clip(self: Expr[int | None], low: int | None = None, high: int | None = None) -> Expr[int]: ...
+    @overload
+    def clip(self: Expr[Number | None], low: Number | None = None, high: Number | None = None) -> Expr[float]: ...
+    def clip(self: Any, low: Any = None, high: Any = None) -> Any:
+        """The number, or the bound that it is beyond."""
+        return numbers.Clip(self, low, high)
+
     # Comparison and logic -----------------------------------------------------------------------
-    def __lt__(self: Expr[C | None], other: Expr[C | None] | C) -> Expr[bool]:
+    @overload
+    def __lt__(self: Expr[Number | None], other: Expr[Number | None] | Number) -> Expr[bool]: ...
+    @overload
+    def __lt__(self: Expr[Text | None], other: Expr[Text | None] | Text) -> Expr[bool]: ...
+    @overload
+    def __lt__(self: Expr[date | None], other: Expr[date | None] | date) -> Expr[bool]: ...
+    def __lt__(self: Any, other: Any) -> Any:
         return comparisons.Less(self, other)
 
-    def __le__(self: Expr[C | None], other: Expr[C | None] | C) -> Expr[bool]:
+    @overload
+    def __le__(self: Expr[Number | None], other: Expr[Number | None] | Number) -> Expr[bool]: ...
+    @overload
+    def __le__(self: Expr[Text | None], other: Expr[Text | None] | Text) -> Expr[bool]: ...
+    @overload
+    def __le__(self: Expr[date | None], other: Expr[date | None] | date) -> Expr[bool]: ...
+    def __le__(self: Any, other: Any) -> Any:
         return comparisons.LessOrEqual(self, other)
 
-    def __gt__(self: Expr[C | None], other: Expr[C | None] | C) -> Expr[bool]:
+    @overload
+    def __gt__(self: Expr[Number | None], other: Expr[Number | None] | Number) -> Expr[bool]: ...
+    @overload
+    def __gt__(self: Expr[Text | None], other: Expr[Text | None] | Text) -> Expr[bool]: ...
+    @overload
+    def __gt__(self: Expr[date | None], other: Expr[date | None] | date) -> Expr[bool]: ...
+    def __gt__(self: Any, other: Any) -> Any:
         return comparisons.Greater(self, other)
 
-    def __ge__(self: Expr[C | None], other: Expr[C | None] | C) -> Expr[bool]:
+    @overload
+    def __ge__(self: Expr[Number | None], other: Expr[Number | None] | Number) -> Expr[bool]: ...
+    @overload
+    def __ge__(self: Expr[Text | None], other: Expr[Text | None] | Text) -> Expr[bool]: ...
+    @overload
+    def __ge__(self: Expr[date | None], other: Expr[date | None] | date) -> Expr[bool]: ...
+    def __ge__(self: Any, other: Any) -> Any:
         return comparisons.GreaterOrEqual(self, other)
 
-    def __eq__(self: Expr[C | None], other: Expr[C | None] | C) -> Expr[bool]:  # type: ignore[override]
+    @overload  # type: ignore[override]
+    def __eq__(self: Expr[Number | None], other: Expr[Number | None] | Number) -> Expr[bool]: ...
+    @overload
+    def __eq__(self: Expr[Text | None], other: Expr[Text | None] | Text) -> Expr[bool]: ...
+    @overload
+    def __eq__(self: Expr[date | None], other: Expr[date | None] | date) -> Expr[bool]: ...
+    def __eq__(self: Any, other: Any) -> Any:
         return comparisons.Equal(self, other)
 
-    def __ne__(self: Expr[C | None], other: Expr[C | None] | C) -> Expr[bool]:  # type: ignore[override]
+    @overload  # type: ignore[override]
+    def __ne__(self: Expr[Number | None], other: Expr[Number | None] | Number) -> Expr[bool]: ...
+    @overload
+    def __ne__(self: Expr[Text | None], other: Expr[Text | None] | Text) -> Expr[bool]: ...
+    @overload
+    def __ne__(self: Expr[date | None], other: Expr[date | None] | date) -> Expr[bool]: ...
+    def __ne__(self: Any, other: Any) -> Any:
         return conditional.Not(comparisons.Equal(self, other))
+
+    @overload
+    def is_in(self: Expr[Number | None], *options: Number) -> Expr[bool]: ...
+    @overload
+    def is_in(self: Expr[Text | None], *options: Text) -> Expr[bool]: ...
+    @overload
+    def is_in(self: Expr[date | None], *options: date) -> Expr[bool]: ...
+    def is_in(self: Any, *options: Any) -> Any:
+        """Whether the value equals one of some constants."""
+        return comparisons.IsIn(self, *options)
 
     def __and__(self: Expr[bool | None], other: Expr[bool | None] | bool) -> Expr[bool]:
         return conditional.And(self, other)
 
+    def __rand__(self: Expr[bool | None], other: bool) -> Expr[bool]:
+        return conditional.And(other, self)
+
     def __or__(self: Expr[bool | None], other: Expr[bool | None] | bool) -> Expr[bool]:
         return conditional.Or(self, other)
+
+    def __ror__(self: Expr[bool | None], other: bool) -> Expr[bool]:
+        return conditional.Or(other, self)
 
     def __invert__(self: Expr[bool | None]) -> Expr[bool]:
         return conditional.Not(self)
 
-    # Nulls --------------------------------------------------------------------------------------
-    def fill(self: Expr[C | None], value: Expr[C | None] | C) -> Expr[C]:
+    # Nulls and kinds ----------------------------------------------------------------------------
+    @overload
+    def fill(self: Expr[bool | None], value: Expr[bool | None] | bool) -> Expr[bool]: ...
+    @overload
+    def fill(self: Expr[int | None], value: Expr[int | None] | int) -> Expr[int]: ...
+    @overload
+    def fill(self: Expr[Number | None], value: Expr[Number | None] | Number) -> Expr[float]: ...
+    @overload
+    def fill(self: Expr[Text | None], value: Expr[Text | None] | Text) -> Expr[str]: ...
+    @overload
+    def fill(self: Expr[datetime | None], value: Expr[datetime | None] | datetime) -> Expr[datetime]: ...
+    @overload
+    def fill(self: Expr[date | None], value: Expr[date | None] | date) -> Expr[date]: ...
+    @overload
+    def fill(self: Expr[E | None], value: Expr[E | None]) -> Expr[E]: ...
+    def fill(self: Any, value: Any) -> Any:
         """``value`` where this is null."""
         return conditional.Fill(self, value)
 
@@ -150,37 +331,99 @@ class Expr(Aggregable[T_co]):
         """Whether there is no value."""
         return conditional.IsNull(self)
 
+    @overload
+    def cast(self: Expr[float | None], target: type[bool]) -> Expr[bool]: ...
+    @overload
+    def cast(self: Expr[Number | Text | date | None], target: type[int]) -> Expr[int]: ...
+    @overload
+    def cast(self: Expr[Number | Text | None], target: type[float]) -> Expr[float]: ...
+    @overload
+    def cast(self: Expr[int | Text | None], target: type[str]) -> Expr[str]: ...
+    def cast(self: Any, target: type) -> Any:
+        """The value as an ``int``, ``float``, ``str`` or ``bool``; null where it cannot be read as one."""
+        return casts.cast(self, target)
 
-class Literal(Expr[T_co]):
-    """A constant written in the declaration; its value is as columns hold it (`kinds.constant`)."""
+    # Text ---------------------------------------------------------------------------------------
+    def lower(self: Expr[Text | None]) -> Expr[str]:
+        """With small letters for A to Z."""
+        return text.Lower(self)
 
-    def __init__(self, value: Any) -> None:
-        self.kind, self.value = constant(value)
+    def upper(self: Expr[Text | None]) -> Expr[str]:
+        """With capitals for a to z."""
+        return text.Upper(self)
 
-    def meaning(self) -> list[Any]:
-        """See `Expr.meaning`."""
-        return ["Literal", self.kind.value, self.value]
+    def length(self: Expr[Text | list[Any] | None]) -> Expr[int]:
+        """How many code points a text has, or how many elements a list."""
+        return lists.ListLength(self) if self.kind is Kind.LIST else text.Length(self)
 
-    def __repr__(self) -> str:
-        if self.kind is Kind.TIME:
-            return repr(EPOCH + timedelta(microseconds=self.value))
-        return repr(self.value)
+    def concat(self: Expr[Text | None], *others: Expr[Text | None] | Text) -> Expr[str]:
+        """This text and then the others."""
+        return text.Concat(self, *others)
 
+    def starts_with(self: Expr[Text | None], start: Expr[Text | None] | Text) -> Expr[bool]:
+        """Whether the text begins with another."""
+        return text.StartsWith(self, start)
 
-class Column(Expr[T_co]):
-    """A named column of a batch: what plans put in place of fields and windowed aggregates."""
+    @overload
+    def contains(self: Expr[Text | None], value: Expr[Text | None] | Text) -> Expr[bool]: ...
+    @overload
+    def contains(self: Expr[list[C] | list[C | None] | None], value: Expr[C | None] | C) -> Expr[bool]: ...
+    def contains(self: Any, value: Any) -> Any:
+        """Whether another text stands in this one, or whether a list has an element that equals the value."""
+        return lists.ListContains(self, value) if self.kind is Kind.LIST else text.Contains(self, value)
 
-    def __init__(self, name: str, kind: Kind, item: Kind | None = None) -> None:
-        self.name, self.kind, self.item = name, kind, item
+    def hash_bucket(self: Expr[Text | int | date | None], n: int) -> Expr[int]:
+        """One of ``n`` buckets, 0 to n-1, by the MD5 of the value's text."""
+        return text.HashBucket(self, n)
 
-    def meaning(self) -> list[Any]:
-        """See `Expr.meaning`."""
-        of = [self.item.value] if self.item is not None else []
-        return ["Column", self.name, self.kind.value, *of]
+    # Lists and maps -----------------------------------------------------------------------------
+    def at(self: Expr[list[E] | None], index: int) -> Expr[E]:
+        """The element at a place, from 0; below 0 from the end; null where there is none."""
+        return lists.At(self, index)
 
-    def __repr__(self) -> str:
-        return self.name
+    def get(self: Expr[dict[str, E] | None], key: str) -> Expr[E]:
+        """The value under a key of a map; null where there is none."""
+        return lists.Get(self, key)
+
+    # The calendar -------------------------------------------------------------------------------
+    def year(self: Expr[date | None], zone: str = "UTC") -> Expr[int]:
+        """The year in a zone."""
+        return calendar.Year(self, zone)
+
+    def month(self: Expr[date | None], zone: str = "UTC") -> Expr[int]:
+        """The month in a zone, 1 to 12."""
+        return calendar.Month(self, zone)
+
+    def day(self: Expr[date | None], zone: str = "UTC") -> Expr[int]:
+        """The day of the month in a zone, 1 to 31."""
+        return calendar.Day(self, zone)
+
+    def hour(self: Expr[date | None], zone: str = "UTC") -> Expr[int]:
+        """The hour in a zone, 0 to 23."""
+        return calendar.Hour(self, zone)
+
+    def minute(self: Expr[date | None], zone: str = "UTC") -> Expr[int]:
+        """The minute in a zone, 0 to 59."""
+        return calendar.Minute(self, zone)
+
+    def weekday(self: Expr[date | None], zone: str = "UTC") -> Expr[int]:
+        """The day of the week in a zone; Monday is 0."""
+        return calendar.Weekday(self, zone)
+
+    def day_of_year(self: Expr[date | None], zone: str = "UTC") -> Expr[int]:
+        """The day of the year in a zone, 1 to 366."""
+        return calendar.DayOfYear(self, zone)
 
 
 # The operations are expressions themselves, so they can be imported only now that `Expr` is there.
-from samestream.schemas import arithmetic, comparisons, conditional  # noqa: E402
+from samestream.schemas import (  # noqa: E402
+    arithmetic,
+    calendar,
+    casts,
+    comparisons,
+    conditional,
+    lists,
+    numbers,
+    text,
+)
+from samestream.schemas.leaves import Column, Literal  # noqa: E402

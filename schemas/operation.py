@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any, ClassVar
 
+from samestream.schemas.aggregable import T_co
 from samestream.schemas.errors import DeclarationError
-from samestream.schemas.expressions import Expr, Literal
-from samestream.schemas.kinds import Kind
+from samestream.schemas.expressions import Expr
+from samestream.schemas.kinds import Kind, constant
+from samestream.schemas.leaves import Literal
 
 
-class Operation(Expr[Any]):
+class Operation(Expr[T_co]):
     """An operation on expressions and constants; one class each.
 
     ``written`` is its method, ``symbol`` its operator, where it has one. ``params`` names the attributes that decide its
@@ -70,7 +72,7 @@ def described(value: Expr[Any]) -> str:
 
 
 def same_kind(
-    operation: Operation, values: tuple[Expr[Any], ...], expected: str, hint: str
+    operation: Operation[Any], values: tuple[Expr[Any], ...], expected: str, hint: str
 ) -> tuple[Kind, Kind | None]:
     """The one kind of several values, and of their elements; whole numbers beside floats are floats.
 
@@ -88,3 +90,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(part) for part in value]
     return value.meaning() if isinstance(value, Expr) else value
+
+
+def kind_of(value: Any) -> Kind:
+    """The kind of an expression or of a constant."""
+    return value.kind if isinstance(value, Expr) else constant(value)[0]

@@ -8,13 +8,24 @@ from typing import Any
 import numpy as np
 
 from samestream.schemas.expressions import Column, Expr, Literal
-from samestream.streams import evaluate_arithmetic, evaluate_conditional
+from samestream.streams import (
+    evaluate_arithmetic,
+    evaluate_calendar,
+    evaluate_conditional,
+    evaluate_lists,
+    evaluate_numbers,
+    evaluate_text,
+)
 from samestream.streams.columns import DTYPES, ColumnData, Columns
 from samestream.streams.evaluation import Rule
 
 RULES: Mapping[type[Expr[Any]], Rule] = {
     **evaluate_arithmetic.RULES,
+    **evaluate_calendar.RULES,
     **evaluate_conditional.RULES,
+    **evaluate_lists.RULES,
+    **evaluate_numbers.RULES,
+    **evaluate_text.RULES,
 }
 
 

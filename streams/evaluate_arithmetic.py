@@ -10,14 +10,14 @@ import numpy as np
 from samestream.schemas import arithmetic as ar
 from samestream.schemas.expressions import Expr
 from samestream.streams.columns import ColumnData
-from samestream.streams.evaluation import Rule, as_kind, finished
+from samestream.streams.evaluation import Rule, as_kind, both, finished
 
 
 def _arithmetic(operation: Callable[..., Any]) -> Rule:
     def rule(expression: Expr[Any], args: list[ColumnData]) -> ColumnData:
         with np.errstate(all="ignore"):
             values = operation(*(as_kind(arg, expression.kind) for arg in args))
-        return finished(values, np.logical_and.reduce([arg.valid for arg in args]), expression.kind)
+        return finished(values, both(args), expression.kind)
 
     return rule
 

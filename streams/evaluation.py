@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -34,3 +34,9 @@ def floats(column: ColumnData) -> npt.NDArray[np.float64]:
 def as_kind(column: ColumnData, kind: Kind) -> npt.NDArray[Any]:
     """The values of a column in the type of a kind: a whole number becomes a float, all else is so already."""
     return column.values.astype(DTYPES[kind], copy=False)
+
+
+def both(args: Sequence[ColumnData]) -> BoolArray:
+    """Where every argument has a value."""
+    valid: BoolArray = np.logical_and.reduce([arg.valid for arg in args])
+    return valid

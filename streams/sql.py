@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from samestream.schemas import aggregates as ag
 from samestream.schemas.aggregates import Aggregate
 from samestream.schemas.kinds import Kind
-from samestream.streams.sql_duckdb import DUCKDB, TYPES, present, quoted, text, wrapped
+from samestream.streams.sql_duckdb import DUCKDB
+from samestream.streams.sql_duckdb_terms import TYPES, present, quoted, text, wrapped
 
 __all__ = ["SUMMARIES", "TYPES", "Summary", "expression", "present", "quoted", "summary", "text", "wrapped"]
 

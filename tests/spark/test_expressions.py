@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import struct
 from typing import Any
 
 import expression_oracle
+import made_columns
 import made_expressions as made
 import pyarrow as pa
 import pytest
@@ -34,11 +34,11 @@ def bits(value: Any) -> Any:
 
 
 def check(spark: Any, trees: list[Expr[Any]], rows: list[dict[str, Any]]) -> None:
-    def arrow(type: made.Type) -> pa.DataType:
-        kind, item = (Kind.INT if part is Kind.TIME else part for part in type)
+    def arrow(type: made_columns.Type) -> pa.DataType:
+        kind, item = (Kind.INT if part is Kind.TIME else part for part in type[:2])
         return cols.arrow_type(kind, item)
 
-    table = {name: pa.array([row[name] for row in rows], arrow(type)) for name, type in made.COLUMNS.items()}
+    table = {name: pa.array([row[name] for row in rows], arrow(type)) for name, type in made_columns.COLUMNS.items()}
     spark.createDataFrame(pa.table(table)).createOrReplaceTempView("t")
     chosen = ", ".join(f"{SPARK.expression(tree)} AS c{i}" for i, tree in enumerate(trees))
     answered = spark.sql(f"SELECT {chosen} FROM t").toArrow().to_pydict()
@@ -53,20 +53,13 @@ def check(spark: Any, trees: list[Expr[Any]], rows: list[dict[str, Any]]) -> Non
 @given(data=st.data())
 @settings(max_examples=1, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_operation_is_the_same_on_every_value(spark: Any, first: int, data: st.DataObject) -> None:
-    size = max(map(len, made.VALUES.values()))
-    rows = [
-        {
-            name: made.VALUES[type][(i if name.endswith("1") else j) % len(made.VALUES[type])]
-            for name, type in made.COLUMNS.items()
-        }
-        for i, j in itertools.product(range(size), repeat=2)
-    ]
+    rows = made_columns.every_pair()
     check(spark, [tree for op in OPERATIONS[first : first + AT_ONCE] for tree in data.draw(made.of_columns(op))], rows)
 
 
 @given(
-    st.lists(st.sampled_from(made.SCALARS).flatmap(lambda type: made.trees(type, 3)), min_size=12, max_size=12),
-    made.rows(),
+    st.lists(st.sampled_from(made_columns.SCALARS).flatmap(lambda type: made.trees(type, 3)), min_size=12, max_size=12),
+    made_columns.rows(),
 )
 @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 def test_random_expressions_are_the_same(spark: Any, trees: list[Expr[Any]], rows: list[dict[str, Any]]) -> None:

@@ -1,99 +1,142 @@
-"""Well-typed random expressions over random columns: one maker per operation and kind of result, so that a new one is tested."""
+"""Well-typed random expressions: a maker for every operation and kind of result, so that a new operation is tested."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from datetime import timedelta
 from functools import cache
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
+from made_columns import (
+    BOOL,
+    COLUMNS,
+    FLOAT,
+    INT,
+    LISTS,
+    MAPS,
+    NUMBERS,
+    ROUGH,
+    SCALARS,
+    TEXT,
+    TIME,
+    TYPES,
+    ZONES,
+    Type,
+    constants,
+)
 
 from samestream.schemas import arithmetic as ar
+from samestream.schemas import calendar as ca
+from samestream.schemas import casts
 from samestream.schemas import comparisons as cp
 from samestream.schemas import conditional as cd
-from samestream.schemas.expressions import EPOCH, Column, Expr, Kind, Literal
+from samestream.schemas import lists as li
+from samestream.schemas import numbers as nu
+from samestream.schemas import text as tx
+from samestream.schemas.expressions import Column, Expr, Literal
 from samestream.schemas.operation import Operation
 
-
-class Type(NamedTuple):
-    kind: Kind
-    item: Kind | None = None
-
-
-INT, FLOAT, BOOL, TEXT, TIME = map(Type, (Kind.INT, Kind.FLOAT, Kind.BOOL, Kind.STRING, Kind.TIME))
-NUMBERS, SCALARS = (INT, FLOAT), (INT, FLOAT, BOOL, TEXT, TIME)
-
-VALUES: dict[Type, list[Any]] = {
-    INT: [0, 1, -1, 7, -3, 2**53 + 1, 2**63 - 1, -(2**63), None],
-    FLOAT: [
-        *(0.0, -0.0, 1.5, -2.25, 0.1, 0.5, 2.5, 1e16, 1.0, 1e308, -1e308, 5e-324),
-        *(9007199254740993.0, 9223372036854775808.0, math.inf, -math.inf, None),
-    ],
-    BOOL: [True, False, None],
-    TEXT: ["", "a", "é", "it's", "Z\x00", "ﬀ", "𝄞", None],
-    TIME: [0, -1, 1_710_054_000_000_000, 2**63 - 1, -(2**63), None],
-}
-COLUMNS: dict[str, Type] = {
-    f"{type.kind.value}{f'_{type.item.value}' if type.item else ''}_{n}": type for type in VALUES for n in (1, 2)
-}
 Of = Callable[[Type], st.SearchStrategy[Any]]
+NOTHING = st.just(())
 
 
 class Maker(NamedTuple):
     """How an operation is made that results in a type, from arguments made by ``of``."""
 
-    operation: type[Operation]
+    operation: type[Operation[Any]]
     result: Type
     make: Callable[[Of], st.SearchStrategy[Any]]
 
 
-def makers() -> list[Maker]:
-    found = []
+def maker(
+    operation: type[Operation[Any]], result: Type, *args: Type, more: st.SearchStrategy[Any] = NOTHING, **params: Any
+) -> Maker:
+    """Of arguments of these types, then ``more`` of what are no expressions, and parameters by name."""
 
-    def add(operation: type[Operation], result: Type, *args: Type, **params: st.SearchStrategy[Any]) -> None:
-        found.append(Maker(operation, result, lambda of: st.builds(operation, *(of(arg) for arg in args), **params)))
+    def make(of: Of) -> st.SearchStrategy[Any]:
+        drawn = st.tuples(*map(of, args)), more, st.fixed_dictionaries(params)
+        return st.builds(lambda args, more, params: operation(*args, *more, **params), *drawn)
 
-    for two in (ar.Add, ar.Subtract, ar.Multiply, ar.FloorDivide, ar.Modulo, cd.Fill):
-        add(two, INT, INT, INT)
-        for pair in ((FLOAT, FLOAT), (INT, FLOAT), (FLOAT, INT)):
-            add(two, FLOAT, *pair)
-    for one in (ar.Negate, ar.Absolute):
-        add(one, INT, INT)
-        add(one, FLOAT, FLOAT)
-    for left in NUMBERS:
-        for right in NUMBERS:
-            add(ar.Divide, FLOAT, left, right)
-    for comparison in (cp.Less, cp.LessOrEqual, cp.Greater, cp.GreaterOrEqual, cp.Equal):
-        for type in SCALARS:
-            add(comparison, BOOL, type, type)
-        add(comparison, BOOL, INT, FLOAT)
-        add(comparison, BOOL, FLOAT, INT)
-    add(cd.And, BOOL, BOOL, BOOL)
-    add(cd.Or, BOOL, BOOL, BOOL)
-    add(cd.Not, BOOL, BOOL)
-    for type in SCALARS:
-        add(cd.IsNull, BOOL, type)
-    for type in (BOOL, TEXT, TIME):
-        add(cd.Fill, type, type, type)
+    return Maker(operation, result, make)
+
+
+def arithmetic() -> list[Maker]:
+    found = [maker(cls, INT, INT, INT) for cls in (ar.Add, ar.Subtract, ar.Multiply, ar.FloorDivide, ar.Modulo)]
+    for cls in (ar.Add, ar.Subtract, ar.Multiply, ar.Divide, ar.FloorDivide, ar.Modulo):
+        found += [maker(cls, FLOAT, *pair) for pair in ((FLOAT, FLOAT), (INT, FLOAT), (FLOAT, INT))]
+    found.append(maker(ar.Divide, FLOAT, INT, INT))
+    return found + [maker(cls, type, type) for cls in (ar.Negate, ar.Absolute) for type in NUMBERS]
+
+
+def numbers() -> list[Maker]:
+    found = [maker(cls, ROUGH, type) for cls in (nu.Log, nu.Exp) for type in NUMBERS]
+    found += [maker(cls, FLOAT, type) for cls in (nu.SquareRoot, nu.Floor, nu.Ceiling) for type in NUMBERS]
+    digits = st.integers(-2, 3) | st.integers(-nu.MOST_DIGITS, nu.MOST_DIGITS)
+    found += [maker(nu.Round, FLOAT, type, digits=digits) for type in NUMBERS]
+    whole, real = (st.sampled_from(constants(type)) for type in NUMBERS)
+    for type, result, bound in ((INT, INT, whole), (FLOAT, FLOAT, real), (FLOAT, FLOAT, whole), (INT, FLOAT, real)):
+        found += [maker(nu.Clip, result, type, low=bound), maker(nu.Clip, result, type, high=bound)]
+        found.append(maker(nu.Clip, result, type, more=st.tuples(bound, bound).map(sorted)))
     return found
 
 
-MAKERS = makers()
+def conditions() -> list[Maker]:
+    found = [maker(cls, BOOL, BOOL, BOOL) for cls in (cd.And, cd.Or)]
+    found.append(maker(cd.Not, BOOL, BOOL))
+    for cls in (cp.Less, cp.LessOrEqual, cp.Greater, cp.GreaterOrEqual, cp.Equal):
+        found += [maker(cls, BOOL, type, type) for type in SCALARS]
+        found += [maker(cls, BOOL, INT, FLOAT), maker(cls, BOOL, FLOAT, INT)]
+    numbers = [*constants(INT), *constants(FLOAT)]
+    for type in SCALARS:
+        for options in (constants(type), *([numbers] if type in NUMBERS else [])):
+            found.append(maker(cp.IsIn, BOOL, type, more=st.lists(st.sampled_from(options), min_size=1, max_size=4)))
+    return found
+
+
+def choices() -> list[Maker]:
+    found = [maker(cd.IsNull, BOOL, type) for type in (*TYPES, *MAPS)]
+    for type in TYPES:
+        found += [maker(cd.Fill, type, type, type), maker(cd.When, type, BOOL, type)]
+        found += [maker(cd.When, type, BOOL, type, type), maker(cd.When, type, BOOL, type, BOOL, type, type)]
+    found += [maker(cd.Fill, FLOAT, INT, FLOAT), maker(cd.Fill, FLOAT, FLOAT, INT)]
+    return [*found, maker(cd.When, FLOAT, BOOL, INT, FLOAT), maker(cd.When, FLOAT, BOOL, FLOAT, BOOL, INT)]
+
+
+def texts() -> list[Maker]:
+    found = [maker(cls, TEXT, TEXT) for cls in (tx.Lower, tx.Upper)]
+    found += [maker(tx.Concat, TEXT, *[TEXT] * count) for count in (1, 2, 3)]
+    found += [maker(cls, BOOL, TEXT, TEXT) for cls in (tx.Contains, tx.StartsWith)]
+    found.append(maker(tx.Length, INT, TEXT))
+    n = st.sampled_from([1, 2, 7, 1000, 2**31])
+    found += [maker(tx.HashBucket, INT, type, n=n) for type in (TEXT, INT, BOOL, TIME)]
+    for cast, result in ((casts.ToInt, INT), (casts.ToFloat, FLOAT), (casts.ToText, TEXT), (casts.ToBool, BOOL)):
+        found += [maker(cast, result, type) for type in SCALARS if type.kind in cast.takes]
+    return found
+
+
+def times() -> list[Maker]:
+    fields = (ca.Year, ca.Month, ca.Day, ca.Hour, ca.Minute, ca.Weekday, ca.DayOfYear)
+    found = [maker(cls, INT, TIME, zone=st.sampled_from(ZONES)) for cls in fields]
+    return [*found, maker(ca.SecondsBetween, FLOAT, TIME, TIME)]
+
+
+def lists() -> list[Maker]:
+    index = st.integers(-4, 4) | st.sampled_from([-(2**31), 2**31 - 1])
+    found = [maker(li.ListContains, BOOL, LISTS[0], FLOAT), maker(li.ListContains, BOOL, LISTS[1], INT)]
+    for type, of in zip(LISTS, SCALARS, strict=True):
+        found += [maker(li.ListLength, INT, type), maker(li.ListContains, BOOL, type, of)]
+        found.append(maker(li.At, of, type, index=index))
+    key = st.sampled_from(["", "a", "b", "it's"])
+    return found + [maker(li.Get, of, type, key=key) for type, of in zip(MAPS, NUMBERS, strict=True)]
+
+
+MAKERS = [*arithmetic(), *numbers(), *conditions(), *choices(), *texts(), *times(), *lists()]
 
 
 @cache
 def leaves(type: Type) -> st.SearchStrategy[Expr[Any]]:
-    columns = [Column(name, *of) for name, of in COLUMNS.items() if of == type]
-    return st.sampled_from([*columns, *constants(type)])
-
-
-def constants(type: Type) -> list[Expr[Any]]:
-    values = [value for value in VALUES[type] if value is not None]
-    if type == TIME:
-        values = [EPOCH + timedelta(microseconds=value) for value in values if abs(value) < 2**55]
-    return [] if type.item else [Literal(value) for value in values]
+    columns = [Column(name, of.kind, of.item) for name, of in COLUMNS.items() if of == type]
+    return st.sampled_from([*columns, *map(Literal, constants(type))])
 
 
 @cache
@@ -101,31 +144,23 @@ def trees(type: Type, depth: int) -> st.SearchStrategy[Any]:
     """Expressions of a type, at most so many operations deep."""
     if depth == 0:
         return leaves(type)
-    fitting = [maker for maker in MAKERS if maker.result == type]
-    return st.one_of(
-        leaves(type), *(maker.make(lambda of: st.deferred(lambda: trees(of, depth - 1))) for maker in fitting)
-    )
+    below = [
+        maker.make(lambda of: st.deferred(lambda: trees(of, depth - 1))) for maker in MAKERS if maker.result == type
+    ]
+    return st.one_of(below if type.rough else [leaves(type), *below])
 
 
-def rows() -> st.SearchStrategy[list[dict[str, Any]]]:
-    return st.lists(
-        st.fixed_dictionaries({name: st.sampled_from(VALUES[type]) for name, type in COLUMNS.items()}),
-        min_size=1,
-        max_size=12,
-    )
-
-
-def of_columns(operation: type[Operation]) -> st.SearchStrategy[list[Expr[Any]]]:
+def of_columns(operation: type[Operation[Any]]) -> st.SearchStrategy[list[Expr[Any]]]:
     """An operation in all its types over plain columns: the first of a type to the left, the second to the right."""
-    found = []
-    for maker in MAKERS:
-        if maker.operation is operation:
-            taken: dict[Type, int] = {}
 
-            def column(type: Type, taken: dict[Type, int] = taken) -> st.SearchStrategy[Any]:
-                number = taken[type] = taken.get(type, 0) % 2 + 1
-                name = next(name for name, of in COLUMNS.items() if of == type and name.endswith(str(number)))
-                return st.just(Column(name, *type))
+    def over_columns(maker: Maker) -> st.SearchStrategy[Any]:
+        taken: dict[Type, int] = {}
 
-            found.append(maker.make(column))
-    return st.tuples(*found).map(list)
+        def column(type: Type) -> st.SearchStrategy[Any]:
+            names = [name for name, of in COLUMNS.items() if of == type]
+            taken[type] = taken.get(type, -1) + 1
+            return st.just(Column(names[taken[type] % 2], type.kind, type.item))
+
+        return maker.make(column)
+
+    return st.tuples(*(over_columns(maker) for maker in MAKERS if maker.operation is operation)).map(list)
