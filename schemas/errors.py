@@ -80,6 +80,10 @@ class RecoveryError(SamestreamError):
     """State cannot be rebuilt from the journal and the log."""
 
 
+class StateLimitError(SamestreamError):
+    """State would take more memory than is allowed."""
+
+
 class FeatureLogError(SamestreamError):
     """The Parquet log is missing, torn or of another shape."""
 

@@ -577,3 +577,19 @@ def pack(horizon_us: int, keys: int, row_words: int, tiers: Words, rows: Words, 
                 rows[at + START], rows[at + LENGTH], rows[at + CAPACITY] = used, live, capacity
             used += capacity * stride
     return used
+
+
+@compiled
+def idle(horizon_us: int, keys: int, row_words: int, tiers: Words, rows: Words, slab: Words, found: Words) -> None:
+    """Write for every key 1 if nothing it holds can be reached any more, else 0."""
+    horizon, regions = max(horizon_us, EARLIEST), tiers.shape[0]
+    for key in range(keys):
+        found[key] = 1
+        for region in range(regions):
+            at, stride = key * row_words + 1 + 3 * region, tiers[region, STRIDE]
+            if regions // 2 <= region < regions - 1 or rows[at + LENGTH] == 0:
+                continue  # blocks are made of tiles
+            newest = slab[rows[at + START] + (rows[at + LENGTH] - 1) * stride]
+            if newest >= (horizon - tiers[region, KEPT_US]) // tiers[region, TILE_US]:
+                found[key] = 0
+                break

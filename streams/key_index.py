@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from samestream.schemas.errors import SamestreamError
 from samestream.streams.columns import ColumnData, Int64Array
 from samestream.streams.kernel import compiled
+from samestream.streams.state_limit import StateLimit
 
 LOW = 2**32 - 1
 POOL, IDS, FREE, USED = range(4)  # words of `marks`: words of the pool, ids so far, ids given back, slots in use
@@ -33,21 +34,24 @@ class KeyIndex:
     """The ids of keys, from 0 in order of first use; ids given back by :meth:`forget` are given out again first.
 
     texts : for each part of a key whether it is text; the others are numbers, conditions or times.
+    limit : what all state may take together; without one, as much as there is.
     """
 
-    def __init__(self, texts: Sequence[bool]) -> None:
-        self._texts = tuple(texts)
+    def __init__(self, texts: Sequence[bool], limit: StateLimit | None = None) -> None:
+        self._texts, self._limit = tuple(texts), limit or StateLimit()
         self._marks = np.zeros(4, np.int64)
         self._slots = np.zeros(1024, np.int64)
         self._pool = np.zeros(1024, np.int64)
         self._starts = np.zeros(256, np.int64)
         self._sizes = np.zeros(256, np.int32)
         self._free = np.zeros(0, np.int64)
+        self._limit.note(self, self.memory_bytes)
 
     def ids(self, columns: Sequence[ColumnData], rows: Int64Array) -> Int64Array:
         """Return the ids of the keys in some rows; a key that is not yet known gets one.
 
         columns : one per part of the key; none of the rows is null.
+        Raises StateLimitError if the index outgrows the limit; the keys before that one then have their ids.
         """
         words, ends = self._words([column.values[rows] for column in columns])
         found = np.empty(len(rows), np.int64)
@@ -76,10 +80,10 @@ class KeyIndex:
         return sum(array.nbytes for array in arrays)
 
     def forget(self, ids: Int64Array) -> None:
-        """Give some ids back, each known; their keys are new when they are next seen."""
-        free, given = self._free[: self._marks[FREE]], np.sort(ids)[::-1]
-        self._free = np.concatenate([free, given])
-        self._sizes[ids] = 0
+        """Give some ids back; their keys are new when they are next seen. An id that has no key is passed over."""
+        given = np.unique(ids[self._sizes[ids] > 0])[::-1]
+        self._free = np.concatenate([self._free[: self._marks[FREE]], given])
+        self._sizes[given] = 0
         self._rebuild()
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
@@ -92,9 +96,11 @@ class KeyIndex:
         }
 
     @classmethod
-    def restore(cls, texts: Sequence[bool], snapshot: Mapping[str, NDArray[Any]]) -> KeyIndex:
+    def restore(
+        cls, texts: Sequence[bool], snapshot: Mapping[str, NDArray[Any]], limit: StateLimit | None = None
+    ) -> KeyIndex:
         """Return the index a snapshot was taken of."""
-        index = cls(texts)
+        index = cls(texts, limit)
         index._pool = np.array(snapshot["pool"], np.int64)
         index._sizes = np.array(snapshot["sizes"], np.int32)
         index._starts = np.array(snapshot["starts"], np.int64)
@@ -135,13 +141,24 @@ class KeyIndex:
     def _grow(self, words: int) -> None:
         """Make room for one more key of so many words, doubling what is full."""
         if self._marks[POOL] + words > len(self._pool):
-            self._pool = _longer(self._pool, self._marks[POOL] + words)
+            self._pool = self._longer(self._pool, int(self._marks[POOL]) + words)
         if self._marks[IDS] == len(self._sizes):
-            self._starts, self._sizes = _longer(self._starts, 256), _longer(self._sizes, 256)
+            self._starts, self._sizes = self._longer(self._starts, 256), self._longer(self._sizes, 256)
         if 4 * (self._marks[USED] + 1) > 3 * len(self._slots):
-            slots = np.zeros(2 * len(self._slots), np.int64)
+            slots = self._zeros(2 * len(self._slots), self._slots.dtype)
             _rehash(self._slots, slots)
             self._slots = slots
+        self._limit.note(self, self.memory_bytes)
+
+    def _longer(self, array: NDArray[Any], least: int) -> NDArray[Any]:
+        longer = self._zeros(max(2 * len(array), least), array.dtype)
+        longer[: len(array)] = array
+        return longer
+
+    def _zeros(self, size: int, dtype: Any) -> NDArray[Any]:
+        needed = size * np.dtype(dtype).itemsize
+        self._limit.more(needed, needed, f"the index of {len(self):,} keys")
+        return np.zeros(size, dtype)
 
     def _rebuild(self) -> None:
         """Lay out pool and slots anew, with the ids that have a key."""
@@ -153,6 +170,7 @@ class KeyIndex:
         _collect(self._pool, self._starts, self._sizes, self._marks[IDS], pool, slots)
         self._pool, self._slots = pool, slots
         self._marks[POOL], self._marks[FREE], self._marks[USED] = words, len(self._free), kept
+        self._limit.note(self, self.memory_bytes)
 
 
 def warm() -> None:
@@ -178,12 +196,6 @@ def _utf8(values: NDArray[Any]) -> tuple[Int64Array, NDArray[np.uint8]]:
     bounds = np.frombuffer(offsets, np.int64, len(values) + 1) if len(values) else np.zeros(1, np.int64)
     # copies, for numba compiles a second version for read-only memory
     return bounds.copy(), np.frombuffer(data, np.uint8).copy() if data is not None else np.zeros(0, np.uint8)
-
-
-def _longer(array: NDArray[Any], least: int) -> NDArray[Any]:
-    longer = np.zeros(max(2 * len(array), least), array.dtype)
-    longer[: len(array)] = array
-    return longer
 
 
 @compiled

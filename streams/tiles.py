@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from samestream.schemas.errors import RecoveryError, SamestreamError
 from samestream.streams import kernel
 from samestream.streams.kernel import Words
+from samestream.streams.state_limit import StateLimit
 
 UPDATE, QUERY = 0, 1
 
@@ -82,13 +83,20 @@ class TileTable:
     cells : the accumulators that windows may ask for.
     windows : every window with the cells it answers, as indices into ``cells``.
     inputs : the number of input columns, at least 1.
+    limit : what all state may take together; without one, as much as there is.
 
     How the operations are split into calls of :meth:`run`, and when state is pruned, moved or taken through a snapshot,
     changes no bit of any answer.
     """
 
-    def __init__(self, cells: Sequence[Cell], windows: Sequence[tuple[Window, Sequence[int]]], inputs: int) -> None:
-        self._inputs = inputs
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        windows: Sequence[tuple[Window, Sequence[int]]],
+        inputs: int,
+        limit: StateLimit | None = None,
+    ) -> None:
+        self._inputs, self._limit = inputs, limit or StateLimit()
         self._check(cells, windows)
         self._tiers, self._windows, self._cells = _plan(cells, windows, inputs)
         regions = len(self._tiers)
@@ -102,6 +110,7 @@ class TileTable:
         widest = int(max(self._tiers[:, kernel.STRIDE].max(), self._windows[:, kernel.SLOTS].max(initial=0)))
         self._stack = np.zeros(66 * widest, np.int64)  # one entry per bit of a tile index, and the accumulator
         self._joins = np.zeros(66, np.int64)
+        self._limit.note(self, self.memory_bytes)
 
     def run(
         self,
@@ -128,7 +137,8 @@ class TileTable:
             stays the same from query to query is answered fast.
 
         Returns per window an array of shape (queries, slots of its cells in their order).
-        Raises SamestreamError, with no operation applied, on a wrong shape, kind, key or horizon.
+        Raises SamestreamError, with no operation applied, on a wrong shape, kind, key, horizon or start; StateLimitError
+        if the state outgrows its limit: some operations are then applied, and the table is of no more use.
         """
         kind, valid_bytes = _own(kind, np.int8), _own(np.asarray(valid, np.bool_), np.bool_).view(np.uint8)
         key, t_us, position, horizon_us, values = (
@@ -174,6 +184,19 @@ class TileTable:
         """The bytes set aside for the state of all keys."""
         return int(self._rows.nbytes + self._slab.nbytes)
 
+    def idle(self) -> NDArray[np.bool_]:
+        """Return for every key id whether nothing that it holds can be reached any more, by any later query."""
+        found = np.empty(self._keys, np.int64)
+        state = (self._horizon_us, self._keys, self._row_words, self._tiers, self._rows, self._slab)
+        kernel.idle(*state, found)
+        return found.astype(np.bool_)
+
+    def forget(self, ids: Words) -> None:
+        """Make some ids as new, to be used for other keys; nothing is told of what they held."""
+        rows = self._rows.reshape(-1, self._row_words)
+        rows[ids] = 0
+        rows[ids, 0] = kernel.NEVER
+
     def snapshot(self) -> dict[str, Words]:
         """Return the state as int64 arrays that share no memory with the table; :meth:`restore` takes them."""
         self._repack(self._horizon_us, 0)
@@ -193,12 +216,13 @@ class TileTable:
         windows: Sequence[tuple[Window, Sequence[int]]],
         inputs: int,
         snapshot: Mapping[str, Words],
+        limit: StateLimit | None = None,
     ) -> TileTable:
         """Return the table a snapshot was taken of.
 
         Raises RecoveryError if the snapshot is of other cells, windows or inputs.
         """
-        table = cls(cells, windows, inputs)
+        table = cls(cells, windows, inputs, limit)
         for part, own in (("tiers", table._tiers), ("windows", table._windows), ("cells", table._cells)):
             if part not in snapshot or not np.array_equal(snapshot[part], own):
                 raise RecoveryError(
@@ -211,6 +235,7 @@ class TileTable:
         table._admit(len(rows) // table._row_words)
         table._rows[: len(rows)] = rows
         table._slab = np.array(snapshot["slab"], np.int64)
+        table._limit.note(table, table.memory_bytes)
         table._marks[kernel.USED] = len(table._slab)
         table._horizon_us = int(snapshot["horizon_us"][0])
         return table
@@ -218,19 +243,30 @@ class TileTable:
     def _admit(self, keys: int) -> None:
         """Make rows for the ids below ``keys``."""
         if keys * self._row_words > len(self._rows):
-            grown = np.zeros(max(keys, 2 * self._keys, 16) * self._row_words, np.int64)
+            words = self._row_words
+            room = self._room(max(keys, 2 * self._keys, 16) * words, (keys + (keys >> 3)) * words)
+            grown = np.zeros(room // words * words, np.int64)
             grown[:: self._row_words] = kernel.NEVER
             grown[: len(self._rows)] = self._rows
             self._rows = grown
+            self._limit.note(self, self.memory_bytes)
         self._keys = max(self._keys, keys)
 
     def _repack(self, horizon_us: int, need: int) -> None:
         """Drop what is out of reach and garbage, into a slab with as much room again, and at least ``need`` words."""
         state = (horizon_us, self._keys, self._row_words, self._tiers, self._rows, self._slab)
         size = kernel.pack(*state, np.zeros(0, np.int64))
-        slab = np.zeros(max(1024, 2 * size, size + 2 * need), np.int64)
+        slab = np.zeros(self._room(max(1024, 2 * size, size + 2 * need), size + (size >> 3) + need), np.int64)
         self._marks[kernel.USED] = kernel.pack(*state, slab)
         self._slab = slab
+        self._limit.note(self, self.memory_bytes)
+
+    def _room(self, wished: int, needed: int) -> int:
+        """Return how many words to make room for, beside what is there until it has been copied.
+
+        Raises StateLimitError if not even ``needed`` words are allowed.
+        """
+        return self._limit.more(8 * wished, 8 * needed, f"{self._keys:,} keys") // 8
 
     def _check(self, cells: Sequence[Cell], windows: Sequence[tuple[Window, Sequence[int]]]) -> None:
         for cell in cells:
