@@ -7,11 +7,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from samestream.schemas import avro
+from samestream.schemas.avro_names import Names, kind_of_type, logical
 from samestream.schemas.errors import SchemaError
-from samestream.streams.schema_store import SchemaStore
+from samestream.streams.avro_values import UNIT_US
+from samestream.streams.schema_store import SchemaStore, framing
 from samestream.streams.transport import Partition, Transport, read_until
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -103,25 +106,28 @@ class Translator:
 
     def record(self, value: bytes | None) -> dict[str, Any] | None:
         """The record that these bytes are, or None where no known schema fits."""
-        if not value or not value.startswith(avro.MARKER) or len(value) < avro.HEADER_BYTES:
+        frame = framing(value or b"")
+        if value is None or frame is None:
             return None
-        fingerprint = value[2 : avro.HEADER_BYTES]
-        if fingerprint not in self._readers:
-            schema = self._store.find(fingerprint)
-            self._readers[fingerprint] = (avro.Reader(schema, schema), schema) if schema else None
-        known = self._readers[fingerprint]
+        if frame not in self._readers:
+            schema = self._store.schema_of(frame)
+            self._readers[frame] = (avro.Reader(schema, schema), schema) if schema else None
+        known = self._readers[frame]
         if known is None:
             return None
         reader, schema = known
         try:
-            return readable(reader.read(value), schema, self._tell)
+            return readable(reader.read(value, len(frame)), schema, self._tell)
         except SchemaError:
             return None
 
 
 def readable(record: Mapping[str, Any], schema: avro.Schema, tell: Callable[[int], Any] = instant) -> dict[str, Any]:
-    """A decoded record with its instants as text and its bytes as previews."""
-    return {field["name"]: _value(record[field["name"]], field["type"], tell) for field in schema["fields"]}
+    """A decoded record with its instants and decimals as text and its bytes as previews."""
+    names = Names(schema)
+    return {
+        field["name"]: _value(record[field["name"]], names, field["type"], tell) for field in names.schema["fields"]
+    }
 
 
 def preview(value: bytes | None) -> str:
@@ -155,14 +161,19 @@ def encoded(value: bytes | None) -> str | None:
     return None if value is None else base64.b64encode(value).decode()
 
 
-def _value(value: Any, type_: Any, tell: Callable[[int], Any]) -> Any:
-    if isinstance(type_, list):
-        type_ = next((part for part in type_ if part != "null"), "null") if value is not None else "null"
-    if isinstance(type_, dict) and value is not None:
-        if type_.get("logicalType") == "timestamp-micros":
-            return tell(value)
-        if type_.get("type") == "array":
-            return [_value(part, type_["items"], tell) for part in value]
-        if type_.get("type") == "record":
-            return readable(value, type_, tell)
+def _value(value: Any, names: Names, type_: Any, tell: Callable[[int], Any]) -> Any:
+    if value is None:
+        return None
+    found: Any = next((part for part in names.members(type_) if part != "null"), "null")
+    kind, meant = kind_of_type(found), logical(found)
+    if kind in ("int", "long") and meant in UNIT_US:
+        return tell(value * UNIT_US[meant])
+    if meant == "decimal" and isinstance(value, bytes) and value:
+        return str(Decimal(int.from_bytes(value, "big", signed=True)).scaleb(-found.get("scale", 0)))
+    if kind == "array":
+        return [_value(part, names, found["items"], tell) for part in value]
+    if kind == "map":
+        return {name: _value(part, names, found["values"], tell) for name, part in value.items()}
+    if kind == "record":
+        return {part["name"]: _value(value[part["name"]], names, part["type"], tell) for part in found["fields"]}
     return preview(value) if isinstance(value, bytes) else value

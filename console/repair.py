@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -9,11 +10,13 @@ from typing import Any
 
 from samestream.schemas import avro
 from samestream.schemas.avro import Codec
+from samestream.schemas.avro_names import simple_name
 from samestream.schemas.errors import SchemaError, SettingsError
 from samestream.schemas.expressions import Kind
+from samestream.streams.avro_values import UNITS, Rows
 from samestream.streams.decode import encode_key
 from samestream.streams.plan import Input
-from samestream.streams.schema_store import SchemaStore
+from samestream.streams.schema_store import SchemaStore, framing
 from samestream.streams.transport import MAX_EVENT_BYTES
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -22,6 +25,8 @@ _EXPECTED = {
     Kind.FLOAT: "a number",
     Kind.BOOL: "true or false",
     Kind.STRING: "text",
+    Kind.LIST: "a list of values of one kind",
+    Kind.MAP: "an object of values of one kind",
     Kind.TIME: "an instant with its zone, such as 2013-01-01T10:00:00Z, or microseconds since 1970",
 }
 
@@ -31,17 +36,17 @@ class Form:
 
     def __init__(self, input: Input, store: SchemaStore) -> None:
         self._input, self._store = input, store
-        self._codec = Codec(input.schema)
+        self._codec, self._rows = Codec(input.schema), Rows(input.schema, input.columns)
 
     def decode(self, value: bytes | None) -> dict[str, Any] | None:
         """The event that these bytes are, times in microseconds; None where they are none of this topic's."""
-        if not value or not value.startswith(avro.MARKER) or len(value) < avro.HEADER_BYTES:
-            return None
-        writer = self._store.find(value[2 : avro.HEADER_BYTES])
-        if writer is None or writer.get("name") != self._input.schema["name"]:
+        frame = framing(value or b"")
+        writer = self._store.schema_of(frame) if frame is not None else None
+        if value is None or frame is None or writer is None or simple_name(writer) != simple_name(self._input.schema):
             return None
         try:
-            return avro.Reader(writer, self._input.schema).read(value)
+            record = avro.Reader(writer, self._input.schema).read(value, len(frame))
+            return Rows(self._input.schema, self._input.columns, writer).row(record)
         except SchemaError:
             return None
 
@@ -89,7 +94,7 @@ class Form:
                     f"{_EPOCH + timedelta(microseconds=latest_us)}",
                     hint="correct the event time.",
                 )
-        key, value = encode_key(values[self._input.key]), self._codec.encode(values)
+        key, value = encode_key(values[self._input.key]), self._codec.encode(self._rows.record(values))
         if not key or len(value) > MAX_EVENT_BYTES:
             raise SchemaError(
                 "the event would be dead again",
@@ -110,6 +115,11 @@ class Form:
             return None
         if kind is Kind.STRING:
             return text
+        if kind in (Kind.LIST, Kind.MAP):
+            try:
+                return json.loads(text)
+            except ValueError:
+                return text
         if kind is Kind.BOOL:
             return {"true": True, "false": False}.get(text.lower(), text)
         for number in (int, float):
@@ -123,11 +133,11 @@ class Form:
     def _value(self, name: str, value: Any, is_given: bool, where: str) -> Any:
         kind = self._input.columns[name]
         if value is None:
-            if name in self._input.nullable:
+            if name in self._input.nullable or name.endswith(UNITS):
                 return None
             found = "null" if is_given else "nothing"
         else:
-            fitting = _fitting(kind, value)
+            fitting = _fitting(kind, value, self._input.items.get(name))
             if fitting is not None:
                 return fitting
             found = repr(value)[:80]
@@ -140,8 +150,16 @@ class Form:
         )
 
 
-def _fitting(kind: Kind, value: Any) -> Any:
-    """The value as Avro takes it, or None where it does not fit its kind."""
+def _fitting(kind: Kind, value: Any, item: Kind | None = None) -> Any:
+    """The value as a column holds it, or None where it does not fit its kind."""
+    if kind is Kind.LIST and item is not None:
+        if not isinstance(value, list):
+            return None
+        inside = [None if part is None else _fitting(item, part) for part in value]
+        return inside if [part is None for part in inside] == [part is None for part in value] else None
+    if kind is Kind.MAP and item is not None:
+        parts = _fitting(Kind.LIST, list(value.values()), item) if isinstance(value, dict) else None
+        return None if parts is None else dict(zip(map(str, value), parts, strict=True))
     is_whole = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
     if kind is Kind.STRING:
         return value if isinstance(value, str) else None

@@ -68,10 +68,10 @@ class Reader:
         self._writer = plain_schema(writer)
         self._reader = None if schema_fingerprint(writer) == schema_fingerprint(reader) else plain_schema(reader)
 
-    def read(self, value: bytes) -> dict[str, Any]:
-        """The record after the header. Raises SchemaError for bytes that are not exactly one record."""
+    def read(self, value: bytes, start: int = HEADER_BYTES) -> dict[str, Any]:
+        """The record after the header, which ``start`` bytes make. Raises SchemaError for bytes that are not exactly one record."""
         body = BytesIO(value)
-        body.seek(HEADER_BYTES)
+        body.seek(start)
         try:
             record: dict[str, Any] = fastavro.schemaless_reader(body, self._writer, self._reader)
         except (

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from samestream.schemas import avro
+from samestream.schemas.avro_names import simple_name
 from samestream.schemas.errors import SchemaError
 from samestream.schemas.expressions import Kind
 from samestream.streams import avro_columns
-from samestream.streams.avro_columns import DEAD, GENERAL, GOOD, TODO, Batch, Program
+from samestream.streams.avro_columns import DEAD, GENERAL, GOOD, TODO, Batch, NotCovered, Program
+from samestream.streams.avro_values import Rows, column_kind
 from samestream.streams.avro_wire import Wire
 from samestream.streams.columns import BoolArray, Columns, Int64Array
 from samestream.streams.plan import Input
-from samestream.streams.schema_store import SchemaStore
+from samestream.streams.schema_store import REGISTERED, SchemaStore, framing, told
 from samestream.streams.transport import MAX_EVENT_BYTES, Fetched, Partition
 
 UNKNOWN_KNOWN_US = -(2**62)  # running known time before the first good record of a partition
@@ -69,20 +71,27 @@ def encode_key(key: Any) -> bytes:
 
 @dataclass(frozen=True, eq=False)
 class _Writer:
-    """How the records of one writer schema are read; ``program`` is None where only the general path can."""
+    """How the records of one writer schema are read.
+
+    program : None where only the general path can read them; ``why`` then says the reason
+    start : how long a record's header is
+    """
 
     reader: avro.Reader
     wire: Wire
+    rows: Rows
     program: Program | None
+    why: str = ""
+    start: int = avro.HEADER_BYTES
 
     def read(self, value: bytes) -> dict[str, Any]:
-        """One record, by the general path. Raises SchemaError."""
+        """One record as a row, by the general path. Raises SchemaError."""
         if not self.wire.is_flat:
-            self.wire.check(value)  # first: fastavro follows nested data wherever it leads
-        record = self.reader.read(value)
+            self.wire.check(value, self.start)  # first: fastavro follows nested data wherever it leads
+        record = self.reader.read(value, self.start)
         if self.wire.is_flat:
-            self.wire.check(value)
-        return record
+            self.wire.check(value, self.start)
+        return self.rows.row(record)
 
 
 class Decoder:
@@ -94,13 +103,24 @@ class Decoder:
 
     def __init__(self, input: Input, store: SchemaStore) -> None:
         self.input, self._store = input, store
-        self._writers: dict[bytes, _Writer] = {}
+        self._writers: dict[bytes, _Writer | SchemaError] = {}
         if self.is_fast(input.schema):
             avro_columns.warm()  # here, for nobody consumes yet
 
     def is_fast(self, writer: avro.Schema) -> bool:
         """Whether records of this writer schema take the compiled path."""
-        return Program.compile(writer, self.input.schema, self.input.columns, self.input.key) is not None
+        return self.path(writer) == "compiled"
+
+    def path(self, writer: avro.Schema) -> str:
+        """Which path records of this writer schema take: ``compiled``, or ``general: `` and why."""
+        try:
+            self._program(writer, None)
+        except NotCovered as error:
+            return f"general: {error}"
+        return "compiled"
+
+    def _program(self, writer: avro.Schema, header: bytes | None) -> Program:
+        return Program.compile(writer, self.input.schema, self.input.columns, self.input.key, header)
 
     def decode(self, fetched: Fetched, known_us: int, forced_dead: frozenset[int] = frozenset()) -> Decoded:
         """Decode what was fetched from one partition.
@@ -124,7 +144,7 @@ class Decoder:
         while len(rest := np.flatnonzero(batch.status == TODO)):
             for row in rest.tolist():
                 writer = self._writer(fetched.values[row] or b"")
-                if writer is not None and writer.program is not None:
+                if isinstance(writer, _Writer) and writer.program is not None:
                     batch.run(writer.program)
                     break
                 batch.status[row] = GENERAL
@@ -185,31 +205,47 @@ class Decoder:
             return None, ("empty_value", "the record has no value")
         if len(value) > MAX_EVENT_BYTES:
             return None, ("too_large", f"{len(value)} bytes, at most {MAX_EVENT_BYTES}")
-        if not value.startswith(avro.MARKER) or len(value) < avro.HEADER_BYTES:
-            return None, ("undecodable", "not in Avro single-object encoding")
+        frame = framing(value)
+        if frame is None or (frame.startswith(REGISTERED) and not self._store.is_registered):
+            formats = " nor in the Confluent wire format" if self._store.is_registered else ""
+            return None, ("undecodable", f"not in Avro single-object encoding{formats}")
         writer = self._writer(value)
         if writer is None:
-            fingerprint = value[2 : avro.HEADER_BYTES].hex()
-            return None, ("wrong_schema", f"schema {fingerprint} is unknown, or not one of {self.input.name}")
+            return None, ("wrong_schema", f"{told(frame)} is unknown, or not one of {self.input.name}")
+        if isinstance(writer, SchemaError):
+            return None, ("wrong_schema", f"{writer.where}: {writer.found}, not {writer.expected}")
         try:
             return writer.read(value), None
         except SchemaError as error:
             # some of fastavro's messages end with an address in memory, another one each time
-            return None, ("undecodable", str(error.found).partition(" from <_io.")[0][:200])
+            return None, (error.what, str(error.found).partition(" from <_io.")[0][:200])
 
-    def _writer(self, value: bytes) -> _Writer | None:
-        """How to read a value, by the fingerprint in its header; a schema unknown now may be published later."""
-        if not value.startswith(avro.MARKER):
+    def _writer(self, value: bytes) -> _Writer | SchemaError | None:
+        """How to read a value, by its header; a schema unknown now may be published later.
+
+        A SchemaError where the schema is known, and its records would be misread.
+        """
+        frame = framing(value)
+        if frame is None:
             return None
-        fingerprint = value[2 : avro.HEADER_BYTES]
-        if fingerprint in self._writers:
-            return self._writers[fingerprint]
-        writer = self._store.find(fingerprint)
-        if writer is None or str(writer.get("name")) != str(self.input.schema["name"]):
-            return None
-        program = Program.compile(writer, self.input.schema, self.input.columns, self.input.key)
-        self._writers[fingerprint] = _Writer(avro.Reader(writer, self.input.schema), Wire(writer), program)
-        return self._writers[fingerprint]
+        if frame not in self._writers:
+            writer = self._store.schema_of(frame)
+            if writer is None or simple_name(writer) != simple_name(self.input.schema):
+                return None
+            self._writers[frame] = self._made(writer, frame)
+        return self._writers[frame]
+
+    def _made(self, writer: avro.Schema, frame: bytes) -> _Writer | SchemaError:
+        program, why = None, ""
+        try:
+            program = self._program(writer, frame)
+        except NotCovered as error:
+            why = str(error)
+        try:
+            rows = Rows(self.input.schema, self.input.columns, writer)
+        except SchemaError as error:
+            return error
+        return _Writer(avro.Reader(writer, self.input.schema), Wire(writer), rows, program, why, len(frame))
 
     def _columns(
         self, fetched: Fetched, columns: Columns, dead: BoolArray, deaths: dict[int, Death], known_us: int
@@ -252,27 +288,14 @@ class Decoder:
 
 def vector_input(name: str, topic: str, schema: avro.Schema) -> Input:
     """How a topic that samestream itself writes is read: keyed by ``entity``, timed by ``event_time``, with no gate."""
-    kinds = {
-        "long": Kind.INT,
-        "int": Kind.INT,
-        "double": Kind.FLOAT,
-        "boolean": Kind.BOOL,
-        "string": Kind.STRING,
-    }
-    columns: dict[str, Kind] = {}
-    nullable: set[str] = set()
-    items: dict[str, Kind] = {}
-    for field in schema["fields"]:
-        type_ = field["type"]
-        if isinstance(type_, list):
-            members = [member for member in type_ if member != "null"]
-            nullable |= {field["name"]} if "null" in type_ else set()
-            # an entity is text or a whole number; as a column it travels as text
-            type_ = members[0] if len(members) == 1 else "string"
-        if isinstance(type_, dict):
-            is_map = type_["type"] == "map"
-            columns[field["name"]] = Kind.MAP if is_map else Kind.TIME
-            items |= {field["name"]: kinds[type_["values"]]} if is_map else {}
-        else:
-            columns[field["name"]] = kinds[type_]
-    return Input(name, topic, schema, columns, frozenset(nullable), "entity", "event_time", items=items)
+    found = {field["name"]: column_kind(schema, field["name"]) for field in schema["fields"]}
+    return Input(
+        name,
+        topic,
+        schema,
+        {name: kind for name, (kind, _) in found.items()},
+        frozenset(field["name"] for field in schema["fields"] if "null" in field["type"]),
+        "entity",
+        "event_time",
+        items={name: item for name, (_, item) in found.items() if item is not None},
+    )

@@ -16,6 +16,24 @@ _CODEC = Codec(records.SCHEMA)
 _ASK_AGAIN_S = 0.5
 
 
+REGISTERED = b"\x00"  # the first byte of the Confluent wire format; four of the schema's id follow
+_ID_BYTES = 5
+
+
+def framing(value: bytes) -> bytes | None:
+    """The header of a value, which says its schema: by fingerprint, or by its id in a registry; None where there is none."""
+    if value.startswith(avro.MARKER) and len(value) >= avro.HEADER_BYTES:
+        return value[: avro.HEADER_BYTES]
+    return value[:_ID_BYTES] if value.startswith(REGISTERED) and len(value) >= _ID_BYTES else None
+
+
+def told(frame: bytes) -> str:
+    """A header for people."""
+    if frame.startswith(REGISTERED):
+        return f"schema id {int.from_bytes(frame[1:], 'big')}"
+    return f"schema {frame[2:].hex()}"
+
+
 class SchemaStore:
     """The writer schemas an app has met. An unknown fingerprint makes it read the topic again, twice a second at most."""
 
@@ -23,6 +41,15 @@ class SchemaStore:
         self._transport, self._topic = transport, topic
         self._schemas = {avro.schema_fingerprint(schema): schema for schema in known}
         self._asked_s: dict[bytes, float] = {}
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether a schema registry is configured."""
+        return False
+
+    def schema_of(self, frame: bytes) -> Schema | None:
+        """The schema that a header names, or None."""
+        return None if frame.startswith(REGISTERED) else self.find(frame[2:])
 
     def find(self, fingerprint: bytes) -> Schema | None:
         """The schema with this fingerprint (8 bytes), or None."""

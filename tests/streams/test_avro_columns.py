@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from avro_cases import HASH, SUITS, assert_same, compare, lawful, mutated, record, with_defaults
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,9 +20,9 @@ from samestream.schemas.errors import SchemaError
 from samestream.schemas.expressions import Kind
 from samestream.streams import avro_columns, avro_kernel
 from samestream.streams import columns as cols
-from samestream.streams.avro_columns import GENERAL, GOOD, Batch, Program
+from samestream.streams.avro_columns import GENERAL, GOOD, Batch, NotCovered, Program
+from samestream.streams.avro_values import Rows
 from samestream.streams.avro_wire import Wire
-from samestream.streams.columns import ColumnData
 from samestream.streams.decode import UNKNOWN_KNOWN_US, Decoded, Decoder, _Writer, vector_input
 from samestream.streams.plan import Gate, Input
 from samestream.streams.schema_store import SchemaStore
@@ -30,20 +30,10 @@ from samestream.streams.transport import MAX_EVENT_BYTES, Fetched, Partition
 
 MALFORMED = int(os.environ.get("SAMESTREAM_MALFORMED_RECORDS", "50000"))  # the long form: 1000000
 TIME = {"type": "long", "logicalType": "timestamp-micros"}
-SUITS = {"type": "enum", "name": "Suit", "symbols": ["hearts", "spades", "clubs"]}
-HASH = {"type": "fixed", "name": "Hash", "size": 5}
 
 
-def record(**fields: Any) -> avro.Schema:
-    return {"type": "record", "name": "R", "fields": [{"name": name, "type": type_} for name, type_ in fields.items()]}
-
-
-def with_defaults(schema: avro.Schema, **defaults: Any) -> avro.Schema:
-    fields = [
-        field | ({"default": defaults[field["name"]]} if field["name"] in defaults else {})
-        for field in schema["fields"]
-    ]
-    return schema | {"fields": fields}
+def _never(*_: Any) -> Program:
+    raise NotCovered("a test says so")
 
 
 WRITER = record(
@@ -97,97 +87,6 @@ COLUMNS = {
     "weight": Kind.FLOAT,
     "tag": Kind.STRING,
 }
-
-
-def some(rng: random.Random, type_: Any) -> Any:
-    """A random value of a type."""
-    if isinstance(type_, list):
-        return some(rng, rng.choice(type_))
-    name = type_["type"] if isinstance(type_, dict) else type_
-    if name in ("int", "long"):
-        bits = 31 if name == "int" else 63
-        return rng.choice(
-            [0, 1, -1, 2**bits - 1, -(2**bits), rng.randint(-100, 100), rng.randint(-(2**bits), 2**bits - 1)]
-        )
-    if name in ("float", "double"):
-        value = rng.choice([0.0, -0.0, 1.5, -3.25, float("inf"), float("nan"), rng.gauss(0, 1e6)])
-        return struct.unpack("f", struct.pack("f", value))[0] if name == "float" else value
-    return {
-        "null": lambda: None,
-        "boolean": lambda: rng.random() < 0.5,
-        "string": lambda: rng.choice(["", "u", "Ünïcode", "汉字", "🂡x", f"user-{rng.randrange(10**6)}", "x" * 70]),
-        "bytes": lambda: rng.choice([b"", b"abc", "é".encode(), b"\xff\xfe"]),
-        "fixed": lambda: rng.randbytes(type_["size"]),
-        "enum": lambda: rng.choice(type_["symbols"]),
-    }[name]()
-
-
-def lawful(rng: random.Random, schema: avro.Schema, count: int) -> list[bytes]:
-    codec = avro.Codec(schema)
-    return [codec.encode({field["name"]: some(rng, field["type"]) for field in schema["fields"]}) for _ in range(count)]
-
-
-def mutated(rng: random.Random, value: bytes, other: bytes) -> bytes:
-    """The same bytes after an accident, or two."""
-    body = bytearray(value[10:])
-    for _ in range(rng.choice([1, 1, 2])):
-        at = rng.randrange(len(body) + 1)
-        match rng.randrange(8):
-            case 0:
-                body[at : at + 1] = bytes([rng.randrange(256)])
-            case 1:
-                del body[at:]
-            case 2:
-                body += rng.randbytes(rng.randrange(1, 4))
-            case 3:
-                del body[at : at + rng.randrange(1, 4)]
-            case 4:
-                body[at:at] = rng.choice([b"\x80", b"\xff", b"\x80\x00", b"\xff" * 9 + b"\x01", b"\xff" * 12, b"\x01"])
-            case 5:
-                body[at : at + 1] = bytes([body[at] ^ 1 << rng.randrange(8)]) if at < len(body) else b"\x7f"
-            case 6:
-                body[at:] = other[10 + at :]
-            case 7:
-                body[at:] = rng.randbytes(rng.randrange(30))
-    return value[:10] + bytes(body)
-
-
-def general(writer: avro.Schema, reader: avro.Schema, values: list[bytes]) -> list[dict[str, Any] | None]:
-    path = _Writer(avro.Reader(writer, reader), Wire(writer), None)
-    found: list[dict[str, Any] | None] = []
-    for value in values:
-        try:
-            found.append(path.read(value))
-        except SchemaError:
-            found.append(None)
-    return found
-
-
-def assert_same(left: ColumnData, right: ColumnData) -> None:
-    assert left.values.dtype == right.values.dtype
-    np.testing.assert_array_equal(left.valid, right.valid)
-    if left.values.dtype == np.float64:  # by bits: -0.0 is not 0.0
-        np.testing.assert_array_equal(left.values.view(np.int64), right.values.view(np.int64))
-    else:
-        assert left.values.tolist() == right.values.tolist()
-        assert list(map(type, left.values.tolist())) == list(map(type, right.values.tolist()))
-
-
-def compare(writer: avro.Schema, reader: avro.Schema, columns: dict[str, Kind], values: list[bytes]) -> int:
-    """Both paths over the same bytes; returns how many records are dead."""
-    program = Program.compile(writer, reader, columns)
-    assert program is not None
-    batch = Batch(values, columns, MAX_EVENT_BYTES)
-    batch.run(program)
-    expected = general(writer, reader, values)
-    wrong = np.flatnonzero((batch.status == GOOD) != np.array([row is not None for row in expected], bool))
-    assert not len(wrong), (values[wrong[0]].hex(), expected[wrong[0]], batch.status[wrong[0]])
-    blank = dict.fromkeys(columns)
-    filled = [row if row is not None else blank for row in expected]
-    found = batch.finish()
-    for name, kind in columns.items():
-        assert_same(found[name], cols.from_values([row[name] for row in filled], kind))
-    return sum(row is None for row in expected)
 
 
 def test_lawful_records_with_promotions_defaults_and_skipped_fields() -> None:
@@ -291,17 +190,18 @@ def test_every_edge_of_the_encoding(type_: Any, body: bytes, good: bool, read: b
     [
         (record(f={"type": "array", "items": "long"}, g="long"), record(g="long"), {"g": Kind.INT}),
         (record(f={"type": "map", "values": "long"}, g="long"), record(g="long"), {"g": Kind.INT}),
-        (record(f=record(x="long") | {"name": "S"}, g="long"), record(g="long"), {"g": Kind.INT}),
+        (record(f=["null", "R"], g="long"), record(g="long"), {"g": Kind.INT}),
         (record(f="string"), record(f="long"), {"f": Kind.INT}),  # never to be read
         (record(f="long"), record(f="long", g="long"), {"f": Kind.INT, "g": Kind.INT}),  # no default
         (record(f="long"), with_defaults(record(f="long", g="double"), g=2**70), {"f": Kind.INT, "g": Kind.FLOAT}),
-        (record(f=SUITS), record(f=SUITS), {"f": Kind.STRING}),
+        (record(f=SUITS), record(f=SUITS | {"name": "Other"}, g="long"), {"f": Kind.STRING}),
         (record(f=["string", "double"]), record(f=["string", "double"]), {"f": Kind.STRING}),
         (record(f="long"), record(f="long") | {"name": "Another"}, {"f": Kind.INT}),
     ],
 )
 def test_what_is_left_to_the_general_path(writer: Any, reader: Any, columns: dict[str, Kind]) -> None:
-    assert Program.compile(writer, reader, columns) is None
+    with pytest.raises(NotCovered):
+        Program.compile(writer, reader, columns)
 
 
 def test_own_topics_are_fast() -> None:
@@ -312,7 +212,6 @@ def test_own_topics_are_fast() -> None:
 def test_a_map_in_a_union_costs_only_the_records_that_have_one() -> None:
     input = vector_input("p", "p", records.PREDICTION)
     program = Program.compile(input.schema, input.schema, input.columns, input.key)
-    assert program is not None
     codec = avro.Codec(records.PREDICTION)
     place = {"trigger_topic": "t", "trigger_partition": 0, "trigger_offset": 1}
     said = {"model": "m", "version": "1", "fingerprint": "f", "score": 0.5}
@@ -338,9 +237,9 @@ OLD_PREDICTION = records.PREDICTION | {"fields": records.PREDICTION["fields"][:-
 @pytest.mark.parametrize("fast", [True, False])
 def test_predictions_written_before_there_were_classes_are_read(monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
     input = vector_input("p", "p", records.PREDICTION)
-    assert Program.compile(OLD_PREDICTION, input.schema, input.columns, input.key) is not None
+    Program.compile(OLD_PREDICTION, input.schema, input.columns, input.key)
     if not fast:
-        monkeypatch.setattr(Program, "compile", classmethod(lambda *_: None))
+        monkeypatch.setattr(Program, "compile", classmethod(_never))
     value = {"entity": "u", "event_time": 5, "trigger_topic": "t", "trigger_partition": 0, "trigger_offset": 1}
     value |= {"model": "m", "version": "1", "fingerprint": "f", "score": 0.5}
     store = SchemaStore(None, "", [OLD_PREDICTION, records.PREDICTION])
@@ -373,7 +272,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch, fast: bool, key: str, fetched: Fetc
     kinds = {"user": Kind.STRING, "cents": Kind.INT, "at": Kind.TIME}
     with monkeypatch.context() as patch:
         if not fast:
-            patch.setattr(Program, "compile", classmethod(lambda *_: None))
+            patch.setattr(Program, "compile", classmethod(_never))
         input = Input("R", "r", SCHEMA, kinds, frozenset({"user"}), key, "at", GATE)
         decoder = Decoder(input, SchemaStore(None, "", [SCHEMA, OLDER, YOUNGER]))
         return decoder.decode(fetched, UNKNOWN_KNOWN_US, **options)
@@ -437,7 +336,9 @@ def test_nested_data_that_would_end_the_process_or_never_end_is_refused_first() 
     ):
         assert not Wire(writer).is_flat
         with pytest.raises(SchemaError) as caught:
-            _Writer(avro.Reader(writer, writer), Wire(writer), None).read(avro.Codec(writer).header + body)
+            _Writer(avro.Reader(writer, writer), Wire(writer), Rows(writer, []), None).read(
+                avro.Codec(writer).header + body
+            )
         assert caught.value.found == reason
 
 
@@ -469,6 +370,7 @@ def test_no_read_beyond_the_bytes(tmp_path: Path) -> None:
     environment = os.environ | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
     code = f"""
 import importlib.util, random, sys
+sys.path += [{str(Path(__file__).parents[1] / "support")!r}, {str(Path(__file__).parent)!r}]
 spec = importlib.util.spec_from_file_location("suite", {__file__!r})
 suite = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(suite)
@@ -479,6 +381,13 @@ for _ in range(5000):
     batch = suite.Batch([suite.mutated(rng, rng.choice(values), values[0])], suite.COLUMNS, 1 << 20)
     batch.run(program)
     batch.compare_keys("user", [b"u"])
+    batch.finish()
+import test_avro_values as typed
+values = [typed.EventCodec(typed.Sale).encode(one) for one in typed.SALES_LIST]
+program = suite.Program.compile(typed.SALE.schema, typed.SALE.schema, typed.SALE.columns)
+for _ in range(5000):
+    batch = suite.Batch([suite.mutated(rng, rng.choice(values), values[0])], typed.SALE.columns, 1 << 20)
+    batch.run(program)
     batch.finish()
 try:
     suite.avro_kernel.varint(suite.np.zeros(1, suite.np.uint8), 1, 2)
@@ -492,7 +401,7 @@ except IndexError:
 def test_records_of_another_schema_are_left_alone() -> None:
     values = [*lawful(random.Random(7), SCHEMA, 2), *lawful(random.Random(7), YOUNGER, 2), b"", b"\xc3\x01short"]
     program = Program.compile(SCHEMA, SCHEMA, {"cents": Kind.INT})
-    assert program is not None
     batch = Batch(values, {"cents": Kind.INT}, MAX_EVENT_BYTES)
     batch.run(program)
-    assert batch.status.tolist() == [GOOD, GOOD, avro_columns.TODO, avro_columns.TODO, GENERAL, GENERAL]
+    todo = avro_columns.TODO
+    assert batch.status.tolist() == [GOOD, GOOD, todo, todo, GENERAL, todo]
