@@ -16,11 +16,12 @@ from typer.exceptions import Abort, Exit, TyperException
 
 from samestream.schemas.errors import FencedError, SamestreamError, SettingsError
 
-MODULES = ("demo", "plan", "diff", "broker", "apply", "run", "topics", "redrive", "offline", "monitor")
+MODULES = ("demo", "check", "plan", "diff", "broker", "apply", "run", "topics", "redrive", "offline", "monitor")
 """Modules of the console that register commands."""
 
 STORY = (
     "demo",
+    "check",
     "plan",
     "diff",
     "up",
@@ -47,6 +48,7 @@ See it all work on real flights:
 Then your own app, declared in one Python module (start from examples/flights.py):
 
 \b
+  samestream check app.py      what can be proved before anything starts
   samestream plan app.py       what will run, before anything runs
   samestream diff old.py app.py   what changed, what it breaks, whom it touches
   samestream up                a Kafka on this machine, unless you have one

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from samestream.schemas import durations
 from samestream.schemas.app import App
 from samestream.schemas.errors import TransportError
+from samestream.schemas.windows import LIFETIME_US
 from samestream.streams.changes import Consequence, compare, unreadable
 from samestream.streams.declaration import Declaration, declare, recorded
 from samestream.streams.plan import Plan
@@ -64,7 +65,7 @@ def _retention(transport: Transport, app: App, now: Declaration, specs: Sequence
         reach_us = reach_of(now, name)
         if not reach_us:
             continue
-        reach = durations.text(reach_us)
+        reach = "for ever" if reach_us >= LIFETIME_US else durations.text(reach_us)
         retention_ms = int(config.get("retention.ms", "-1"))
         policy = config.get("cleanup.policy", "delete")
         if "compact" in policy and int(config.get("min.compaction.lag.ms", "0")) * 1000 < reach_us:
