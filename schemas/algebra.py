@@ -93,6 +93,10 @@ class Aggregate:
         """See `Expr.meaning`."""
         return [type(self).__name__, *self.params, self.input.meaning() if self.input is not None else None]
 
+    def states(self) -> tuple[Any, ...]:
+        """What its states depend on: aggregates of which this is equal, over one input, share them."""
+        return (type(self).__name__, *self.params)
+
     def zero(self) -> Any:
         """The state of no event; merging it changes nothing."""
         raise NotImplementedError

@@ -75,7 +75,11 @@ class Distinct(Aggregate):
 
 
 class _Counted(Aggregate):
-    """An aggregate whose state is how often each value, or bucket of values, occurs."""
+    """An aggregate whose state is how often each value, or bucket of values, occurs, whatever its parameters."""
+
+    def states(self) -> tuple[Any, ...]:
+        """See `Aggregate.states`."""
+        return (type(self).__name__,)
 
     def zero(self) -> Counts:
         """See `Aggregate.zero`."""

@@ -70,10 +70,10 @@ class Window:
 
     def start_us(self, t_us: int) -> int | None:
         """Where it begins at instant t, floored to the tile; None where that depends on the events."""
-        start = self._start_us(t_us)
-        return start // self.tile_us * self.tile_us
+        return self.begin_us(t_us) // self.tile_us * self.tile_us
 
-    def _start_us(self, t_us: int) -> int:
+    def begin_us(self, t_us: int) -> int:
+        """Where it begins at instant t before the flooring."""
         raise NotImplementedError
 
     def written(self) -> str:
@@ -100,7 +100,8 @@ class Sliding(Window):
         """See `Window.longest_us`."""
         return self.length_us
 
-    def _start_us(self, t_us: int) -> int:
+    def begin_us(self, t_us: int) -> int:
+        """See `Window.begin_us`."""
         return t_us - self.length_us
 
     def written(self) -> str:
@@ -127,7 +128,8 @@ class Lifetime(Window):
         """See `Window.most_tiles`: as many as there are days."""
         return LIFETIME_US
 
-    def _start_us(self, t_us: int) -> int:
+    def begin_us(self, t_us: int) -> int:
+        """See `Window.begin_us`."""
         return t_us - LIFETIME_US
 
     def written(self) -> str:
@@ -153,7 +155,8 @@ class Tumbling(Window):
             [tile for tile in TILES_US if tile * LEAST_TILES <= self.every_us and self.every_us % tile == 0]
         )
 
-    def _start_us(self, t_us: int) -> int:
+    def begin_us(self, t_us: int) -> int:
+        """See `Window.begin_us`."""
         return t_us // self.every_us * self.every_us
 
     def written(self) -> str:
@@ -183,7 +186,8 @@ class Calendar(Window):
         """See `Window.most_tiles`: a month of quarters of an hour."""
         return 4_000
 
-    def _start_us(self, t_us: int) -> int:
+    def begin_us(self, t_us: int) -> int:
+        """See `Window.begin_us`."""
         zone = ZoneInfo(self.zone)
         day = (EPOCH + timedelta(microseconds=t_us)).astimezone(zone).date()
         if self.period == "week":

@@ -27,7 +27,7 @@ from samestream.schemas.features import FeatureRef
 from samestream.schemas.fields import EARLIEST, LATEST
 from samestream.schemas.models import Model, Trainer, lookup_keys
 from samestream.schemas.outputs import OUTPUTS, Output
-from samestream.schemas.windows import Lifetime, Sliding, Window
+from samestream.schemas.windows import Session, Window
 
 KERNEL_VERSION = "2"
 ANY_TIME_S = (EARLIEST - EPOCH).total_seconds(), (LATEST - EPOCH).total_seconds()
@@ -367,7 +367,7 @@ def _digest(meaning: Any) -> str:
 
 def _is_compiled(window: Window) -> bool:
     """Whether the kernel knows the window's start: that of a session depends on the events."""
-    return isinstance(window, Sliding | Lifetime)
+    return not isinstance(window, Session)
 
 
 def _columns(value: Expr[Any] | None) -> Expr[Any] | None:
