@@ -59,6 +59,10 @@ def test_how_it_works(session: dict[str, Any]) -> None:
     assert run(ROOT / "docs" / "how_it_works.md", session) > 20
 
 
+def test_applications(session: dict[str, Any]) -> None:
+    assert run(ROOT / "docs" / "applications.md", session) > 6
+
+
 def test_readme(session: dict[str, Any]) -> None:
     document = ROOT / "README.md"
     if not any(snippets(document)):
