@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 N = TypeVar("N", int, float)
-V = TypeVar("V", int, float, Decimal, str, UUID, datetime, date)
-S = TypeVar("S", bool, int, float, Decimal, str, UUID, datetime, date)
-E = TypeVar("E", bool, int, str, UUID, datetime, date)
+V = TypeVar("V", int, float, Decimal, str, UUID, date, datetime)
+S = TypeVar("S", bool, int, float, Decimal, str, UUID, date, datetime)
+E = TypeVar("E", bool, int, str, UUID, date, datetime)
 
 
 class OneWindow(TypedDict, total=False):

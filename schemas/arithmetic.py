@@ -14,7 +14,9 @@ class Arithmetic(Operation[Any]):
     def result_kind(self, *kinds: Kind) -> Kind:
         """See `Operation.result_kind`."""
         if not all(kind.is_number for kind in kinds):
-            raise self.refuse("numbers", "compare or aggregate the text or time first, so that a number comes out.")
+            raise self.refuse(
+                "numbers", "cast(int) or cast(float) reads a number off text; two times subtract to seconds."
+            )
         return Kind.INT if all(kind is Kind.INT for kind in kinds) else Kind.FLOAT
 
 

@@ -72,6 +72,6 @@ def cast(value: Expr[Any], target: type) -> Cast:
             where=f"{value!r}.cast({getattr(target, '__name__', target)})",
             found=repr(target),
             expected="int, float, str or bool",
-            hint="a time comes from a field, or from subtracting nothing: it cannot be made of text.",
+            hint="times are declared as fields, Field[datetime]: none is made of text.",
         )
     return CASTS[target](value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import Any
 
 from samestream.schemas.errors import DeclarationError
@@ -17,13 +16,7 @@ class Comparison(Operation[Any]):
 
     def result_kind(self, *kinds: Kind) -> Kind:
         """See `Operation.result_kind`."""
-        left, right = kinds
-        if left is not right and not (left.is_number and right.is_number):
-            raise self.refuse("two values of one kind", "compare numbers with numbers and text with text.")
-        if left in (Kind.LIST, Kind.MAP):
-            raise self.refuse("single values", "take an element, or ask what is contained.")
-        for this, that in (self.args, self.args[::-1]):
-            check_symbol(self, this, that)
+        check_comparable(self, *self.args)
         return Kind.BOOL
 
 
@@ -82,7 +75,7 @@ class IsIn(Operation[Any]):
     def result_kind(self, *kinds: Kind) -> Kind:
         """See `Operation.result_kind`."""
         for option in self.options:
-            Equal(self.args[0], option)
+            check_comparable(self, self.args[0], option)
         return Kind.BOOL
 
     def written_arguments(self) -> list[str]:
@@ -90,10 +83,22 @@ class IsIn(Operation[Any]):
         return [repr(option) for option in self.options]
 
 
-def check_symbol(operation: Operation[Any], value: Expr[Any], constant: Expr[Any]) -> None:
-    """Raises DeclarationError where an enum's text is compared with what is none of its symbols."""
+def check_comparable(operation: Operation[Any], left: Expr[Any], right: Expr[Any]) -> None:
+    """Raises DeclarationError unless two values can be compared: of one kind, and an enum with its symbols only."""
+    if left.kind is not right.kind and not (left.kind.is_number and right.kind.is_number):
+        hint = "compare numbers with numbers and text with text."
+        raise operation.refuse("two values of one kind", hint, left, right)
+    if left.kind in (Kind.LIST, Kind.MAP):
+        raise operation.refuse("single values", "take an element, or ask what is contained.", left, right)
+    for this, that in ((left, right), (right, left)):
+        _check_symbol(operation, this, that)
+
+
+def _check_symbol(operation: Operation[Any], value: Expr[Any], constant: Expr[Any]) -> None:
     symbols: tuple[str, ...] = getattr(value, "symbols", ())
     if symbols and isinstance(constant, Literal) and constant.value not in symbols:
+        import difflib
+
         near = difflib.get_close_matches(str(constant.value), symbols, n=1)
         raise DeclarationError(
             "an enum is compared with what is none of its symbols",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from samestream.schemas.errors import DeclarationError
-from samestream.schemas.expressions import Expr
 from samestream.schemas.kinds import Kind
 from samestream.schemas.operation import Operation
 
@@ -15,8 +14,8 @@ class ListOperation(Operation[Any]):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        if isinstance(self.args[0], Expr) and self.args[0].kind is not Kind.LIST:
-            raise self.refuse("a list", "declare the field as Field[list[str]] or of another type.")
+        if self.args[0].kind is not Kind.LIST:
+            raise self.refuse("a list", "a list is a Field[list[str]], or of numbers, conditions or times.")
 
 
 class ListLength(ListOperation):
@@ -38,7 +37,9 @@ class ListContains(ListOperation):
         """See `Operation.result_kind`."""
         item = self.args[0].item
         if item is not kinds[1] and not (item is not None and item.is_number and kinds[1].is_number):
-            raise self.refuse("a value of the kind of the list's elements", "compare numbers with numbers.")
+            raise self.refuse(
+                "a value of the kind of the list's elements", "look for text among text, for numbers among numbers."
+            )
         return Kind.BOOL
 
 
@@ -84,5 +85,5 @@ class Get(Operation[Any]):
     def result_kind(self, *kinds: Kind) -> Kind:
         """See `Operation.result_kind`."""
         if kinds[0] is not Kind.MAP:
-            raise self.refuse("a map", "declare the field as Field[dict[str, float]] or of another type.")
+            raise self.refuse("a map", "a map is a Field[dict[str, float]], or of other values.")
         return self.args[0].item or Kind.STRING

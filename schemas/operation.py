@@ -33,12 +33,12 @@ class Operation(Expr[T_co]):
         """The kind of the result; raises DeclarationError when the arguments do not fit."""
         raise NotImplementedError
 
-    def refuse(self, expected: str, hint: str) -> DeclarationError:
-        """The error for arguments of the wrong kind."""
+    def refuse(self, expected: str, hint: str, *values: Expr[Any]) -> DeclarationError:
+        """The error for values of the wrong kind: its arguments, or those given."""
         return DeclarationError(
             f"`{self.symbol or self.written}` does not fit its values",
             where=repr(self),
-            found=" and ".join(f"{arg!r} ({described(arg)})" for arg in self.args),
+            found=" and ".join(f"{arg!r} ({described(arg)})" for arg in values or self.args),
             expected=expected,
             hint=hint,
         )
