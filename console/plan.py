@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from samestream.console.options import Module
-from samestream.schemas.windows import LIFETIME_US
+from samestream.console.options import Module, configured
 
 if TYPE_CHECKING:
+    from samestream.console.settings import Settings
     from samestream.schemas.windows import Window
-    from samestream.streams.plan import ModelPlan, Plan, Table
-
-_WORD_BYTES = 8
+    from samestream.streams.plan import Input, ModelPlan, Plan, Table
 
 
 def register(app: typer.Typer) -> None:
@@ -22,12 +20,15 @@ def register(app: typer.Typer) -> None:
     app.command("plan")(plan)
 
 
-def plan(module: Module) -> None:
-    """Show what MODULE will run: sources, state with its cost per key, vectors, labels.
+@configured("namespace")
+def plan(settings: Settings, module: Module) -> None:
+    """Draw what MODULE will run, and what it costs: sources, state by key, models, topics.
 
     \b
-    Nothing is started and no Kafka is needed. A declaration that is wrong is refused
-    here as anywhere, naming class and field.
+    Nothing is started and no Kafka is needed. Of every table it says where its aggregates
+    run (compiled, or in Python on the general path), what a key takes at most, and about
+    how long an event takes on one core; of every source whether its events are decoded
+    by compiled code. `samestream check` proves what this only shows.
 
     \b
     Example: samestream plan examples/flights.py
@@ -35,21 +36,29 @@ def plan(module: Module) -> None:
     from samestream.schemas.app import load
     from samestream.streams.plan import compile_app
 
-    typer.echo("\n".join(drawn(compile_app(load(module)))))
+    typer.echo("\n".join(drawn(compile_app(load(module, settings.namespace)))))
 
 
 def drawn(plan: Plan) -> Iterator[str]:
     """The plan as lines of text."""
+    from samestream.console.drawing import drawing
     from samestream.schemas.durations import text
+    from samestream.streams.cost import tiles_of
 
     yield f"{plan.app}   definition {plan.fingerprint}"
+    for model in plan.models.values():
+        yield ""
+        yield from drawing(plan, model)
     yield ""
     yield "Sources"
     for name, source in plan.events.items():
         gate = source.gate
         assert gate is not None
+        read = _decoded(source)
         late = f"lateness {text(gate.lateness_us)}, alignment {text(gate.alignment_us)}, ahead {text(gate.ahead_us)}"
         yield f"  {name:<16} {source.topic:<24} {late}; judged by {plan.gatekeeper(name) or 'nobody'}"
+        if read:
+            yield f"  {'':<16} decoded record by record: {read}"
     yield ""
     yield "State, by key"
     for table in plan.tables:
@@ -58,7 +67,7 @@ def drawn(plan: Plan) -> Iterator[str]:
             window, fed = table.windows[part.window].window, table.inputs[part.input]
             inside = ", ".join(filter(None, ["" if fed.value is None else repr(fed.value), part.aggregate.arguments()]))
             where = f" where {fed.where!r}" if fed.where is not None else ""
-            tiles = f"{_tiles(window)} tiles" if _tiles(window) else "tiles"
+            tiles = f"{tiles_of(window)} tiles" if tiles_of(window) else "tiles"
             path = "" if part.is_compiled else ", general path"
             yield f"    {part.aggregate.name}({inside}){where} {_said(window)}, {tiles} of {text(window.tile_us)}{path}"
     for model in plan.models.values():
@@ -78,7 +87,6 @@ def _model(plan: Plan, model: ModelPlan) -> Iterator[str]:
     label = model.label
     yield f"  label {label.name}: {label.value!r} of {label.event} by {label.by}, within {text(label.within_us)}"
     yield f"  predicts a {model.output}, trained by {model.trainer.name}"
-    yield "  " + " -> ".join([trigger.topic, *model.topics.values()])
 
 
 def _said(window: Window) -> str:
@@ -86,30 +94,23 @@ def _said(window: Window) -> str:
     return window.written().replace("=", " ").replace("'", "")
 
 
-def _tiles(window: Window) -> int:
-    """How many tiles a window has at most; 0 where time sets no bound."""
-    return 0 if window.longest_us >= LIFETIME_US else -(-window.longest_us // window.tile_us)
-
-
 def _cost(table: Table) -> str:
-    """What a key can take at most, every tile of every window filled; raw events of the open heads come on top."""
-    from samestream.streams.tiles import CellOp
+    """Memory and time; raw events of the open heads come on top of the former."""
+    from samestream.streams.cost import cost_of
+    from samestream.streams.preflight import size
 
-    tiers: dict[int, tuple[int, set[int]]] = {}
-    for part in table.windows:
-        if part.cells:
-            most, cells = tiers.get(part.window.tile_us, (0, set()))
-            tiers[part.window.tile_us] = (max(most, _tiles(part.window) or 1), cells | set(part.cells))
-    most_bytes = _bytes(
-        sum(
-            tiles * _WORD_BYTES * (1 + sum(CellOp[table.cells[cell].op].slots for cell in cells))
-            for tiles, cells in tiers.values()
-        )
-    )
-    more = [] if all(_tiles(part.window) for part in table.windows if part.cells) else ["a lifetime's tiles"]
-    more += [] if all(part.is_compiled for part in table.aggregates) else ["the general path"]
-    return f"at most {most_bytes} a key" + (f", and {' and '.join(more)}" if more else "")
+    cost = cost_of(table)
+    low, high = cost.event_us
+    more = "" if cost.is_bounded else ", and what lifetimes and the general path hold"
+    return f"{cost.path}, at most {size(cost.most_bytes)} a key{more}, about {low:.1f} to {high:.1f} us an event"
 
 
-def _bytes(count: int) -> str:
-    return f"{count / 1024:,.1f} KiB" if count >= 1024 else f"{count} bytes"
+def _decoded(source: Input) -> str:
+    """Why the events of a source are not decoded by compiled code; nothing where they are."""
+    from samestream.streams.avro_program import NotCovered, Program
+
+    try:
+        Program.compile(source.schema, source.schema, source.columns, source.key)
+    except NotCovered as reason:
+        return str(reason)
+    return ""

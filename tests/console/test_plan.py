@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
 from harness import PLAN
 
+from samestream.console.drawing import drawing
 from samestream.console.plan import drawn
+from samestream.schemas.app import load
+from samestream.streams.plan import compile_app
+
+from .conftest import FLIGHTS, Cli
 
 
 def test_sources_state_vectors_and_label_are_drawn() -> None:
@@ -17,6 +27,44 @@ def test_sources_state_vectors_and_label_are_drawn() -> None:
     assert any(line.split() == ["spread", "int", "from", "Price.cents"] for line in lines)
     assert "  label bought: (amount > 0) of Order by user, within 30m" in lines
     assert "  predicts a probability, trained by gradient_boosting" in lines
-    assert any(
-        "shop.views -> shop.features.Buys -> shop.predictions.Buys -> shop.outcomes.Buys" in line for line in lines
-    )
+    assert "  View by user: kernel, at most 3.3 KiB a key, about 0.2 to 0.9 us an event" in lines
+
+
+def test_the_flow_is_drawn_from_sources_to_outcomes() -> None:
+    assert list(drawing(PLAN, PLAN.models["Buys"])) == [
+        "  shop.prices ───▶ Price by product: 3 aggregates, kernel ─┐",
+        "  shop.views ──┬─▶ View by user: 2 aggregates, kernel ─────┤",
+        "               └─▶ a vector for each View ─────────────────┴─▶ shop.features.Buys",
+        "                                                                 │ scored by the champion",
+        "                                                                 ▼",
+        "                                                               shop.predictions.Buys",
+        "                                                                 │",
+        "  shop.orders ───▶ label bought, within 30m ─────────────────────┴─▶ shop.outcomes.Buys",
+    ]
+
+
+@pytest.mark.parametrize("module", ["examples/flights.py", "examples/rides.py"])
+def test_every_line_of_a_drawing_meets_the_next(module: str) -> None:
+    plan = compile_app(load(str(Path(__file__).parents[2] / module)))
+    for model in plan.models.values():
+        lines = list(drawing(plan, model))
+        down, up = "┬├┐┤│", "└├┤┴│▼"
+        for above, below in pairwise(lines):
+            for column in range(min(len(above), len(below))):
+                if above[column] in down and below[column] != "s":
+                    assert below[column] in up, (column, above, below)
+
+
+def test_a_namespace_is_in_every_topic(cli: Cli) -> None:
+    done = cli("plan", FLIGHTS, "--namespace", "dev")
+    assert done.exit_code == 0, done.output
+    assert "┴─▶ dev.flights.features.LateArrival" in done.stdout
+    assert " flights." not in done.stdout
+
+
+def test_a_source_that_is_decoded_record_by_record_says_why() -> None:
+    odd = replace(PLAN.events["View"], key="seconds")
+    lines = list(drawn(replace(PLAN, events={**PLAN.events, "View": odd})))
+    (told,) = [line.strip() for line in lines if "decoded" in line]
+    assert told == "decoded record by record: the key seconds is neither text nor a whole number"
+    assert not any("decoded record by record" in line for line in drawn(PLAN))
