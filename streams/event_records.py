@@ -12,6 +12,7 @@ from samestream.schemas.errors import SchemaError
 from samestream.schemas.events import Event
 from samestream.schemas.fields import EARLIEST, LATEST
 from samestream.schemas.kinds import EPOCH
+from samestream.schemas.tables import Table
 from samestream.streams.transport import MAX_EVENT_BYTES, NOW, Outgoing
 
 _LEAST_KNOWN_US = 1000
@@ -68,6 +69,27 @@ class EventRecords:
             too_long = Unfit(f"{len(value)} bytes", f"at most {MAX_EVENT_BYTES} bytes")
             raise self._error(event, [("the whole event", too_long)])
         return Outgoing(self.topic, str(values[self._key]).encode(), value, known_us)
+
+    def tombstone(self, key: Any, known: datetime | None = None) -> Outgoing:
+        """The record that deletes a table's row. Raises SchemaError for a key that no row can have, or of no table."""
+        kind = self.event
+        try:
+            if not issubclass(kind, Table):
+                raise Unfit(f"an event, {kind.__name__}", "a table: what has happened stays")
+            try:
+                plain = kind.key_field.type_.plain(kind.key_field.type_.accept(key))
+            except ValueError as error:
+                raise Unfit(f"{_told(key)}, which {error}", kind.key_field.type_.written) from error
+            known_us = NOW if known is None else self._known_us(known)
+        except Unfit as unfit:
+            raise SchemaError(
+                "this cannot be deleted",
+                where=f"{kind.__name__}.{self._key}",
+                found=unfit.found,
+                expected=unfit.expected,
+                hint="delete(Plane, key) deletes the row of that key.",
+            ) from unfit
+        return Outgoing(self.topic, str(plain).encode(), None, known_us)
 
     def _known_us(self, known: datetime) -> int:
         known_us = _microseconds(known)

@@ -21,15 +21,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import ModuleType, TracebackType
-from typing import Self
+from typing import Any, Self
 
 from samestream.schemas.app import App, app_of
 from samestream.schemas.errors import DeliveryError, SchemaError, TransportError
 from samestream.schemas.events import Event
+from samestream.schemas.tables import Table
 from samestream.streams.connection import Connection
 from samestream.streams.event_records import EventRecords
 from samestream.streams.schema_store import SchemaStore
-from samestream.streams.transport import Outbox, Transport, Undelivered
+from samestream.streams.transport import Outbox, Outgoing, Transport, Undelivered
 
 log = logging.getLogger("samestream")
 _SLICE_S = 0.2
@@ -75,13 +76,12 @@ class _Desk:
         self.outbox: Outbox = connection.transport.outbox()
         self.closed = False
 
-    def knows(self, event: Event) -> bool:
+    def knows(self, kind: type[Event]) -> bool:
         """Whether events of this type were admitted before, so that nothing has to be asked of the broker."""
-        return type(event) in self._records
+        return kind in self._records
 
-    def admit(self, event: Event) -> EventRecords:
+    def admit(self, kind: type[Event]) -> EventRecords:
         """How events of this type become records; at first, see that its topic is there and its schema published."""
-        kind = type(event)
         with self._lock:
             found = self._records.get(kind)
             if found is None:
@@ -199,12 +199,16 @@ class Producer:
         Raises SchemaError for an event that does not fit its declaration, and DeliveryError for earlier events that were
         lost; this one was not taken then.
         """
-        desk = self._desk
-        desk.check()
-        record = desk.admit(event).record(event, known)
-        if desk.outbox.offer(record):
-            return
-        started_s = time.monotonic()
+        self._desk.check()
+        self._send(self._desk.admit(type(event)).record(event, known))
+
+    def delete(self, table: type[Table], key: Any, known: datetime | None = None) -> None:
+        """Delete the row of a reference table, by a tombstone. Raises as `produce` does."""
+        self._desk.check()
+        self._send(self._desk.admit(table).tombstone(key, known))
+
+    def _send(self, record: Outgoing) -> None:
+        desk, started_s = self._desk, time.monotonic()
         while not desk.outbox.offer(record):
             desk.outbox.poll(_SLICE_S)
             desk.settle()
@@ -269,15 +273,23 @@ class AsyncProducer:
 
     async def produce(self, event: Event, known: datetime | None = None) -> None:
         """As `Producer.produce`; while the queue is full other tasks run."""
-        desk = self._desk
-        desk.check()
-        # only the first event of a type asks something of the broker
-        records = desk.admit(event) if desk.knows(event) else await asyncio.to_thread(desk.admit, event)
-        record = records.record(event, known)
+        await self._send((await self._admit(type(event))).record(event, known))
+
+    async def delete(self, table: type[Table], key: Any, known: datetime | None = None) -> None:
+        """As `Producer.delete`."""
+        await self._send((await self._admit(table)).tombstone(key, known))
+
+    async def _admit(self, kind: type[Event]) -> EventRecords:
+        self._desk.check()
+        if self._desk.knows(kind):
+            return self._desk.admit(kind)
+        return await asyncio.to_thread(self._desk.admit, kind)  # only the first of a type asks something of the broker
+
+    async def _send(self, record: Outgoing) -> None:
+        desk, started_s = self._desk, time.monotonic()
         self._taken += 1
         if self._taken % _TURN == 0:
             await asyncio.sleep(0)  # a loop that only produces must not keep other tasks from running
-        started_s = time.monotonic()
         while not desk.outbox.offer(record):
             desk.outbox.poll(0.0)
             await asyncio.sleep(_NAP_S)

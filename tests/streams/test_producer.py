@@ -32,6 +32,7 @@ from samestream.schemas.errors import (
     TransportError,
     ValueRefusedError,
 )
+from samestream.schemas.tables import Table
 from samestream.streams import AsyncProducer, LostEvent, Producer
 from samestream.streams.decode import Decoder
 from samestream.streams.event_records import EventRecords
@@ -195,6 +196,33 @@ def test_a_schema_is_published_with_the_first_event_and_events_are_keyed_and_sta
     assert 0 <= found[1][2] - round(before.timestamp() * 1e6) // 1000 * 1000 < 60e6
     codec = Codec(event_schema(note))
     assert SchemaStore(transport, app.schemas).find(codec.fingerprint) == event_schema(note)
+
+
+def test_rows_of_a_table_are_produced_and_deleted(transport: Transport) -> None:
+    topic = f"producer-{uuid.uuid4().hex[:12]}"
+
+    class Plane(Table, topic=topic, partitions=1):
+        number: Field[int] = key()
+        year: Field[int | None] = field()
+
+    transport.create_topics([TopicSpec(topic, 1), TopicSpec(f"{topic}.schemas")])
+    with Producer([Plane, Sale], name=topic, transport=transport) as producer:
+        producer.produce(Plane(number=7, year=2010))
+        producer.delete(Plane, 7)
+        with pytest.raises(SchemaError) as refused:
+            producer.delete(Plane, "7")
+    assert str(refused.value) == (
+        "Plane.number: this cannot be deleted\n"
+        "Found: '7' (str), which is no whole number\n"
+        "Expected: int\n"
+        "Hint: delete(Plane, key) deletes the row of that key."
+    )
+    (fetched,) = transport.read_all(topic)
+    assert fetched.keys == [b"7", b"7"]
+    assert Codec(event_schema(Plane)).decode(fetched.values[0] or b"")["year"] == 2010
+    assert fetched.values[1] is None
+    with pytest.raises(SchemaError, match="this cannot be deleted"):
+        EventRecords(Sale, Sale.topic).tombstone("t1")
 
 
 def test_one_keys_events_keep_their_order(transport: Transport) -> None:
