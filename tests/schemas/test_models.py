@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from samestream.schemas import Event, Field, Model, event_time, field, key, label
+from samestream.schemas import Event, Field, Model, event_time, field, key, label, when
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.expressions import Expr
 from samestream.trainers import linear
@@ -47,6 +47,8 @@ class Arrival(Event, topic="arrivals", lateness="1m"):
         (Arrival.place, "class"),
         (Arrival.place.fill("nowhere"), "class"),
         (Arrival.fate, "class"),
+        (when(Arrival.hours > 5).then("slow").otherwise("quick"), "class"),
+        (when(Arrival.hours > 5).then(1).otherwise(Arrival.hours), "number"),
         (Arrival.fate == Fate.HOME, "probability"),
     ],
 )

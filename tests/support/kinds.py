@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from samestream.monitors import Monitors, drift
-from samestream.schemas import Event, Features, Field, Model, event_time, field, key, label
+from samestream.schemas import Event, Features, Field, Model, event_time, field, key, label, when
 from samestream.trainers import linear
 
 
@@ -47,7 +47,7 @@ class Place(Model, on=Parcel, trainer=linear(every="1d", history="30d")):
     carrier = Parcel.carrier
     service = Parcel.service
     weight = Parcel.weight
-    where = label(Delivery.place, by=Delivery.parcel, within="12h")
+    where = label(when(Delivery.hours > 16).then("late").otherwise(Delivery.place), by=Delivery.parcel, within="12h")
 
 
 class SlowHealth(Monitors, of=Slow, alarms="1/week"):
