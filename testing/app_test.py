@@ -7,9 +7,12 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import ModuleType, TracebackType
 from typing import Any, Self
+
+import numpy as np
 
 from samestream.schemas import avro, avro_schemas, durations, records
 from samestream.schemas.app import App, app_of
@@ -19,6 +22,8 @@ from samestream.schemas.events import Event
 from samestream.schemas.kinds import EPOCH
 from samestream.schemas.models import Model
 from samestream.streams import artifact, model_registry, provision
+from samestream.streams.columns import Columns
+from samestream.streams.decode import Decoder
 from samestream.streams.feature_task import FeatureTask
 from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
 from samestream.streams.outcomes import OutcomeTask
@@ -27,7 +32,7 @@ from samestream.streams.predictions import Prediction, prediction_of
 from samestream.streams.processor import Health, Processor, Task
 from samestream.streams.scorer import ScorerTask
 from samestream.streams.subscription import Position, instant
-from samestream.streams.transport import Outgoing, partition_of, send_all
+from samestream.streams.transport import Fetched, Outgoing, Partition, partition_of, send_all
 from samestream.testing.day import Day
 from samestream.testing.explanation import Explanation
 from samestream.testing.found import Outcome, Rejected, Sent, Vector
@@ -118,7 +123,7 @@ class AppTest:
         offset = self._ends.get((topic, partition), 0)
         self._ends[topic, partition] = offset + 1
         send_all(self._transport, [Outgoing(topic, key, value, known_us, partition)])
-        self._sent.append(Sent(kind, event, Position(topic, partition, offset), self._known))
+        self._sent.append(Sent(kind, event, value, Position(topic, partition, offset), self._known))
 
     # what came of it
 
@@ -279,7 +284,15 @@ class AppTest:
         for kind in self.app.events.values():
             if kind.__name__ in self._plan.inputs:
                 reasons |= {one.position: one.reason for one in (*self.late(kind), *self.dead(kind))}
-        return Explanation(model, vector, self._sent, reasons, self.at)
+        return Explanation(model, vector, self._sent, reasons, self._columns, self.at)
+
+    def _columns(self, one: Sent) -> Columns:
+        """An event as the engine sees it."""
+        at = one.position
+        known_us = np.array([(one.known - EPOCH) // timedelta(microseconds=1)], np.int64)
+        fetched = Fetched(Partition(at.topic, at.partition), np.array([at.offset]), known_us, [None], [one.value])
+        part = replace(self._plan.events[one.kind.__name__], key="")  # its key was judged when it was read
+        return Decoder(part, self._store).decode(fetched, 0).columns
 
     def _rejected(self, kind: type[Event], fate: str) -> list[Rejected]:
         keeper = self._plan.gatekeeper(kind.__name__)

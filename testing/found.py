@@ -16,11 +16,13 @@ class Sent:
     """An event that a test sent.
 
     event : the instance; None where bytes were sent
+    value : its bytes in the log
     known : when the log learned of it
     """
 
     kind: type[Event]
     event: Event | None
+    value: bytes | None
     position: Position
     known: datetime
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import harness
 import pytest
 
+from samestream.schemas import Event, Features, Field, Model, event_time, field, key, label
 from samestream.schemas.errors import ExpectationError, SamestreamError, SettingsError
 from samestream.streams.feature_task import FeatureTask
 from samestream.streams.subscription import Position
 from samestream.testing import AppTest
+from samestream.trainers import gradient_boosting
 
 VIEW, PRICE, ORDER = (harness.SHOP.events[name] for name in ("View", "Price", "Order"))
 BUYS = harness.SHOP.models["Buys"]
@@ -98,6 +100,73 @@ def test_a_failure_names_what_became_of_every_event(app: AppTest) -> None:
     assert isinstance(failed.value, AssertionError)
     assert "p was sent" not in app.explain(BUYS, "u", "spread")
     assert "no Price of product='p' was sent" in app.explain(BUYS, "u", "cents")
+
+
+class Request(Event, topic="made.requests"):
+    name: Field[str] = key()
+    origin: Field[str] = field()
+    dest: Field[str] = field()
+    at: Field[datetime] = event_time()
+
+
+class Ride(Event, topic="made.rides", lateness="1d"):
+    name: Field[str] = key()
+    origin: Field[str] = field()
+    dest: Field[str] = field()
+    kind: Field[str] = field()
+    minutes: Field[float] = field()
+    at: Field[datetime] = event_time()
+
+
+class Route(Features, by=(Ride.origin, Ride.dest)):
+    rides = Ride.count(session="30m")
+    long = Ride.minutes.max(over="lifetime", where=Ride.minutes > 2)
+    today = Ride.minutes.mean(every="1d", zone="Asia/Tokyo")
+
+
+class KindOfRide(Model, on=Request, trainer=gradient_boosting(every="1d", history="30d")):
+    rides = Route.rides * 2
+    long = Route.long
+    today = Route.today
+    kind = label(Ride.kind, by=Ride.name, within="1d")
+
+
+def test_every_kind_of_window_is_explained_and_agrees_with_the_engine() -> None:
+    with AppTest([KindOfRide], day="2026-05-01", zone="Asia/Tokyo") as app:
+        for name, minutes, at in (
+            ("a", 9.0, app.at("23:00", day=0)),
+            ("b", 3.0, app.at("09:10")),
+            ("c", 1.0, app.at("09:41")),
+            ("d", 5.0, app.at("10:00")),
+        ):
+            app.send(Ride(name=name, origin="HND", dest="KIX", kind="bus", minutes=minutes, at=at))
+        app.give_model(KindOfRide, {"bus": 0.7, "car": 0.3})
+        app.send(Request(name="r", origin="HND", dest="KIX", at=app.at("10:20")))
+        app.expect(KindOfRide, "r", rides=4, long=9.0, today=3.0)
+        assert app.explain(KindOfRide, "r", "rides") == (
+            "4\n"
+            "rides = (Route.rides * 2)\n"
+            "  Route.rides = Ride.count(session='30m')\n"
+            "  Ride.count(session='30m'): Rides of origin='HND', dest='KIX' from 09:41:00 to before 10:20:00\n"
+            "    2026-04-30 23:00:00 a: before the window\n"
+            "    09:10:00 b: before the window\n"
+            "    09:41:00 c: in the window\n"
+            "    10:00:00 d: in the window"
+        )
+        long, today = app.explain(KindOfRide, "r", "long"), app.explain(KindOfRide, "r", "today")
+        assert "Rides of origin='HND', dest='KIX' to before 10:20:00" in long
+        assert "2026-04-30 23:00:00 a minutes=9.0: in the window" in long
+        assert "09:41:00 c minutes=1.0: in the window, but not (Ride.minutes > 2)" in long
+        assert "from 00:00:00 to before" in today
+        assert "2026-04-30 23:00:00 a minutes=9.0: before the window" in today
+
+        said = app.prediction(KindOfRide, "r")
+        assert (said.value, said.score, said.probabilities) == ("bus", 0.7, {"bus": 0.7, "car": 0.3})
+        app.send(Ride(name="r", origin="HND", dest="KIX", kind="car", minutes=1.0, at=app.at("12:00")))
+        outcome = app.outcome(KindOfRide, "r")
+        assert (outcome.label, outcome.value, outcome.state) == ("car", "bus", "labelled")
+        with pytest.raises(SettingsError, match="KindOfRide predicts classes"):
+            app.give_model(KindOfRide, 0.5)
 
 
 def test_what_was_known_only_later_is_told(app: AppTest) -> None:
