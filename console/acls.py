@@ -24,8 +24,11 @@ class Need(NamedTuple):
     operation: Operation
 
 
-def needs(app: App, plan: Plan) -> dict[str, list[Need]]:
-    """The needs of each process, by its name: the tasks of `samestream run`, the commands, the applications around."""
+def needs(app: App, plan: Plan, groups: Sequence[str] = ()) -> dict[str, list[Need]]:
+    """The needs of each process, by its name: the tasks of `samestream run`, the commands, the applications around.
+
+    groups : consumer groups of `Predictions` and `Drift`, as applications name them; without one they need none
+    """
     every = [spec.name for spec in provision.topics(app, plan)]
     found = {task.name: [*_of_task(plan, task, every), *_seeing(every)] for task in _tasks(app, plan)}
     logged = [part.topic for part in plan.events.values()]
@@ -38,7 +41,8 @@ def needs(app: App, plan: Plan) -> dict[str, list[Need]]:
         *_topics("Write", [plan.schemas]),
     ]
     results = [model.topics["predictions"] for model in plan.models.values()]
-    found["consumers"] = [*_topics("Read", [*results, plan.drift, plan.schemas]), Need("group", f"{plan.app}.", "Read")]
+    found["consumers"] = _topics("Read", [*results, plan.drift, plan.schemas])
+    found["consumers"] += [Need("group", app.within(group), "Read") for group in groups]
     found["train"] = [*_topics("Read", [plan.registry]), *_topics("Write", [plan.registry]), *_seeing(every)]
     found["replay"] = [*_topics("Read", [plan.journal, plan.registry, plan.schemas]), *_seeing(every)]
     served = [model.topics["features"] for model in plan.models.values()]
@@ -53,13 +57,15 @@ def needs(app: App, plan: Plan) -> dict[str, list[Need]]:
     return {process: list(dict.fromkeys(wanted)) for process, wanted in found.items()}
 
 
-def commands(app: App, plan: Plan, bootstrap: str, principals: Sequence[str]) -> Iterator[str]:
+def commands(
+    app: App, plan: Plan, bootstrap: str, principals: Sequence[str], groups: Sequence[str] = ()
+) -> Iterator[str]:
     """The needs as command lines, with a comment before those of each process.
 
     principals : ``PROCESS=NAME``; ``scorer`` stands for the scorers of all models; the others are named after the process
     Raises SettingsError for a process that does not exist.
     """
-    wanted = needs(app, plan)
+    wanted = needs(app, plan, groups)
     named = _principals(principals, wanted)
     for process, found in wanted.items():
         own = named.get(process) or named.get(process.partition(".")[0]) or f"User:{plan.app}.{process}"
@@ -69,8 +75,6 @@ def commands(app: App, plan: Plan, bootstrap: str, principals: Sequence[str]) ->
             line += [part for operation in operations for part in ("--operation", operation)]
             if resource == "cluster":
                 line += ["--cluster"]
-            elif resource == "group" and names == [f"{plan.app}."]:
-                line += ["--group", names[0], "--resource-pattern-type", "prefixed"]
             else:
                 line += [part for name in names for part in (f"--{resource}", name)]
             yield shlex.join(line)

@@ -51,6 +51,10 @@ def apply(
         list[str] | None,
         typer.Option("--principal", metavar="PROCESS=NAME", help="Who a process is, for --acls; repeatable."),
     ] = None,
+    groups: Annotated[
+        list[str] | None,
+        typer.Option("--group", metavar="NAME", help="A group of Predictions or Drift, for --acls; repeatable."),
+    ] = None,
 ) -> None:
     """Create the topics of MODULE, publish its schemas, record its declaration.
 
@@ -81,7 +85,8 @@ def apply(
     if acls:
         from samestream.console.acls import commands
 
-        print("\n".join(commands(declared, plan, settings.bootstrap or "HOST:PORT", principals or [])))
+        address = settings.bootstrap or "HOST:PORT"
+        print("\n".join(commands(declared, plan, address, principals or [], groups or [])))
         return
     chosen = _chosen(options or [], declared)
     with closing(connect(settings)) as transport:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from samestream.schemas import durations
 from samestream.schemas.avro import Schema
+from samestream.schemas.evolution import violations
 from samestream.streams.declaration import Declaration, Part
 
 ALLOWABLE = {
@@ -31,13 +32,6 @@ REFUSED = {
 """Why `samestream apply` refuses, by code."""
 
 Level = Literal["full", "backward", "forward", "none"]
-_PROMOTED = {
-    "int": ("long", "float", "double"),
-    "long": ("float", "double"),
-    "float": ("double",),
-    "string": ("bytes",),
-    "bytes": ("string",),
-}
 
 
 @dataclass(frozen=True)
@@ -112,16 +106,9 @@ def level(before: Schema, after: Schema) -> Level:
 
 
 def unreadable(writer: Schema, reader: Schema) -> list[str]:
-    """The fields of a reader that cannot be filled from what a writer wrote, by the rules of Avro."""
-    written = {part["name"]: part for part in writer["fields"]}
-    found = []
-    for part in reader["fields"]:
-        if part["name"] in written:
-            if not _reads(written[part["name"]]["type"], part["type"]):
-                found.append(part["name"])
-        elif "default" not in part:
-            found.append(part["name"])
-    return found
+    """The fields of a reader that cannot be filled from what a writer wrote, nested ones as ``address.city``."""
+    found = (violation.path.partition(".")[2] for violation in violations(writer, reader))
+    return list(dict.fromkeys(path.replace("[]", "").replace("{}", "") for path in found))
 
 
 def in_words(before: str, after: str) -> str:
@@ -137,27 +124,6 @@ def in_words(before: str, after: str) -> str:
         told = [f"{name} {was} -> {now}".replace("'", "") for (name, was), (_, now) in pairs if was != now]
         return ", ".join(dict.fromkeys(told))
     return f"{before} -> {after}"
-
-
-def _reads(writer: Any, reader: Any) -> bool:
-    """Whether a value of one Avro type can be read as another, for every value."""
-    if isinstance(writer, list):
-        return all(_reads(part, reader) for part in writer)
-    if isinstance(reader, list):
-        return any(_reads(writer, part) for part in reader)
-    if isinstance(writer, dict) and isinstance(reader, dict) and writer.get("type") == reader.get("type"):
-        if writer.get("logicalType") != reader.get("logicalType"):
-            return False
-        if writer["type"] in ("array", "map"):
-            return _reads(writer.get("items", writer.get("values")), reader.get("items", reader.get("values")))
-        if writer["type"] == "record":
-            return not unreadable(writer, reader)
-        if writer["type"] == "enum":
-            return set(writer["symbols"]) <= set(reader["symbols"]) or "default" in reader
-        return all(writer.get(name) == reader.get(name) for name in ("scale", "precision", "size"))
-    if isinstance(writer, dict) or isinstance(reader, dict):
-        return False  # a time is no number, even where Avro would read one as the other
-    return writer == reader or reader in _PROMOTED.get(writer, ())
 
 
 def _changes(before: Declaration, after: Declaration) -> Iterator[Change]:
@@ -271,26 +237,29 @@ def _of_event(name: str, before: Declaration, after: Declaration) -> Iterator[Co
 
 def _of_schema(name: str, before: Declaration, after: Declaration) -> Iterator[Consequence]:
     old, new = before.schemas[name], after.schemas[name]
-    had, has = ({part["name"]: part for part in schema["fields"]} for schema in (old, new))
+    had, has = (_fields(name, one) for one in (before, after))
     key = {before.parts[name].words["key"], after.parts[name].words["key"]}
-    for field in unreadable(old, new):
-        if field in had and field not in key:
-            types = " -> ".join(one.parts[f"{name}.{field}"].words["type"] for one in (before, after))
+    backward, forward = unreadable(old, new), unreadable(new, old)
+    for field in backward:
+        if field in key:
+            continue
+        if field in had or any(path.startswith(f"{field}.") for path in had):
+            types = f"{had.get(field, 'a record')} -> {has.get(field, 'a record')}"
             yield Consequence(
                 "kind",
                 f"{name}.{field}",
                 f"{types}: events already written cannot be read any more",
                 f"keep the type, and declare a new field beside it, such as {field}_2.",
             )
-        elif field not in had:
+        else:
             yield Consequence(
                 "required",
                 f"{name}.{field}",
                 "events already written have no such field, and could not be read any more",
                 f"declare it `| None`; or, if {after.topics[name]} is still empty, apply with --allow required.",
             )
-    for field in set(unreadable(new, old)) - set(unreadable(old, new)):
-        if field in has and field not in key:
+    for field in forward:
+        if field in has and field not in key and field not in backward:
             yield Consequence(
                 "forward",
                 f"{name}.{field}",
@@ -301,13 +270,21 @@ def _of_schema(name: str, before: Declaration, after: Declaration) -> Iterator[C
         if field in has or field in key:
             continue
         readers = [part for part in before.touched_by(f"{name}.{field}") if before.parts[part].kind != "field"]
-        if readers or field in unreadable(new, old):
+        needed = any(field == path or field.startswith(f"{path}.") for path in forward)
+        if readers or needed:
             yield Consequence(
                 "removed-field",
                 f"{name}.{field}",
                 f"what runs now still reads it: {', '.join(readers[:6]) or 'every process that reads the event'}",
                 "keep it until nothing deployed reads it; or stop those processes, and apply with --allow removed-field.",
             )
+
+
+def _fields(event: str, declaration: Declaration) -> dict[str, str]:
+    """The type of each flat field of an event, by its path."""
+    parts = declaration.parts.items()
+    mine = [(name, part) for name, part in parts if part.kind == "field" and name.startswith(f"{event}.")]
+    return {name.removeprefix(f"{event}."): part.words["type"] for name, part in mine}
 
 
 def _of_definition(name: str, before: Declaration, after: Declaration) -> Consequence:

@@ -70,7 +70,7 @@ class Drift(Subscription[Incident]):
             Connection("Drift", bootstrap, properties, transport),
             Source(app.drift, app.schemas, records.INCIDENT, _incident),
             start=start,
-            group=group,
+            group=app.within(group) if group else "",
             commit=commit,
             idle_s=idle_s,
             who=f"Drift of {app.name}",

@@ -53,7 +53,8 @@ class Predictions(Subscription[Prediction]):
 
     declared : as for `Producer`; model : its class, or its name
     start : "earliest", "latest", or a known time; in a group only for partitions it has not yet read
-    group : a consumer group, whose members share the partitions; see `Subscription` for when it commits
+    group : a consumer group, whose members share the partitions; see `Subscription` for when it commits. In a namespace
+        Kafka knows it as ``dev.dispatch``
     idle_s : end the iteration when nothing has come for so long; by default it never ends, until `stop`
     bootstrap, properties, transport, name, namespace : as for `Producer`
     """
@@ -87,7 +88,7 @@ class Predictions(Subscription[Prediction]):
             Connection("Predictions", bootstrap, properties, transport),
             source,
             start=start,
-            group=group,
+            group=app.within(group) if group else "",
             commit=commit,
             idle_s=idle_s,
             who=f"Predictions of {wanted}",

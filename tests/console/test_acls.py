@@ -93,6 +93,17 @@ def test_they_are_printed_as_commands_with_the_principals_given(cli: Cli) -> Non
     assert all("dev.flights" in line or line.startswith("#") or "--cluster" in line for line in lines)
 
 
+def test_consumers_read_alone_or_in_the_groups_named(cli: Cli) -> None:
+    assert not [line for line in _of("consumers", cli("apply", FLIGHTS, "--acls").stdout) if "--group" in line]
+    named = cli("apply", FLIGHTS, "--acls", "--group", "dispatch", "--namespace", "dev").stdout
+    (line,) = [line for line in _of("consumers", named) if "--group" in line]
+    assert line.endswith("--operation Read --group dev.dispatch")
+
+
+def _of(process: str, printed: str) -> list[str]:
+    return printed.split(f"# {process}\n")[1].split("# ")[0].splitlines()
+
+
 def test_a_scorer_stands_for_all_models() -> None:
     lines = list(commands(SHOP, PLAN, "b:1", ["scorer=User:s"]))
     assert any("User:s " in line and "shop.predictions.Buys" in line for line in lines)

@@ -240,6 +240,35 @@ def test_a_new_field_with_nulls_and_a_field_nobody_reads_break_nothing(declared:
     assert codes(compare(declared(), declared(("    note: Field[str | None] = field()\n", "")))) == []
 
 
+NESTED = (
+    (
+        "class Ride(",
+        "class Place(Record):\n    city: Field[str] = field()\n    zip: Field[int] = field()\n\nclass Ride(",
+    ),
+    ("import Event,", "import Record, nested, Nested, Event,"),
+    ("    note: Field", "    place: Nested[Place | None] = nested()\n    note: Field"),
+)
+
+
+@pytest.mark.parametrize(
+    ("edit", "expected"),
+    [
+        (("    city: Field[str]", "    city: Field[int]"), ("kind", "Ride.place.city")),
+        (
+            ("    city: Field[str]", "    street: Field[str] = field()\n    city: Field[str]"),
+            ("required", "Ride.place.street"),
+        ),
+        (("    zip: Field[int] = field()\n", ""), ("removed-field", "Ride.place.zip")),
+    ],
+)
+def test_fields_of_nested_records_are_compared_too(
+    declared: Declare, edit: tuple[str, str], expected: tuple[str, str]
+) -> None:
+    found = compare(declared(*NESTED), declared(*NESTED, edit))
+    assert [one[:2] for one in refused(found)] == [expected]
+    assert compare(declared(), declared(*NESTED)).schemas == {"city.rides": "full"}
+
+
 def test_versions_count_changes_of_meaning_only(declared: Declare) -> None:
     first = declared().following(None)
     assert {part.version for part in first.parts.values()} == {1}

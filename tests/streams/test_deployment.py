@@ -1,0 +1,84 @@
+"""What a broker says against a declaration: what its topics still hold, and how they are made."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness import PLAN, SHOP, encode, send
+
+from samestream.schemas.app import load
+from samestream.streams import provision
+from samestream.streams.declaration import recorded
+from samestream.streams.deployment import differing, examine
+from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
+from samestream.streams.plan import compile_app
+from samestream.streams.transport import Partition
+
+MINUTE_US = 60_000_000
+FILE = str(Path(__file__).parents[1] / "support" / "shop.py")
+
+
+class Cut(MemoryTransport):
+    """A log whose topics have lost their first record, as retention does."""
+
+    def starts(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """One later than it really is, where there is a record."""
+        return {part: 1 if self.ends([part])[part].stable else 0 for part in partitions}
+
+
+def _told(kept_minutes: int) -> list[tuple[str, str, str]]:
+    transport = Cut(MemoryBroker())
+    provision.provision(transport, SHOP, PLAN)
+    now_us = int(time.time() * 1_000_000)
+    for minutes in (kept_minutes + 60, kept_minutes, 1):
+        known_us = now_us - minutes * MINUTE_US
+        send(transport, [encode(PLAN, "View", "u", known_us, user="u", product="p", seconds=1.0, at=known_us)])
+    found = examine(transport, SHOP, PLAN, provision.topics(SHOP, PLAN))
+    return [(one.code, one.where, one.what.partition(" ago")[0]) for one in found]
+
+
+def test_a_topic_whose_beginning_is_gone_must_reach_back_as_far_as_the_windows() -> None:
+    assert _told(kept_minutes=600) == []  # its longest window is an hour
+    ((code, topic, what),) = _told(kept_minutes=30)
+    assert (code, topic) == ("retention", "shop.views")
+    assert what.startswith("what is left of it begins ")
+
+
+def test_a_topic_with_all_its_records_holds_enough_however_young_it_is() -> None:
+    transport = MemoryTransport(MemoryBroker())
+    provision.provision(transport, SHOP, PLAN)
+    known_us = int(time.time() * 1_000_000)
+    send(transport, [encode(PLAN, "View", "u", known_us, user="u", product="p", seconds=1.0, at=known_us)])
+    assert examine(transport, SHOP, PLAN, provision.topics(SHOP, PLAN)) == []
+
+
+def test_genuine_kafka_makes_topics_as_declared_and_keeps_the_declaration(broker: str) -> None:
+    from samestream.streams.kafka_transport import KafkaTransport
+
+    transport = KafkaTransport(broker, {})
+    app = load(FILE, f"made-{secrets.token_hex(4)}")
+    plan = compile_app(app)
+    chosen = {"View": {"partitions": 3, "retention": "30d"}, "": {"min_insync": 1}}
+    specs = provision.topics(app, plan, chosen=chosen)
+    try:
+        assert examine(transport, app, plan, specs) == []
+        assert provision.provision(transport, app, plan, chosen=chosen).version == 1
+        assert examine(transport, app, plan, specs) == []
+        assert differing(transport, specs) == {}
+        assert transport.topics()[app.within("shop.views")] == 3
+        config = transport.topic_config(app.within("shop.views"))
+        assert (config["retention.ms"], config["min.insync.replicas"]) == (str(30 * 86_400_000), "1")
+        (kept,) = recorded(transport, plan.schemas)
+        assert kept.fingerprint == plan.fingerprint
+        assert provision.provision(transport, app, plan, chosen=chosen).version is None
+        declared = provision.topics(app, plan)
+        assert [one.code for one in examine(transport, app, plan, declared)] == ["partitions"] * 6
+        assert differing(transport, declared) == {
+            app.within("shop.views"): [("retention.ms", str(30 * 86_400_000), "-1")]
+        }
+    finally:
+        transport.delete_topics([name for name in transport.topics() if name.startswith(app.within(""))])
+        transport.close()
