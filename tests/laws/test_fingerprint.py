@@ -109,6 +109,62 @@ OTHER = {
     "the label's lateness": ('topic="city.paid", lateness="1d"', 'topic="city.paid", lateness="2d"'),
 }
 
+RICH = (
+    SOURCE.replace("import Event,", "import when, Event,")
+    .replace(
+        "class Tips(",
+        """class RiderNow(Features, by=Ride.rider):
+    middle = Ride.fare.quantile(0.5, over="1h")
+    newest = Ride.fare.last_n(3, over="1h")
+    faded = Ride.fare.decayed_mean("2h", over="1d")
+    kinds = Ride.zone.distinct(exact=100, over="1h")
+    usual = Ride.zone.most_frequent(over="1h")
+    today = Ride.count(every="1d", zone="Europe/Paris")
+    visit = Ride.count(session="30m")
+
+class Tips(""",
+    )
+    .replace(
+        "    paid = label",
+        """    middle = RiderNow.middle
+    newest = RiderNow.newest.at(-1)
+    faded = RiderNow.faded
+    kinds = RiderNow.kinds
+    usual = RiderNow.usual == "harbour"
+    today = RiderNow.today
+    visit = RiderNow.visit
+    hour = Ride.at.hour("Europe/Paris")
+    kept = Ride.fare.clip(0, 50)
+    bucket = Ride.zone.hash_bucket(8)
+    rounded = Ride.fare.round(1)
+    size = when(Ride.fare > 9).then(1).when(Ride.fare > 5).then(2).otherwise(3)
+    known = Ride.zone.is_in("harbour", "airport")
+    cast = Ride.fare.cast(int)
+    paid = label""",
+    )
+)
+OTHER_RICH = [
+    ("quantile(0.5", "quantile(0.9"),
+    ("last_n(3", "last_n(4"),
+    ('decayed_mean("2h"', 'decayed_mean("3h"'),
+    ("exact=100", "exact=200"),
+    ("most_frequent(over", "last(over"),
+    ('zone="Europe/Paris"', 'zone="Europe/London"'),
+    ('every="1d", zone', 'every="1w", zone'),
+    ('session="30m"', 'session="20m"'),
+    (".at(-1)", ".at(0)"),
+    ('hour("Europe/Paris")', 'hour("Europe/London")'),
+    ("at.hour(", "at.minute("),
+    ("clip(0, 50)", "clip(0, 60)"),
+    ("clip(0, 50)", "clip(1, 50)"),
+    ("hash_bucket(8)", "hash_bucket(9)"),
+    ("round(1)", "round(2)"),
+    ("otherwise(3)", "otherwise(4)"),
+    ("then(1).when(Ride.fare > 5).then(2)", "then(2).when(Ride.fare > 5).then(1)"),
+    ('"harbour", "airport"', '"harbour"'),
+    ("cast(int)", "cast(bool)"),
+]
+
 
 @pytest.fixture
 def compiled(tmp_path: Path) -> Iterator[Any]:
@@ -139,6 +195,18 @@ def test_what_changes_no_value_keeps_the_fingerprint(compiled: Any, what: str) -
 @pytest.mark.parametrize("what", OTHER)
 def test_what_could_change_a_value_changes_the_fingerprint(compiled: Any, what: str) -> None:
     assert compiled(changed(OTHER[what])).fingerprint != compiled(SOURCE).fingerprint
+
+
+@pytest.mark.parametrize("edit", OTHER_RICH, ids=lambda edit: edit[1])
+def test_so_does_every_parameter_of_the_language(compiled: Any, edit: tuple[str, str]) -> None:
+    assert edit[0] in RICH
+    assert compiled(RICH.replace(*edit)).fingerprint != compiled(RICH).fingerprint
+
+
+def test_what_only_looks_different_keeps_it_there_too(compiled: Any) -> None:
+    same = RICH.replace('decayed_mean("2h"', 'decayed_mean("120m"').replace('session="30m"', 'session="1800s"')
+    same = same.replace("quantile(0.5, ", "median(")
+    assert compiled(same).fingerprint == compiled(RICH).fingerprint
 
 
 def test_a_class_may_move_to_another_module(compiled: Any, tmp_path: Path) -> None:
