@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from samestream.schemas.errors import DeclarationError
@@ -77,6 +78,11 @@ class IsIn(Operation[Any]):
         for option in self.options:
             check_comparable(self, self.args[0], option)
         return Kind.BOOL
+
+    def meaning(self) -> list[Any]:
+        """See `Expr.meaning`; the options are a set."""
+        options = {json.dumps(option.meaning()): option.meaning() for option in self.options}
+        return [type(self).__name__, self.args[0].meaning(), [options[name] for name in sorted(options)]]
 
     def written_arguments(self) -> list[str]:
         """See `Operation.written_arguments`."""

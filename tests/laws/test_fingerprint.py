@@ -205,7 +205,7 @@ def test_so_does_every_parameter_of_the_language(compiled: Any, edit: tuple[str,
 
 def test_what_only_looks_different_keeps_it_there_too(compiled: Any) -> None:
     same = RICH.replace('decayed_mean("2h"', 'decayed_mean("120m"').replace('session="30m"', 'session="1800s"')
-    same = same.replace("quantile(0.5, ", "median(")
+    same = same.replace("quantile(0.5, ", "median(").replace('"harbour", "airport"', '"airport", "harbour", "airport"')
     assert compiled(same).fingerprint == compiled(RICH).fingerprint
 
 
