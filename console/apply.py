@@ -186,7 +186,6 @@ def _show(transport: Transport, app: App, plan: Plan, specs: Sequence[TopicSpec]
     """What `provision` would make, as a table."""
     from samestream.console import tables
     from samestream.schemas import durations
-    from samestream.schemas.avro import schema_fingerprint
     from samestream.streams import provision
     from samestream.streams.schema_store import SchemaStore
 
@@ -208,9 +207,9 @@ def _show(transport: Transport, app: App, plan: Plan, specs: Sequence[TopicSpec]
     columns = ("topic", "", "partitions", "replication", "min insync", "retention", "cleanup")
     tables.console().print(tables.table(columns, rows, ("partitions", "replication", "min insync")))
     known = SchemaStore(transport, plan.schemas)
-    wanted = provision.schemas(plan)
     if plan.schemas in existing:
-        wanted = [part for part in wanted if known.find(schema_fingerprint(part[1])) is None]
+        known.refresh()
+    wanted = known.unpublished(provision.schemas(plan))
     now = provision.unrecorded(transport, app, plan)
     print()
     if wanted:

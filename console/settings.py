@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     bootstrap: str | None = None
     properties: dict[str, str] = Field(default_factory=dict, repr=False)  # may hold a password
     folder: Path = Path(".samestream")
+    registry_url: str = ""
     namespace: str = ""
     log: str = ""
     artifacts: str = ""
@@ -126,9 +127,11 @@ def connect(settings: Settings) -> Transport:
         )
     from samestream.streams.kafka_errors import kafka_error
     from samestream.streams.kafka_transport import KafkaTransport
+    from samestream.streams.registry import Registry
 
     try:
-        transport = KafkaTransport(bootstrap, settings.properties)
+        registry = Registry(settings.registry_url) if settings.registry_url else None
+        transport = KafkaTransport(bootstrap, settings.properties, registry)
     except Exception as error:  # nothing has been asked of the broker yet
         refused = kafka_error(error)
         if refused.name() != "_INVALID_ARG":

@@ -14,6 +14,7 @@ from typing import Any
 
 from samestream.monitors.sql_parity import compare_as_known, compare_point_in_time, vectors_that_differ
 from samestream.schemas.avro import Codec
+from samestream.streams import provision
 from samestream.streams.feature_log import FeatureLog
 from samestream.streams.feature_task import VectorEncoder
 from samestream.streams.journal import ends
@@ -139,13 +140,16 @@ def _offline(
 
 
 def _compare(plan: Plan, model: ModelPlan, transport: Transport, offline: _Offline) -> ModelParity:
-    codec = Codec(model.vector_schema)
+    codec, store = Codec(model.vector_schema), provision.store(transport, plan)
+    topic = model.topics["features"]
     found = ModelParity(model.name)
     theirs: list[list[Served]] = [[] for _ in offline.records]
     mark = model.fingerprint.encode()
     for fetched in transport.read_all(model.topics["features"]):
         found.newest_known_us = max(found.newest_known_us, int(fetched.known_us[-1]))
-        for served in zip(fetched.keys, fetched.values, fetched.known_us.tolist(), strict=True):
+        # computed vectors are in single-object encoding: what the registry's id stands for is compared, not the id
+        values = [store.single(topic, value) if value is not None else None for value in fetched.values]
+        for served in zip(fetched.keys, values, fetched.known_us.tolist(), strict=True):
             if served[1] is None or mark not in served[1]:
                 found.other_definition += 1
             else:

@@ -22,12 +22,15 @@ Schema = dict[str, Any]
 
 
 class Codec:
-    """Reads and writes records of one schema, in single-object encoding. Times are plain microseconds (ints)."""
+    """Reads and writes records of one schema, in single-object encoding. Times are plain microseconds (ints).
 
-    def __init__(self, schema: Schema) -> None:
+    header : what records begin with instead, in another encoding
+    """
+
+    def __init__(self, schema: Schema, header: bytes | None = None) -> None:
         self.schema = schema
         self.fingerprint = schema_fingerprint(schema)
-        self.header = MARKER + self.fingerprint
+        self.header = header if header is not None else MARKER + self.fingerprint
         self._plain = plain_schema(schema)
 
     def encode(self, record: Mapping[str, Any]) -> bytes:
@@ -47,7 +50,7 @@ class Codec:
 
     def decode(self, value: bytes) -> dict[str, Any]:
         """One record from bytes written with this very schema. Raises SchemaError otherwise."""
-        if value[:HEADER_BYTES] != self.header:
+        if not value.startswith(self.header):
             raise SchemaError(
                 "bytes of another schema",
                 where=str(self.schema["name"]),
@@ -56,7 +59,7 @@ class Codec:
                 hint="see which schemas the app knows with `samestream topics`.",
             )
         body = BytesIO(value)
-        body.seek(HEADER_BYTES)
+        body.seek(len(self.header))
         record: dict[str, Any] = fastavro.schemaless_reader(body, self._plain, None)
         return record
 

@@ -66,9 +66,9 @@ def vector_schema(app: str, model: str, entity: Kind, inputs: Mapping[str, Expr[
     return schema | about.properties()
 
 
-def prediction_schema(about: About) -> Schema:
-    """The schema of a model's predictions: every model's is of one shape, and so of one fingerprint."""
-    said = about.properties()
+def prediction_schema(vectors: Schema) -> Schema:
+    """The schema of a model's predictions, by that of its vectors: of one shape for all models, so of one fingerprint."""
+    said = {name: vectors[name] for name in ("doc", "owner", "tags") if name in vectors}
     if "doc" in said:
         said["doc"] = f"{records.PREDICTION['doc']} The model: {said['doc']}"
     return records.PREDICTION | said

@@ -64,6 +64,10 @@ class DeliveryError(TransportError):
     undelivered: tuple[Any, ...] = ()
 
 
+class RegistryError(TransportError):
+    """The schema registry refused a schema, vanished or answered with something unexpected."""
+
+
 class FencedError(TransportError):
     """Another process with the same identity has taken over; this one must stop."""
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from samestream.schemas.errors import SettingsError
+from samestream.streams.registry import Registry
 from samestream.streams.transport import Transport
+
+REGISTRY_URL = "SAMESTREAM_REGISTRY_URL"
+"""The variable that names the schema registry of an application, if there is one."""
 
 
 class Connection:
@@ -17,7 +22,13 @@ class Connection:
     Raises SettingsError unless exactly one of address and transport is given.
     """
 
-    def __init__(self, who: str, bootstrap: str, properties: Mapping[str, str], transport: Transport | None) -> None:
+    def __init__(
+        self,
+        who: str,
+        bootstrap: str,
+        properties: Mapping[str, str],
+        transport: Transport | None,
+    ) -> None:
         if (transport is None) == (not bootstrap):
             raise SettingsError(
                 "it must be said where the log is",
@@ -30,7 +41,9 @@ class Connection:
         if transport is None:
             from samestream.streams.kafka_transport import KafkaTransport
 
-            transport = KafkaTransport(bootstrap, properties)
+            url = os.environ.get(REGISTRY_URL)
+            registry = Registry(url) if url else None
+            transport = KafkaTransport(bootstrap, properties, registry)
         self.transport = transport
 
     def close(self) -> None:

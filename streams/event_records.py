@@ -31,12 +31,13 @@ class EventRecords:
     """Makes the records of one event type, in Avro's single-object encoding, keyed by the key field.
 
     topic : where they go
+    header : what they begin with instead, in another encoding
     """
 
-    def __init__(self, event: type[Event], topic: str) -> None:
+    def __init__(self, event: type[Event], topic: str, header: bytes | None = None) -> None:
         self.event, self.topic = event, topic
         self.schema = avro_schemas.event_schema(event)
-        self._codec = avro.Codec(self.schema)
+        self._codec = avro.Codec(self.schema, header)
         self._key, time = event.key_field.name, event.time_field
         self._time = time.name if time is not None else ""
         bounds = (time.low, time.high) if time is not None else ()

@@ -23,6 +23,7 @@ from samestream.streams.kafka_group import KafkaGroupReader
 from samestream.streams.kafka_outbox import KafkaOutbox
 from samestream.streams.kafka_reader import KafkaReader
 from samestream.streams.kafka_writers import KafkaTransactionalWriter, KafkaWriter
+from samestream.streams.registry import Registry
 from samestream.streams.transport import (
     EARLIEST,
     LATEST,
@@ -47,8 +48,8 @@ _ANSWER_S = 15.0  # for questions, so that an absent broker is reported soon
 class KafkaTransport:
     """The Kafka at `bootstrap`; every librdkafka property in `properties` (SASL, TLS, ...) goes to all clients."""
 
-    def __init__(self, bootstrap: str, properties: Mapping[str, str] = {}) -> None:
-        self.bootstrap = bootstrap
+    def __init__(self, bootstrap: str, properties: Mapping[str, str] = {}, registry: Registry | None = None) -> None:
+        self.bootstrap, self.registry = bootstrap, registry
         self._properties: dict[str, Any] = {
             "client.id": "samestream",
             "topic.metadata.refresh.fast.interval.ms": 50,

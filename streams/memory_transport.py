@@ -17,6 +17,7 @@ import numpy as np
 from samestream.schemas.errors import FencedError, TransportError
 from samestream.streams.memory_group import MemoryGroupReader
 from samestream.streams.memory_outbox import MemoryOutbox
+from samestream.streams.registry import Registry
 from samestream.streams.transport import (
     EARLIEST,
     LATEST,
@@ -142,8 +143,8 @@ def _check_size(record: Outgoing, topic_bytes: int) -> None:
 class MemoryTransport:
     """The same interface as Kafka's, on a `MemoryBroker`."""
 
-    def __init__(self, broker: MemoryBroker) -> None:
-        self._broker = broker
+    def __init__(self, broker: MemoryBroker, registry: Registry | None = None) -> None:
+        self._broker, self.registry = broker, registry
 
     @property
     def kind(self) -> str:

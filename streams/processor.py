@@ -117,7 +117,7 @@ class Processor:
     ) -> None:
         self.task, self.health = task, Health(task.name)
         self._accept_partitions = accept_partitions
-        self._transport, self._journal_topic = transport, journal_topic
+        self._transport, self._journal_topic, self._store = transport, journal_topic, store
         self._identity = f"{app}.{task.name}"
         self._batch_records, self._wait_s = batch_records, wait_s
         self._decoders = {part.topic: Decoder(part, store) for part in task.inputs}
@@ -348,8 +348,9 @@ class _Loop:
             p._partitions,
         )
         moved = {part.partition: part.end for part in ranges}
+        written = p._store.framed(emitted.records)  # first: it may ask a registry
         self._writer.begin()
-        self._writer.send(emitted.records)
+        self._writer.send(written)
         self._writer.send(rejects(batch, p.task.owned, p._side_partitions))
         self._writer.send([entry.record(p._journal_topic)])
         self._writer.commit(moved, p._identity)

@@ -107,8 +107,10 @@ class _Desk:
                 found=f"no {' and no '.join(missing)}",
                 hint="create them with `samestream apply MODULE`.",
             )
-        SchemaStore(transport, self.app.schemas).publish([(f"{records.topic}-value", records.schema)])
-        return records
+        store = SchemaStore(transport, self.app.schemas)
+        store.publish([(f"{records.topic}-value", records.schema)])
+        headers = store.frame(records.topic)
+        return records if headers is None else EventRecords(kind, records.topic, headers[1])
 
     def check(self) -> None:
         """Raise if nothing can be taken, or for what failed since the last look."""

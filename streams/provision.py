@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from samestream.schemas import avro, records
+from samestream.schemas import avro, avro_schemas, records
 from samestream.schemas.app import App
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.topics import TopicOptions
@@ -78,7 +78,11 @@ def schemas(plan: Plan) -> list[tuple[str, avro.Schema]]:
     """Every schema of an app, as (subject, schema)."""
     found = [(f"{part.topic}-value", part.schema) for part in plan.events.values()]
     found += [(f"{model.topics['features']}-value", model.vector_schema) for model in plan.models.values()]
-    return found + [(f"samestream.{name}", schema) for name, schema in records.ALL.items()]
+    found += [(f"samestream.{name}", schema) for name, schema in records.ALL.items()]
+    for model in plan.models.values():
+        found.append((f"{model.topics['predictions']}-value", avro_schemas.prediction_schema(model.vector_schema)))
+        found.append((f"{model.topics['outcomes']}-value", records.OUTCOME))
+    return found
 
 
 def provision(
@@ -112,4 +116,5 @@ def _record(transport: Transport, app: App, plan: Plan) -> int | None:
 
 def store(transport: Transport, plan: Plan) -> SchemaStore:
     """The app's schemas, those of the plan known from the start."""
-    return SchemaStore(transport, plan.schemas, [schema for _, schema in schemas(plan)])
+    found = schemas(plan)
+    return SchemaStore(transport, plan.schemas, [schema for _, schema in found], dict(found))

@@ -1,14 +1,17 @@
-"""Schemas by fingerprint, kept in the app's compacted schemas topic (where no registry is configured)."""
+"""Schemas by fingerprint, kept in the app's compacted schemas topic; with a registry, also by their ids there."""
 
 from __future__ import annotations
 
 import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from samestream.schemas import avro, records
 from samestream.schemas.avro import Codec, Schema
+from samestream.schemas.errors import RegistryError
+from samestream.streams.registry import MAGIC, frame_of
 from samestream.streams.transport import Outgoing, Transport, send_all
 
 log = logging.getLogger("samestream")
@@ -16,7 +19,7 @@ _CODEC = Codec(records.SCHEMA)
 _ASK_AGAIN_S = 0.5
 
 
-REGISTERED = b"\x00"  # the first byte of the Confluent wire format; four of the schema's id follow
+REGISTERED = MAGIC  # the first byte of the Confluent wire format; four of the schema's id follow
 _ID_BYTES = 5
 
 
@@ -35,21 +38,79 @@ def told(frame: bytes) -> str:
 
 
 class SchemaStore:
-    """The writer schemas an app has met. An unknown fingerprint makes it read the topic again, twice a second at most."""
+    """The writer schemas an app has met. What is unknown makes it look again, twice a second at most.
 
-    def __init__(self, transport: Transport | None, topic: str, known: Iterable[Schema] = ()) -> None:
-        self._transport, self._topic = transport, topic
+    subjects : schemas by subject (``<topic>-value``); with a registry, `framed` writes these topics' records by their id there
+    """
+
+    def __init__(
+        self,
+        transport: Transport | None,
+        topic: str,
+        known: Iterable[Schema] = (),
+        subjects: Mapping[str, Schema] = MappingProxyType({}),
+    ) -> None:
+        self._transport, self._topic, self._subjects = transport, topic, dict(subjects)
+        self._registry = transport.registry if transport is not None else None
         self._schemas = {avro.schema_fingerprint(schema): schema for schema in known}
         self._asked_s: dict[bytes, float] = {}
+        self._frames: dict[str, tuple[bytes, bytes] | None] = {}
 
     @property
     def is_registered(self) -> bool:
         """Whether a schema registry is configured."""
-        return False
+        return self._registry is not None
 
     def schema_of(self, frame: bytes) -> Schema | None:
-        """The schema that a header names, or None."""
-        return None if frame.startswith(REGISTERED) else self.find(frame[2:])
+        """The schema that a header names, or None. Raises RegistryError while the registry does not answer."""
+        if not frame.startswith(REGISTERED):
+            return self.find(frame[2:])
+        if self._registry is None or time.monotonic() - self._asked_s.get(frame, -_ASK_AGAIN_S) < _ASK_AGAIN_S:
+            return None
+        found: Schema | None = self._registry.schema(int.from_bytes(frame[1:], "big"))
+        if found is None:
+            self._asked_s[frame] = time.monotonic()
+        return found
+
+    def frame(self, topic: str) -> tuple[bytes, bytes] | None:
+        """The header of a topic's records in single-object encoding, and that to be written instead; None if it is not.
+
+        Raises RegistryError where the registry does not have the schema.
+        """
+        if topic not in self._frames:
+            subject = f"{topic}-value"
+            schema = self._subjects.get(subject) if self._registry is not None else None
+            if schema is None or self._registry is None:
+                self._frames[topic] = None
+            else:
+                number = self._registry.find(subject, schema)
+                if number is None:
+                    raise RegistryError(
+                        "the schema registry does not have the schema that is to be written",
+                        where=subject,
+                        hint="register it with `samestream apply MODULE`.",
+                    )
+                self._frames[topic] = avro.MARKER + avro.schema_fingerprint(schema), frame_of(number)
+        return self._frames[topic]
+
+    def framed(self, records: Sequence[Outgoing]) -> Sequence[Outgoing]:
+        """Records as they are to be written: with a registry, those of its topics in the Confluent wire format."""
+        if self._registry is None:
+            return records
+        return [self._framed(record) for record in records]
+
+    def single(self, topic: str, value: bytes) -> bytes:
+        """A record of a topic in single-object encoding, whichever of the two it was written in."""
+        headers = self.frame(topic)
+        if headers is None or not value.startswith(headers[1]):
+            return value
+        return headers[0] + value[len(headers[1]) :]
+
+    def _framed(self, record: Outgoing) -> Outgoing:
+        headers = self.frame(record.topic)
+        if headers is None or record.value is None or not record.value.startswith(headers[0]):
+            return record
+        return record._replace(value=headers[1] + record.value[len(headers[0]) :])
 
     def find(self, fingerprint: bytes) -> Schema | None:
         """The schema with this fingerprint (8 bytes), or None."""
@@ -69,15 +130,36 @@ class SchemaStore:
                 if schema is not None:
                     self._schemas[avro.schema_fingerprint(schema)] = schema
 
+    def unpublished(self, schemas: Iterable[tuple[str, Schema]]) -> list[tuple[str, Schema]]:
+        """Those not known yet, as (subject, schema); the first of each fingerprint."""
+        new = {avro.schema_fingerprint(schema): (subject, schema) for subject, schema in reversed(list(schemas))}
+        return [part for part in reversed(new.values()) if avro.schema_fingerprint(part[1]) not in self._schemas]
+
     def publish(self, schemas: Iterable[tuple[str, Schema]]) -> list[str]:
-        """Write those not there yet, as (subject, schema); returns their subjects."""
+        """Write those not there yet, as (subject, schema); returns their subjects. With a registry, it gets topics' schemas too.
+
+        Raises RegistryError where the registry refuses one as incompatible with an earlier version.
+        """
         assert self._transport is not None
+        wanted = list(schemas)
+        registered = self._register(wanted)
         self.refresh()
-        new = [(subject, schema) for subject, schema in schemas if avro.schema_fingerprint(schema) not in self._schemas]
+        new = self.unpublished(wanted)
         if new:
             send_all(self._transport, [schema_record(self._topic, subject, schema) for subject, schema in new])
             self._schemas.update({avro.schema_fingerprint(schema): schema for _, schema in new})
-        return [subject for subject, _ in new]
+        return [*(subject for subject, _ in new), *(subject for subject in registered if subject not in dict(new))]
+
+    def _register(self, schemas: list[tuple[str, Schema]]) -> list[str]:
+        new = []
+        for subject, schema in schemas if self._registry is not None else []:
+            if subject.endswith("-value"):
+                assert self._registry is not None
+                if self._registry.find(subject, schema) is None:
+                    self._registry.register(subject, schema)
+                    new.append(subject)
+                self._subjects[subject] = schema
+        return new
 
 
 def schema_record(topic: str, subject: str, schema: Schema) -> Outgoing:

@@ -17,7 +17,7 @@ from samestream.schemas.errors import SchemaError, SettingsError, TransportError
 from samestream.schemas.expressions import EPOCH
 from samestream.streams.avro_wire import Wire
 from samestream.streams.connection import Connection
-from samestream.streams.schema_store import SchemaStore
+from samestream.streams.schema_store import REGISTERED, SchemaStore, framing, told
 from samestream.streams.transport import EARLIEST, LATEST, Fetched, GroupReader, Partition, Reader
 
 log = logging.getLogger("samestream")
@@ -213,17 +213,17 @@ class Subscription(Generic[R]):
             self._buffer.append((part, offset, self._value(value, known_us, position)))
 
     def _value(self, value: bytes | None, known_us: int, position: Position) -> R | None:
-        if not value or not value.startswith(avro.MARKER) or len(value) < avro.HEADER_BYTES:
+        frame = framing(value or b"")
+        if value is None or frame is None or (frame.startswith(REGISTERED) and not self._store.is_registered):
             self._skip("undecodable", position, "it is not in Avro single-object encoding")
             return None
-        fingerprint = value[2 : avro.HEADER_BYTES]
-        read = self._readers.get(fingerprint)
+        read = self._readers.get(frame)
         if read is None:
-            writer = self._store.find(fingerprint)
+            writer = self._store.schema_of(frame)
             if writer is None or writer.get("name") != self._source.schema["name"]:
-                self._skip("wrong_schema", position, f"schema {fingerprint.hex()} is unknown, or of something else")
+                self._skip("wrong_schema", position, f"{told(frame)} is unknown, or of something else")
                 return None
-            read = self._readers[fingerprint] = _reading(writer, self._source.schema)
+            read = self._readers[frame] = _reading(writer, self._source.schema, len(frame))
         try:
             built: R = self._source.build(read(value), instant(known_us), position)
         except (SchemaError, ValueError, KeyError, TypeError, OverflowError) as error:
@@ -302,12 +302,12 @@ def _start_us(start: Start, who: str) -> int:
     return EARLIEST if start == "earliest" else LATEST
 
 
-def _reading(writer: avro.Schema, reader: avro.Schema) -> Callable[[bytes], dict[str, Any]]:
+def _reading(writer: avro.Schema, reader: avro.Schema, start: int) -> Callable[[bytes], dict[str, Any]]:
     """How bytes of a writer schema are read; they are checked first, as fastavro follows nested data wherever it leads."""
     wire, general = Wire(writer), avro.Reader(writer, reader)
 
     def read(value: bytes) -> dict[str, Any]:
-        wire.check(value)
-        return general.read(value)
+        wire.check(value, start)
+        return general.read(value, start)
 
     return read

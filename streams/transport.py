@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samestream.schemas.errors import TransportError
+from samestream.streams.registry import Registry
 
 Int64Array: TypeAlias = NDArray[np.int64]
 
@@ -229,7 +230,12 @@ class GroupReader(Protocol):
 
 
 class Transport(Protocol):
-    """A log: its topics, and the readers and writers on it. Thread-safe, unlike those."""
+    """A log: its topics, and the readers and writers on it. Thread-safe, unlike those.
+
+    registry : the schema registry that goes with it, if there is one
+    """
+
+    registry: Registry | None
 
     @property
     def kind(self) -> str:

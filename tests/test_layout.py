@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("schemas", "streams", "trainers", "monitors", "console", "testing", "examples")
 FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts)
 HOMES = {
-    "confluent_kafka": ["streams/kafka_*.py", "streams/local_kafka.py"],
+    "confluent_kafka": ["streams/kafka_*.py", "streams/local_kafka.py", "streams/registry.py"],
     "fastavro": ["schemas/avro.py"],
     "numba": ["streams/kernel.py"],
     "duckdb": ["streams/point_in_time.py"],
