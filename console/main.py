@@ -16,7 +16,20 @@ from typer.exceptions import Abort, Exit, TyperException
 
 from samestream.schemas.errors import FencedError, SamestreamError, SettingsError
 
-MODULES = ("demo", "check", "plan", "diff", "broker", "apply", "run", "topics", "redrive", "offline", "monitor")
+MODULES = (
+    "demo",
+    "check",
+    "plan",
+    "diff",
+    "broker",
+    "apply",
+    "schemas",
+    "run",
+    "topics",
+    "redrive",
+    "offline",
+    "monitor",
+)
 """Modules of the console that register commands."""
 
 STORY = (
@@ -26,6 +39,7 @@ STORY = (
     "diff",
     "up",
     "apply",
+    "schemas",
     "run",
     "status",
     "topics",
@@ -53,6 +67,7 @@ Then your own app, declared in one Python module (start from examples/flights.py
   samestream diff old.py app.py   what changed, what it breaks, whom it touches
   samestream up                a Kafka on this machine, unless you have one
   samestream apply app.py      its topics and schemas
+  samestream schemas check app.py   whether they may replace those before
   samestream run app.py        features, scores, outcomes, log, monitors
   samestream status app.py     who has come how far
   samestream train app.py      a model from the log; the scorer takes it up

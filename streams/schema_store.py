@@ -162,6 +162,18 @@ class SchemaStore:
         return new
 
 
+def published(transport: Transport, topic: str) -> dict[str, list[Schema]]:
+    """Every version in a schemas topic by subject, oldest first; none where there is no such topic."""
+    found: dict[str, list[Schema]] = {}
+    if topic not in transport.topics():
+        return found
+    for value in (value for fetched in transport.read_all(topic) for value in fetched.values):
+        schema = _schema_in(value)
+        if value is not None and schema is not None:
+            found.setdefault(str(_CODEC.decode(value)["subject"]), []).append(schema)
+    return found
+
+
 def schema_record(topic: str, subject: str, schema: Schema) -> Outgoing:
     """One schema as a record of the schemas topic, keyed by its fingerprint in hex."""
     fingerprint = avro.schema_fingerprint(schema).hex()
