@@ -132,8 +132,10 @@ class SchemaStore:
 
     def unpublished(self, schemas: Iterable[tuple[str, Schema]]) -> list[tuple[str, Schema]]:
         """Those not known yet, as (subject, schema); the first of each fingerprint."""
-        new = {avro.schema_fingerprint(schema): (subject, schema) for subject, schema in reversed(list(schemas))}
-        return [part for part in reversed(new.values()) if avro.schema_fingerprint(part[1]) not in self._schemas]
+        new: dict[bytes, tuple[str, Schema]] = {}
+        for subject, schema in schemas:
+            new.setdefault(avro.schema_fingerprint(schema), (subject, schema))
+        return [part for fingerprint, part in new.items() if fingerprint not in self._schemas]
 
     def publish(self, schemas: Iterable[tuple[str, Schema]]) -> list[str]:
         """Write those not there yet, as (subject, schema); returns their subjects. With a registry, it gets topics' schemas too.

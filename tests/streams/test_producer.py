@@ -343,7 +343,12 @@ def stuck_transport() -> tuple[Any, App, type[Event]]:
     inner = MemoryTransport(MemoryBroker())
     app, note = small_app(inner)
     stuck = SimpleNamespace(
-        outbox=_Stuck, topics=inner.topics, read_all=inner.read_all, writer=inner.writer, close=inner.close
+        outbox=_Stuck,
+        registry=None,
+        topics=inner.topics,
+        read_all=inner.read_all,
+        writer=inner.writer,
+        close=inner.close,
     )
     return stuck, app, note
 
