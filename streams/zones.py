@@ -1,7 +1,8 @@
 """Time zones as tables: from which instant on which offset holds. One source for every engine.
 
 An engine's own time zone functions know another edition of the database than this machine (DuckDB 2.0 has the clocks of
-Vancouver change in 2027, which they no longer do), so none is asked: offsets are looked up here, or rendered from here.
+Vancouver change in 2027, which they no longer do), so none is asked: offsets are looked up here, or rendered from here
+(decision 0014).
 """
 
 from __future__ import annotations

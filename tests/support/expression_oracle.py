@@ -101,7 +101,7 @@ def number(node: Expr[Any], a: Any, b: Any = None) -> Any:
         case nu.Log():
             return math.log(a) if a > 0 else None
         case nu.Exp():
-            return math.exp(a) if a < 710 else math.inf
+            return math.exp(a) if a <= 709.782712893384 else math.inf
         case nu.SquareRoot():
             return math.sqrt(a) if a >= 0 else None
         case nu.Floor():
