@@ -16,9 +16,10 @@ from uuid import UUID
 
 from samestream.schemas.about import About, as_tags
 from samestream.schemas.aggregable import T_co
+from samestream.schemas.annotations import field_type
 from samestream.schemas.errors import DeclarationError, ValueRefusedError
 from samestream.schemas.expressions import EPOCH, Expr, Kind
-from samestream.schemas.field_types import FieldType, Money, Whole, field_type
+from samestream.schemas.field_types import FieldType, Money, Whole
 
 # A time near the epoch is a lost one, or seconds taken for milliseconds. The far end is bounded by `ahead` in any case.
 EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)

@@ -6,11 +6,16 @@ from enum import StrEnum
 from typing import assert_type
 from uuid import UUID
 
-from samestream.schemas import Event, Expr, Field, event_time, field, key, when
+from samestream.schemas import Event, Expr, Field, Nested, Record, event_time, field, key, nested, when
 
 
 class Colour(StrEnum):
     RED = "red"
+
+
+class Address(Record):
+    city: Field[str] = field()
+    zip: Field[str | None] = field()
 
 
 class Order(Event, topic="o"):
@@ -25,6 +30,10 @@ class Order(Event, topic="o"):
     tags: Field[list[str]] = field()
     sizes: Field[list[int | None] | None] = field()
     props: Field[dict[str, float]] = field()
+    tip: Field[Decimal | None] = field(digits=5, scale=2)
+    day: Field[date | None] = field()
+    address: Nested[Address] = nested()
+    bill: Nested[Address | None] = nested()
     at: Field[datetime] = event_time()
 
 
@@ -95,3 +104,22 @@ assert_type(Order.ok.last(over="1h"), Expr[bool])
 assert_type(Order.price.sum(over="1h"), Expr[float])
 assert_type(Order.price.mean(over="1h"), Expr[float])
 assert_type(when(Order.ok).then("a").last(over="1h"), Expr[str])
+assert_type(Order.price, Field[float])
+assert_type(Order.tip, Field[float | None])
+assert_type(Order.uid, Field[str])
+assert_type(Order.day, Field[datetime | None])
+assert_type(Order.price.minor_units(), Field[int])
+assert_type(Order.address.city, Field[str])
+assert_type(Order.bill.zip, Field[str | None])
+assert_type(Order.address.city == "Oslo", Expr[bool])
+
+
+def values(order: Order) -> None:
+    """On an instance there are values."""
+    assert_type(order.price, Decimal)
+    assert_type(order.day, date | None)
+    assert_type(order.uid, UUID)
+    assert_type(order.colour, Colour)
+    assert_type(order.sizes, list[int | None] | None)
+    assert_type(order.address.city, str)
+    assert_type(order.bill, Address | None)
