@@ -40,7 +40,7 @@ from samestream.streams.kafka_transport import KafkaTransport
 from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
 from samestream.streams.plan import compile_app
 from samestream.streams.schema_store import SchemaStore
-from samestream.streams.transport import Fetched, Outgoing, Partition, TopicSpec, Transport
+from samestream.streams.transport import Fetched, Outgoing, Partition, TopicSpec, Transport, Undelivered
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -364,6 +364,30 @@ def test_a_full_queue_holds_up_the_producer_and_says_so_in_the_end() -> None:
     outbox: Any = producer._desk.outbox
     producer.close(timeout_s=0.01)
     assert outbox.given_up
+
+
+def test_a_close_that_is_interrupted_tells_what_is_lost(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stuck, app, note = stuck_transport()
+    producer = Producer(app, transport=stuck)
+    producer.produce(note(name="a", text="", at=NOON))
+    outbox: Any = producer._desk.outbox
+
+    def interrupt(timeout_s: float) -> int:
+        if timeout_s:
+            raise KeyboardInterrupt
+        return len(outbox.held)
+
+    def give_up() -> None:
+        lost = TransportError("purged", found="_PURGE_QUEUE")
+        monkeypatch.setattr(outbox, "failed", lambda: [Undelivered(record, lost) for record in outbox.held])
+
+    monkeypatch.setattr(outbox, "poll", interrupt)
+    monkeypatch.setattr(outbox, "give_up", give_up)
+    with pytest.raises(KeyboardInterrupt):
+        producer.close()
+    assert "an event could not be delivered. Found: Note 'a' (_PURGE_QUEUE)" in caplog.text
 
 
 def test_while_an_async_producer_waits_for_room_other_tasks_run() -> None:
