@@ -292,6 +292,11 @@ class AlgebraTable:
             self._sweep()
         return answers
 
+    def reachable_keys(self) -> list[int]:
+        """Return the ids of keys of which a later query may still find something; the others are held no more."""
+        self._sweep()
+        return list(self._keys)
+
     def snapshot(self) -> dict[str, Any]:
         """Return the state as plain values that pickle; :meth:`restore` takes them."""
         self._sweep()

@@ -14,6 +14,7 @@ from samestream.streams import columns, evaluate
 from samestream.streams.columns import ColumnData, Columns, Int64Array
 from samestream.streams.order import Batch
 from samestream.streams.plan import ModelPlan, Plan
+from samestream.streams.state_limit import StateLimit
 from samestream.streams.table_state import TableState
 from samestream.streams.transport import Partition
 
@@ -35,11 +36,18 @@ class Vectors:
 
 
 class ColumnarEngine:
-    """The state of a plan's tables. Batch boundaries change no value."""
+    """The state of a plan's tables. Batch boundaries change no value.
 
-    def __init__(self, plan: Plan) -> None:
+    limit_bytes : what the compiled state of all tables may take, None for as much as there is; StateLimitError beyond.
+    """
+
+    def __init__(self, plan: Plan, limit_bytes: int | None = None) -> None:
         self.plan = plan
-        self.tables = [TableState(table) for table in plan.tables]
+        limit = StateLimit(limit_bytes)
+        self.tables = [
+            TableState(table, [plan.inputs[table.event].columns[name] for name in table.by], limit)
+            for table in plan.tables
+        ]
 
     def process(self, batch: Batch) -> list[Vectors]:
         """Apply a batch that the clocks have judged, and return one vector per applied trigger, by model."""

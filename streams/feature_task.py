@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from samestream.schemas.avro import Codec
-from samestream.streams import tiles
+from samestream.streams import key_index, tiles
 from samestream.streams.clock import Clocks
 from samestream.streams.columnar import ColumnarEngine, Vectors, to_table
 from samestream.streams.decode import encode_key
@@ -24,6 +24,7 @@ class FeatureTask:
 
     def __init__(self, plan: Plan) -> None:
         tiles.warm()  # compiling takes seconds the first time: before any partition is assigned
+        key_index.warm()
         self._engine = ColumnarEngine(plan)
         self.encoder = VectorEncoder(plan)
         self.inputs = tuple(plan.inputs.values())

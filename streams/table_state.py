@@ -17,12 +17,16 @@ from samestream.schemas.windows import Calendar, Session, Tumbling
 from samestream.streams import columns as cols
 from samestream.streams import evaluate, results
 from samestream.streams.algebra_table import AlgebraTable, Asked
-from samestream.streams.columns import ColumnData, Columns, Int64Array
+from samestream.streams.columns import BoolArray, ColumnData, Columns, Int64Array
+from samestream.streams.key_index import KeyIndex
 from samestream.streams.order import Batch
 from samestream.streams.period_starts import PeriodStarts
 from samestream.streams.plan import Lookup, ModelPlan, Table
+from samestream.streams.state_limit import StateLimit
 from samestream.streams.tiles import QUERY, UPDATE, Cell, CellOp, TileTable, Window
 from samestream.streams.transport import position
+
+_LEAST_SWEEP = 10_000  # keys
 
 Applied = Mapping[str, tuple[Int64Array, Columns]]
 Readers = Sequence[tuple[ModelPlan, Lookup]]
@@ -54,15 +58,20 @@ class Operations:
 
 
 class TableState:
-    """One table: its states and the dense ids of its keys."""
+    """One table: its states and the dense ids of its keys. A key of which nothing can be reached any more is forgotten.
 
-    def __init__(self, table: Table) -> None:
+    kinds : of the parts of a key, in the order of ``table.by``.
+    limit : what all state may take together; states on the general path are not counted.
+    """
+
+    def __init__(self, table: Table, kinds: Sequence[Kind], limit: StateLimit | None = None) -> None:
         self.table = table
-        self.ids: dict[Any, int] = {}
+        self.index = KeyIndex([cols.DTYPES[kind] is object for kind in kinds], limit)
+        self._sweep_at = _LEAST_SWEEP
         self._starts = [
             None if isinstance(part.window, Session) else PeriodStarts(part.window) for part in table.windows
         ]
-        self._paths = (Compiled(table), General(table))
+        self._paths = (Compiled(table, limit), General(table))
 
     def run(self, batch: Batch, applied: Applied, readers: Readers) -> list[list[ColumnData]]:
         """Run the batch's operations on this table.
@@ -70,6 +79,8 @@ class TableState:
         Returns for each reader the column of each aggregate that it looks up, row for row of its triggers; of the others an
         empty one. A trigger with a null key finds nothing.
         """
+        if len(self.index) >= self._sweep_at:
+            self.forget_idle_keys()
         fields = applied[self.table.event][1]
         operations = self._operations(batch, applied, readers)
         starts = [begins(operations.t_us) if begins is not None else None for begins in self._starts]
@@ -92,6 +103,17 @@ class TableState:
             )
         return found
 
+    def forget_idle_keys(self) -> None:
+        """Give back the rows and ids of keys of which nothing can be reached any more: to such a key all windows are empty."""
+        idle = np.ones(self.index.bound, np.bool_)
+        for path in self._paths:
+            path.clear_reachable(idle)
+        ids = np.flatnonzero(idle)
+        for path in self._paths:
+            path.forget(ids)
+        self.index.forget(ids)
+        self._sweep_at = max(_LEAST_SWEEP, 2 * len(self.index))
+
     def _operations(self, batch: Batch, applied: Applied, readers: Readers) -> Operations:
         """Updates and queries in order; a trigger that is also an event of this table is read before it is applied."""
         sources = [(*applied[self.table.event], self.table.by)]
@@ -99,7 +121,9 @@ class TableState:
         parts = []
         for number, (places, fields, by) in enumerate(sources):
             rows = np.flatnonzero(np.logical_and.reduce([fields[name].valid for name in by]))
-            parts.append((np.full(len(rows), number), rows, self._ids(fields, by, rows), places[rows]))
+            parts.append(
+                (np.full(len(rows), number), rows, self.index.ids([fields[name] for name in by], rows), places[rows])
+            )
         reader, row, key, place = (np.concatenate(part) for part in zip(*parts, strict=True))
         order = np.lexsort((reader == 0, place))
         place = place[order]
@@ -112,13 +136,6 @@ class TableState:
             position(numbers[batch.partition[place]], batch.offset[place]),
             batch.horizon_us[place],
         )
-
-    def _ids(self, fields: Columns, by: tuple[str, ...], rows: Int64Array) -> Int64Array:
-        """Dense ids of the keys in some rows, in order of first use."""
-        parts = [fields[name].values[rows].tolist() for name in by]
-        keys: list[Any] = parts[0] if len(parts) == 1 else list(zip(*parts, strict=True))
-        ids = self.ids
-        return np.fromiter((ids.setdefault(key, len(ids)) for key in keys), np.int64, len(keys))
 
     def _inputs(self, fields: Columns) -> list[ColumnData]:
         """What the table's source feeds to each input column; of rows alone, zeros."""
@@ -135,7 +152,7 @@ class TableState:
 class Compiled:
     """The aggregates of a table that the kernel holds."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, limit: StateLimit | None) -> None:
         self._parts = [(number, part) for number, part in enumerate(table.aggregates) if part.is_compiled]
         self._windows = [number for number, part in enumerate(table.windows) if part.cells]
         self._anchored = [n for n in self._windows if isinstance(table.windows[n].window, Tumbling | Calendar)]
@@ -151,7 +168,17 @@ class Compiled:
                 for window in (table.windows[number].window,)
             ],
             len(table.inputs),
+            limit,
         )
+
+    def clear_reachable(self, idle: BoolArray) -> None:
+        """Clear the ids of keys of which something can still be reached."""
+        own = self._tiles.idle()
+        idle[: len(own)] &= own
+
+    def forget(self, ids: Int64Array) -> None:
+        """Make some ids as new."""
+        self._tiles.forget(ids[ids < self._tiles.keys])
 
     def run(
         self,
@@ -203,6 +230,13 @@ class General:
                 for _, part in self._parts
             ]
         )
+
+    def clear_reachable(self, idle: BoolArray) -> None:
+        """Clear the ids of keys of which something can still be reached."""
+        idle[self.table.reachable_keys()] = False
+
+    def forget(self, ids: Int64Array) -> None:
+        """Make some ids as new: a key that is not reachable is not held."""
 
     def run(
         self,
