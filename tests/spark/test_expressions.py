@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from samestream.schemas.expressions import Expr, Kind
+from samestream.schemas.numbers import Exp, Log
 from samestream.streams import columns as cols
 from samestream.streams import sql
 from samestream.streams.spark_expressions import SPARK
@@ -33,6 +35,13 @@ def bits(value: Any) -> Any:
     return type(value).__name__, [bits(part) for part in value] if isinstance(value, list) else value
 
 
+def same(tree: Expr[Any], value: Any, right: Any) -> bool:
+    """Libraries for logarithms and exponentials round the last bits differently."""
+    if type(tree) in (Log, Exp) and value is not None and right is not None:
+        return value == right or abs(value - right) <= 4 * math.ulp(right)
+    return bits(value) == bits(right)
+
+
 def check(spark: Any, trees: list[Expr[Any]], rows: list[dict[str, Any]]) -> None:
     def arrow(type: made_columns.Type) -> pa.DataType:
         kind, item = (Kind.INT if part is Kind.TIME else part for part in type[:2])
@@ -46,7 +55,7 @@ def check(spark: Any, trees: list[Expr[Any]], rows: list[dict[str, Any]]) -> Non
         for row, value in zip(rows, answered[f"c{i}"], strict=True):
             right = expression_oracle.evaluate(tree, row)
             read = {leaf.name: row[leaf.name] for leaf in tree.leaves() if hasattr(leaf, "name")}
-            assert bits(value) == bits(right), f"{tree!r} of {read} is {value!r}, not {right!r}"
+            assert same(tree, value, right), f"{tree!r} of {read} is {value!r}, not {right!r}"
 
 
 @pytest.mark.parametrize("first", range(0, len(OPERATIONS), AT_ONCE))
@@ -58,7 +67,7 @@ def test_every_operation_is_the_same_on_every_value(spark: Any, first: int, data
 
 
 @given(
-    st.lists(st.sampled_from(made_columns.SCALARS).flatmap(lambda type: made.trees(type, 3)), min_size=12, max_size=12),
+    st.lists(st.sampled_from(made_columns.TYPES).flatmap(lambda type: made.trees(type, 3)), min_size=12, max_size=12),
     made_columns.rows(),
 )
 @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
