@@ -56,6 +56,8 @@ def drawn(plan: Plan) -> Iterator[str]:
         assert gate is not None
         read = _decoded(source)
         late = f"lateness {text(gate.lateness_us)}, alignment {text(gate.alignment_us)}, ahead {text(gate.ahead_us)}"
+        if source.is_table:
+            late = "a table, looked up as of the instant"
         yield f"  {name:<16} {source.topic:<24} {late}; judged by {plan.gatekeeper(name) or 'nobody'}"
         if read:
             yield f"  {'':<16} decoded record by record: {read}"

@@ -195,6 +195,11 @@ def _label(plan: Plan, model: ModelPlan) -> Iterator[Finding]:
     gate = plan.events[label.event].gate
     lateness_us = gate.lateness_us if gate else 0
     where = f"{model.name}.{label.name}"
+    missing: list[str] = []
+    _try(missing, "online", label.value)
+    if unknown := [one for one in missing if one.endswith("online")]:
+        yield Finding("fail", "labels", where, f"no rule for {', '.join(unknown)}", "compute it otherwise.")
+        return
     within, late = durations.text(label.within_us), durations.text(lateness_us)
     if model.trainer.history_us <= label.within_us:
         yield Finding(
@@ -239,7 +244,7 @@ def _lateness(plan: Plan) -> Iterator[Finding]:
             shortest[table.event] = min(shortest.get(table.event, length_us), length_us)
     for name, input in plan.events.items():
         gate = input.gate
-        if gate is None:
+        if gate is None or input.is_table:
             continue
         late = durations.text(gate.lateness_us)
         if not gate.lateness_us:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from samestream.schemas import aggregates
+from samestream.schemas.comparisons import Greater
 from samestream.schemas.conditional import Fill
 from samestream.streams import evaluate, model_registry, sql, sql_duckdb
 from samestream.streams.memory_transport import MemoryTransport
@@ -65,6 +66,11 @@ def test_a_feature_without_a_rule_fails_by_name(findings: Any, monkeypatch: pyte
     with monkeypatch.context() as patched:
         patched.delitem(sql.SUMMARIES, aggregates.Max)
         assert wrong(findings())[0] == ("fail", "features", "LateArrival.wind", "no rule for max in SQL")
+    with monkeypatch.context() as patched:
+        patched.delitem(evaluate.RULES, Greater)
+        told = wrong(findings())
+        assert told[0] == ("fail", "features", "LateArrival.late_share", "no rule for greater online")
+        assert told[1] == ("fail", "labels", "LateArrival.late", "no rule for greater online")
     assert wrong(findings()) == []
 
 
