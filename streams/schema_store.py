@@ -10,7 +10,8 @@ from types import MappingProxyType
 
 from samestream.schemas import avro, records
 from samestream.schemas.avro import Codec, Schema
-from samestream.schemas.errors import RegistryError
+from samestream.schemas.errors import RegistryError, SchemaError
+from samestream.schemas.evolution import violations
 from samestream.streams.registry import MAGIC, frame_of
 from samestream.streams.transport import Outgoing, Transport, send_all
 
@@ -140,12 +141,15 @@ class SchemaStore:
     def publish(self, schemas: Iterable[tuple[str, Schema]]) -> list[str]:
         """Write those not there yet, as (subject, schema); returns their subjects. With a registry, it gets topics' schemas too.
 
-        Raises RegistryError where the registry refuses one as incompatible with an earlier version.
+        Raises RegistryError where the registry refuses one as incompatible with an earlier version, and SchemaError where one
+        has the fingerprint of another that means something else: no reader could tell their records apart.
         """
         assert self._transport is not None
         wanted = list(schemas)
-        registered = self._register(wanted)
         self.refresh()
+        for subject, schema in wanted:
+            _check_meaning(subject, schema, self._schemas.get(avro.schema_fingerprint(schema)))
+        registered = self._register(wanted)
         new = self.unpublished(wanted)
         if new:
             send_all(self._transport, [schema_record(self._topic, subject, schema) for subject, schema in new])
@@ -162,6 +166,17 @@ class SchemaStore:
                     new.append(subject)
                 self._subjects[subject] = schema
         return new
+
+
+def _check_meaning(subject: str, schema: Schema, known: Schema | None) -> None:
+    for violation in violations(known, schema) if known is not None else []:
+        raise SchemaError(
+            "a schema of this fingerprint is known, and means something else",
+            where=f"{subject}, {violation.path}",
+            found=violation.expected,
+            expected=violation.found,
+            hint=violation.hint,
+        )
 
 
 def published(transport: Transport, topic: str) -> dict[str, list[Schema]]:

@@ -321,3 +321,21 @@ def test_an_order_survives_the_general_path_whole() -> None:
     assert found.deaths == {}
     assert to_python(found.columns["tags"]) == [["a"]]
     assert to_python(found.columns["bill.place.lat"]) == [None]
+
+
+def test_accidents_of_lists_maps_and_the_rest_never_end_the_decoder() -> None:
+    """Whatever the bytes, a record is in the columns or dead with a reason."""
+    instances = [order(), order(tags=["a", "Ü"], limits={"x": None, "y": 1.5}, bill=ADDRESS, times={"now": NOON})]
+    values = fuzz([EventCodec(Order).encode(one) for one in instances], 21, 6000)
+    found = decoded(ORDER, values, [str(UUID(int=1)).encode()] * len(values))
+    assert {reason for reason, _ in found.deaths.values()} <= {
+        "undecodable",
+        "invalid_value",
+        "key_mismatch",
+        "empty_value",
+    }
+    assert 0.2 < found.dead.mean() < 0.95
+    assert set(found.deaths) == set(np.flatnonzero(found.dead).tolist())
+    for row in np.flatnonzero(~found.dead).tolist():
+        assert isinstance(found.columns["tags"].values[row], list)
+        assert isinstance(found.columns["times"].values[row], dict)

@@ -15,7 +15,7 @@ from registry import FakeRegistry, running
 from samestream.monitors.vector_parity import verify
 from samestream.schemas import avro
 from samestream.schemas.app import load
-from samestream.schemas.errors import RegistryError, SettingsError
+from samestream.schemas.errors import RegistryError, SchemaError, SettingsError
 from samestream.schemas.evolution import Level
 from samestream.streams import provision
 from samestream.streams.decode import Decoder
@@ -191,3 +191,20 @@ def test_nothing_is_written_by_a_schema_that_is_not_registered(server: FakeRegis
     ) as caught:
         provision.store(transport, harness.PLAN).framed(harness.shop_events(3))
     assert caught.value.hint == "register it with `samestream apply MODULE`."
+
+
+def test_a_fingerprint_never_comes_to_mean_something_else() -> None:
+    transport = MemoryTransport(MemoryBroker())
+    provision.provision(transport, harness.SHOP, harness.PLAN)
+    store = SchemaStore(transport, harness.PLAN.schemas)
+    micros, millis = (record(at={"type": "long", "logicalType": f"timestamp-{unit}"}) for unit in ("micros", "millis"))
+    assert store.publish([("shop.sales-value", micros)]) == ["shop.sales-value"]
+    assert store.publish([("shop.sales-value", micros | {"doc": "said better"})]) == []
+    with pytest.raises(SchemaError) as caught:
+        SchemaStore(transport, harness.PLAN.schemas).publish([("shop.sales-value", millis)])
+    assert str(caught.value) == (
+        "shop.sales-value, Sale.at: a schema of this fingerprint is known, and means something else\n"
+        "Found: timestamp-millis\n"
+        "Expected: timestamp-micros\n"
+        "Hint: what a number means cannot change: add another field."
+    )
