@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from fractions import Fraction
+from itertools import accumulate
 from typing import Any
 
 from samestream.schemas import hyperloglog
@@ -12,7 +13,7 @@ from samestream.schemas.algebra import EXACT, Aggregate, At, whole
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.expressions import Expr, Kind
 
-Counts = tuple[tuple[Any, int], ...]  # (value, how often), ascending by value
+Counts = tuple[tuple[Any, ...], tuple[int, ...]]  # the values, ascending, and how often each
 
 SUB_BUCKETS = 128  # of every power of two
 _LEAST_EXPONENT = -1073  # of frexp, of the smallest float
@@ -83,23 +84,25 @@ class _Counted(Aggregate):
 
     def zero(self) -> Counts:
         """See `Aggregate.zero`."""
-        return ()
+        return (), ()
 
     def add(self, state: Counts, value: Any, at: At) -> Counts:
         """See `Aggregate.add`."""
-        place = bisect_left(state, value, key=_value)
-        if place < len(state) and state[place][0] == value:
-            return (*state[:place], (value, state[place][1] + 1), *state[place + 1 :])
-        return (*state[:place], (value, 1), *state[place:])
+        values, counts = state
+        place = bisect_left(values, value)
+        if place < len(values) and values[place] == value:
+            return values, (*counts[:place], counts[place] + 1, *counts[place + 1 :])
+        return (*values[:place], value, *values[place:]), (*counts[:place], 1, *counts[place:])
 
     def merge(self, left: Counts, right: Counts) -> Counts:
         """See `Aggregate.merge`."""
-        if not left or not right:
-            return left or right
-        counts = dict(left)
-        for value, count in right:
+        if not left[0] or not right[0]:
+            return left if left[0] else right
+        counts = dict(zip(*left, strict=True))
+        for value, count in zip(*right, strict=True):
             counts[value] = counts.get(value, 0) + count
-        return tuple(sorted(counts.items()))
+        values = tuple(sorted(counts))
+        return values, tuple(map(counts.__getitem__, values))
 
 
 class MostFrequent(_Counted):
@@ -129,11 +132,13 @@ class MostFrequent(_Counted):
 
     def result(self, state: Counts, t_us: int) -> Any:
         """See `Aggregate.result`; sorting keeps the order of equally frequent ones."""
-        if not state:
+        values, counts = state
+        if not values:
             return None
         if self.k is None:
-            return max(state, key=_count)[0]  # the first of the greatest
-        return [value for value, _ in sorted(state, key=_count, reverse=True)[: self.k]]
+            return values[counts.index(max(counts))]
+        ranked = sorted(range(len(values)), key=counts.__getitem__, reverse=True)
+        return [values[place] for place in ranked[: self.k]]
 
 
 class Quantile(_Counted):
@@ -170,12 +175,12 @@ class Quantile(_Counted):
 
     def result(self, state: Counts, t_us: int) -> float | None:
         """See `Aggregate.result`."""
-        rank = max(1, math.ceil(self.fraction * sum(count for _, count in state)))
-        for number, count in state:
-            rank -= count
-            if rank <= 0:
-                return lower_end(number)
-        return None
+        buckets, counts = state
+        if not buckets:
+            return None
+        ends = list(accumulate(counts))
+        rank = max(1, math.ceil(self.fraction * ends[-1]))
+        return lower_end(buckets[bisect_left(ends, rank)])
 
 
 def bucket(value: float) -> int:
@@ -208,11 +213,3 @@ def lower_end(number: int) -> float:
         math.inf if abs(number) >= _INFINITY else math.ldexp(SUB_BUCKETS + sub_bucket, exponent + _LEAST_EXPONENT - 8)
     )
     return math.copysign(size, number)
-
-
-def _value(pair: tuple[Any, int]) -> Any:
-    return pair[0]
-
-
-def _count(pair: tuple[Any, int]) -> int:
-    return pair[1]

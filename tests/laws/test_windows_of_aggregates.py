@@ -131,7 +131,7 @@ def test_both_paths_are_what_the_list_of_events_says(
     operations, rows = made(window, around, random.Random(seed), count, spread)
     ends = sorted(data.draw(st.lists(st.integers(0, count), max_size=3)))
     general = answers(window, General(table(window, False)), operations, rows, ends)
-    compiled = answers(window, Compiled(table(window, not isinstance(window, Session))), operations, rows, ends)
+    compiled = answers(window, Compiled(table(window, not isinstance(window, Session)), None), operations, rows, ends)
     plan = table(window, False)
     applied: dict[int, list[Row]] = {}
     query = 0
