@@ -12,10 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from samestream.schemas.errors import FeatureLogError
+from samestream.streams.difference import Difference, difference
 from samestream.streams.feature_log import FeatureLog
 from samestream.streams.merge_rank import MergeRanks
 from samestream.streams.plan import ModelPlan, Plan
-from samestream.streams.point_in_time import Difference, as_known, difference, point_in_time
+from samestream.streams.point_in_time import as_known, point_in_time
 
 
 def compare_as_known(plan: Plan, model: ModelPlan, log: FeatureLog, ranks: MergeRanks) -> Mapping[str, Difference]:
@@ -23,7 +24,7 @@ def compare_as_known(plan: Plan, model: ModelPlan, log: FeatureLog, ranks: Merge
     served = _served(model, log)
     triggers = _triggers(served, ranks.judged(*_raw(plan, model.trigger, log)))
     events = {table.event: ranks.judged(*_raw(plan, table.event, log)) for table in plan.tables}
-    return difference(served, as_known(plan, model, triggers, events), list(model.outputs))
+    return difference(served, as_known(plan, model, triggers, events, slack=True), list(model.outputs))
 
 
 def compare_point_in_time(plan: Plan, model: ModelPlan, log: FeatureLog) -> Mapping[str, Difference]:
@@ -31,7 +32,7 @@ def compare_point_in_time(plan: Plan, model: ModelPlan, log: FeatureLog) -> Mapp
     served = _served(model, log)
     triggers = _triggers(served, _raw(plan, model.trigger, log)[1])
     events = {table.event: _raw(plan, table.event, log)[1] for table in plan.tables}
-    return difference(served, point_in_time(plan, model, triggers, events), list(model.outputs))
+    return difference(served, point_in_time(plan, model, triggers, events, slack=True), list(model.outputs))
 
 
 def vectors_that_differ(found: Mapping[str, Difference]) -> int:

@@ -5,21 +5,16 @@ Two readings of the log (DESIGN section 2):
 * `point_in_time`: every event ever logged counts from its event time on, however late it came: an ideal observer.
 * `as_known`: an event counts if it was applied, and before the trigger was: what was served.
 
-A window is a run of *blocks*: aligned spans of 2**level *grains* of event time, each summarised once per key. A
-trigger joins the O(log) blocks that tile its window by equality of (key, level, block), and only in the one grain it falls
-in, and in blocks that hold an event it did not know, single events. So neither hot keys nor long windows multiply.
-
-A sum of floats is added in another order than online: it agrees within 1e-9 * sum|x|, and so do mean and std. Count, min,
-max, last and whole numbers, wrapping at 64 bits, agree exactly.
+How a lookup is computed is told in `streams.sql_lookup`, what of an aggregate in `streams.sql_aggregates`, and by how much
+right values may differ from what was served in `streams.difference`.
 """
 
 from __future__ import annotations
 
-import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -27,17 +22,18 @@ import numpy as np
 import pyarrow as pa
 
 from samestream.schemas.errors import FeatureLogError
-from samestream.schemas.expressions import Kind
-from samestream.schemas.windows import Window
+from samestream.schemas.expressions import Column, Expr
+from samestream.schemas.kinds import Kind
 from samestream.streams import columns as cols
-from samestream.streams import sql
-from samestream.streams.plan import Input, Lookup, ModelPlan, Plan
-from samestream.streams.transport import position
+from samestream.streams import sql_duckdb_terms as sql
+from samestream.streams.difference import slack_of
+from samestream.streams.plan import Input, ModelPlan, Plan
+from samestream.streams.sql_duckdb import DUCKDB
+from samestream.streams.sql_lookup import SqlLookup
 
-TOLERANCE = 1e-9
 _SETTINGS = {"threads": 2, "memory_limit": "4GB", "preserve_insertion_order": False}
-_SAME = "USING (key, level, block)"
-_CROWD = 16  # events of one key in one grain, above which grains are cut finer
+_INFINITY = "CAST('inf' AS DOUBLE)"
+_SIDES = {"/up": "+", "/down": "-"}
 
 
 def point_in_time(
@@ -46,17 +42,21 @@ def point_in_time(
     triggers: pa.Table,
     events: Mapping[str, pa.Table],
     connection: duckdb.DuckDBPyConnection | None = None,
+    *,
+    slack: bool = False,
 ) -> pa.Table:
     """The vectors of a model as an observer would have seen them to whom no event comes late.
 
     triggers : one row per vector wanted: `_partition`, `_offset` and the columns of the model's trigger event.
     events : by event name, the topic as `FeatureLog.read` gives it; more rows than needed do no harm, fewer do.
     connection : a DuckDB to work in, by its own settings and leaving nothing behind; a new one in memory if None.
+    slack : whether to give, beside each output that is computed from inexact aggregates, a column that says how far off it
+        may be (`streams.difference`).
 
     Returns `_partition`, `_offset` and a column per output, in the order of ``triggers``.
     Raises FeatureLogError if a table or a column of one is missing.
     """
-    return _vectors(plan, model, triggers, events, connection, ranked=False)
+    return _vectors(plan, model, triggers, events, connection, ranked=False, slack=slack)
 
 
 def as_known(
@@ -65,73 +65,14 @@ def as_known(
     triggers: pa.Table,
     events: Mapping[str, pa.Table],
     connection: duckdb.DuckDBPyConnection | None = None,
+    *,
+    slack: bool = False,
 ) -> pa.Table:
     """The vectors of a model as the processor could know them; as `point_in_time`, but of events applied before.
 
     triggers, events : have also `_rank`, the place in the merged order of all inputs; events `_applied` too.
     """
-    return _vectors(plan, model, triggers, events, connection, ranked=True)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How one column differs: rows compared, those that differ, and the greatest absolute difference of two numbers.
-
-    differs : for each compared row, in order of position, whether it differs; the same rows for every column.
-    """
-
-    compared: int
-    mismatched: int
-    greatest: float
-    differs: cols.BoolArray = field(repr=False, compare=False)
-
-
-def difference(served: pa.Table, expected: pa.Table, columns: Sequence[str]) -> dict[str, Difference]:
-    """Compare columns of the rows that both tables have, joined by `_partition` and `_offset`.
-
-    Values differ if one is null, if two texts are not the same, or if two numbers are apart by more than ``TOLERANCE``
-    times the greater of them and 1.
-    """
-    left, right = _same_rows(served, expected)
-    found = {}
-    for name in columns:
-        if pa.types.is_string(served[name].type):
-            one, other = _texts(served, name).take(left), _texts(expected, name).take(right)
-            wrong = (one.valid != other.valid) | (
-                one.valid & other.valid & (one.values != other.values).astype(np.bool_)
-            )
-            found[name] = Difference(len(left), int(wrong.sum()), 0.0, wrong)
-            continue
-        a, b = _numbers(served, name).take(left), _numbers(expected, name).take(right)
-        both = a.valid & b.valid
-        with np.errstate(invalid="ignore"):  # infinity minus itself
-            apart = np.where(both & (a.values != b.values), np.abs(a.values - b.values), 0.0)
-            bound = TOLERANCE * np.maximum(1.0, np.maximum(np.abs(a.values), np.abs(b.values)))
-            wrong = (a.valid != b.valid) | (apart > bound) | np.isinf(apart)
-        found[name] = Difference(len(left), int(wrong.sum()), float(apart.max(initial=0.0)), wrong)
-    return found
-
-
-def _same_rows(served: pa.Table, expected: pa.Table) -> tuple[cols.Int64Array, cols.Int64Array]:
-    places = [
-        position(
-            np.asarray(table["_partition"].to_numpy(), np.int64), np.asarray(table["_offset"].to_numpy(), np.int64)
-        )
-        for table in (served, expected)
-    ]
-    _, left, right = np.intersect1d(places[0], places[1], return_indices=True)
-    return left, right
-
-
-def _texts(table: pa.Table, name: str) -> cols.ColumnData:
-    return cols.from_arrow(table[name].cast(pa.string()), Kind.STRING)
-
-
-def _numbers(table: pa.Table, name: str) -> cols.ColumnData:
-    column = table[name]
-    if pa.types.is_boolean(column.type):
-        column = column.cast(pa.int8())
-    return cols.from_arrow(column.cast(pa.float64()), Kind.FLOAT)
+    return _vectors(plan, model, triggers, events, connection, ranked=True, slack=slack)
 
 
 def _vectors(
@@ -140,12 +81,14 @@ def _vectors(
     triggers: pa.Table,
     events: Mapping[str, pa.Table],
     connection: duckdb.DuckDBPyConnection | None,
+    *,
     ranked: bool,
+    slack: bool,
 ) -> pa.Table:
     with _workspace(connection) as database:
         rows = triggers.append_column("_row", pa.array(np.arange(len(triggers))))
         _stage(database, "triggers", plan.inputs[model.trigger], rows, ("_row", *(("_rank",) if ranked else ())))
-        joins, looked_up = "", []
+        joins, inexact = "", set[str]()
         for number, lookup in enumerate(model.lookups):
             table = plan.tables[lookup.table]
             if table.event not in events:
@@ -157,13 +100,67 @@ def _vectors(
                 )
             marks = ("_rank", "_applied") if ranked else ()
             _stage(database, "events", plan.inputs[table.event], events[table.event], marks)
-            answers = _Lookup(database, plan, model, lookup, ranked).run(f"lookup_{number}")
-            joins += "".join(f" LEFT JOIN {name} USING (_row)" for name in answers)
-            looked_up += [sql.quoted(name) for name in lookup.columns if name]
-        outputs = ", ".join(f"{sql.expression(value)} AS {sql.quoted(name)}" for name, value in model.outputs.items())
-        query = f"SELECT _partition, _offset, {outputs} FROM triggers{joins} ORDER BY _row"
-        found: pa.Table = database.sql(query).to_arrow_table()
-        return found
+            answers = SqlLookup(_DuckDB(database), plan, model, lookup, ranked=ranked, slack=slack)
+            joins += "".join(f" LEFT JOIN {name} USING (_row)" for name in answers.run(f"lookup_{number}"))
+            inexact |= answers.inexact
+        columns = [f"{DUCKDB.expression(value)} AS {sql.quoted(name)}" for name, value in model.outputs.items()]
+        if slack:
+            columns += [
+                f"{text} AS {sql.quoted(slack_of(name))}"
+                for name, value in model.outputs.items()
+                if (text := _moved(value, inexact))
+            ]
+        source = f"SELECT {', '.join(['*', *map(_sides, sorted(inexact))])} FROM triggers{joins}"
+        query = f"SELECT _partition, _offset, {', '.join(columns)} FROM ({source}) ORDER BY _row"
+        return _typed(database.sql(query).to_arrow_table(), model)
+
+
+def _moved(value: Expr[Any], inexact: Set[str]) -> str:
+    """How far an output moves, as SQL, if the inexact values it is computed from move by their slack; "" if there are none.
+
+    Each is moved up and down by itself, and the movements are added up: of a sum that is the sum of the slacks, of a
+    comparison whether it may turn out either way. What cannot be measured, such as a null that comes or goes, is infinite.
+    """
+    here, movements = DUCKDB.expression(value), []
+    for name in dict.fromkeys(
+        leaf.name for leaf in value.leaves() if isinstance(leaf, Column) and leaf.name in inexact
+    ):
+        for side in _SIDES:
+            there = DUCKDB.expression(value.replace_leaves(partial(_aside, name, side)))
+            measured = f"abs(CAST({there} AS DOUBLE) - CAST({here} AS DOUBLE))" if value.kind.is_number else "NULL"
+            movements.append(
+                f"CASE WHEN ({there}) IS NOT DISTINCT FROM ({here}) THEN 0 ELSE coalesce({measured}, {_INFINITY}) END"
+            )
+    return " + ".join(movements)
+
+
+def _aside(name: str, side: str, leaf: Expr[Any]) -> Expr[Any]:
+    return Column(name + side, leaf.kind) if isinstance(leaf, Column) and leaf.name == name else leaf
+
+
+def _sides(name: str) -> str:
+    """The columns of an inexact value moved up and down by its slack."""
+    value, slack = sql.quoted(name), sql.quoted(slack_of(name))
+    return ", ".join(
+        f"CASE WHEN isinf({slack}) THEN {sign}{_INFINITY} ELSE {value} {sign} {slack} END AS {sql.quoted(name + side)}"
+        for side, sign in _SIDES.items()
+    )
+
+
+class _DuckDB:
+    """Runs what `SqlLookup` asks for."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def make(self, table: str, query: str) -> None:
+        """See `sql_lookup.Database`."""
+        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}")
+
+    def number(self, query: str) -> float:
+        """See `sql_lookup.Database`."""
+        found = self._connection.execute(query).fetchone()
+        return found[0] if found and found[0] is not None else 0
 
 
 @contextmanager
@@ -184,15 +181,14 @@ def _workspace(connection: duckdb.DuckDBPyConnection | None) -> Iterator[duckdb.
 def _stage(database: duckdb.DuckDBPyConnection, name: str, input: Input, table: pa.Table, marks: Sequence[str]) -> None:
     """Make a table of an input's columns in the types of `sql.TYPES`, and of where each row lies in the log."""
     marks = ("_partition", "_offset", *marks)
+    types = {column: cols.arrow_type(kind, input.items.get(column)) for column, kind in input.columns.items()}
     taken: dict[str, Any] = {}
     for column in (*marks, *input.columns):
         kind = input.columns.get(column)
         if column in table.column_names:
-            taken[column] = (
-                table[column].cast(cols.arrow_type(kind, input.items.get(column))) if kind else table[column]
-            )
+            taken[column] = _plain(table[column].cast(types[column])) if kind else table[column]
         elif kind and (not len(table) or column in input.nullable):  # a log from before the field was declared
-            taken[column] = pa.array([None] * len(table), cols.arrow_type(kind, input.items.get(column)))
+            taken[column] = _plain(pa.chunked_array([pa.array([None] * len(table), types[column])]))
         else:
             raise FeatureLogError(
                 "a column is missing",
@@ -200,159 +196,34 @@ def _stage(database: duckdb.DuckDBPyConnection, name: str, input: Input, table: 
                 found=", ".join(table.column_names),
                 hint="pass all columns of FeatureLog.read; `as_known` needs ranks besides.",
             )
-        if kind is Kind.TIME:
-            taken[column] = taken[column].cast(pa.int64())
     database.register("staged", pa.table(taken))
-    columns = [
-        f"{sql.present(kind, sql.quoted(column))} AS {sql.quoted(column)}" for column, kind in input.columns.items()
-    ]
+    columns = []
+    for column, kind in input.columns.items():
+        value = sql.quoted(column)
+        if kind is Kind.LIST and input.items[column] is Kind.FLOAT:
+            columns.append(f"list_transform({value}, lambda v: {sql.present(Kind.FLOAT, 'v')}) AS {value}")
+        else:
+            columns.append(f"{sql.present(kind, value)} AS {value}")
     database.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {', '.join([*marks, *columns])} FROM staged")
     database.unregister("staged")
 
 
-class _Lookup:
-    """One lookup of a model: a table of the plan, read at every trigger's instant by the trigger's keys."""
-
-    def __init__(
-        self, database: duckdb.DuckDBPyConnection, plan: Plan, model: ModelPlan, lookup: Lookup, ranked: bool
-    ) -> None:
-        self._database, self._lookup, self._ranked = database, lookup, ranked
-        self._table = table = plan.tables[lookup.table]
-        self._times = plan.inputs[model.trigger].time, plan.inputs[table.event].time
-        self._windows: dict[Window, list[str]] = {}
-        self._columns: dict[str, str] = {}  # what aggregates read of an event: name -> SQL
-        self._parts: dict[str, str] = {}  # what is kept of a block: SQL -> name; several aggregates may share a part
-        self._values: dict[str, tuple[str, str]] = {}  # a looked-up column: from the parts, and when there are none
-        for part, name in zip(table.aggregates, lookup.columns, strict=False):
-            if not name:
-                continue
-            self._windows.setdefault(table.windows[part.window].window, []).append(name)
-            index = part.input
-            fed, summary = table.inputs[index], sql.summary(part.aggregate)
-            value = sql.expression(fed.value) if fed.value is not None else "1"
-            if fed.where is not None:
-                value = f"CASE WHEN {sql.expression(fed.where)} THEN {value} END"
-            self._columns[f"x{index}"] = value
-            kept = [
-                self._parts.setdefault(text, f"s{len(self._parts)}") for text in summary.parts_of(f"x{index}", "place")
-            ]
-            self._values[name] = summary.merged(kept), summary.empty
-        if any("place" in text for text in self._parts):
-            self._columns["place"] = f"struct_pack(t := {sql.quoted(self._times[1])}, p := _partition, o := _offset)"
-
-    def run(self, name: str) -> list[str]:
-        """Make tables of `_row` and the looked-up columns, one per window; a trigger with a null key has no row.
-
-        Returns their names, which begin with ``name``.
-        """
-        self._match_keys()
-        grain_us = self._grain_us()
-        longest_us = max(window.reach_us for window in self._windows)
-        self._summarise(grain_us, levels=(longest_us // grain_us).bit_length())
-        answers = []
-        for number, (window, columns) in enumerate(self._windows.items()):
-            answers.append(f"{name}_{number}")
-            tail = _floor(f"t - {window.longest_us}", window.tile_us)
-            self._answer(answers[-1], columns, tail, window.tile_us // grain_us, grain_us)
-        return answers
-
-    def _match_keys(self) -> None:
-        """Number the keys asked for; make `asked` of the triggers that have one, and `kept` of the events that do."""
-        asked, by = ([sql.quoted(name) for name in names] for names in (self._lookup.keys, self._table.by))
-        there = " AND ".join(f"{name} IS NOT NULL" for name in asked)
-        numbered = ", ".join(f"{name} AS k{i}" for i, name in enumerate(asked))
-
-        def same(names: Sequence[str]) -> str:
-            return " AND ".join(f"{name} = k{i}" for i, name in enumerate(names))
-
-        rank = ", _rank AS rank" if self._ranked else ""
-        columns = "".join(f", {text} AS {name}" for name, text in self._columns.items())
-        trigger_time, event_time = map(sql.quoted, self._times)
-        self._make(
-            "keys",
-            f"SELECT *, row_number() OVER () AS key FROM (SELECT DISTINCT {numbered} FROM triggers WHERE {there})",
-        )
-        self._make("asked", f"SELECT _row, key, {trigger_time} AS t{rank} FROM triggers JOIN keys ON {same(asked)}")
-        self._make(
-            "kept",
-            f"SELECT key, {event_time} AS t{rank}{columns} FROM events JOIN keys ON {same(by)}"
-            + (" WHERE _applied" if self._ranked else ""),
-        )
-
-    def _grain_us(self) -> int:
-        """The span of a block of level 0: as long as tiles allow, halved while events of one key crowd in it."""
-        grain_us = math.gcd(*(window.tile_us for window in self._windows))
-        grains = f"SELECT CAST(count(*) AS DOUBLE) AS n FROM kept GROUP BY key, {_floor('t', grain_us)}"
-        found = self._database.execute(f"SELECT coalesce(sum(n * n) / sum(n), 0) FROM ({grains})").fetchone()
-        crowd: float = found[0] if found else 0.0
-        while crowd > _CROWD and grain_us % 2 == 0:
-            grain_us, crowd = grain_us // 2, crowd / 2
-        return grain_us
-
-    def _summarise(self, grain_us: int, levels: int) -> None:
-        """Make `blocks`, and `head`: the parts of each trigger's last, open grain."""
-        rank, before = (", max(rank) AS rank", " AND e.rank < a.rank") if self._ranked else ("", "")
-        self._make(
-            "blocks",
-            f"SELECT key, level, {_floor('t', grain_us)} >> level AS block{rank}, {self._kept_parts} "
-            f"FROM kept, (SELECT range AS level FROM range({levels})) GROUP BY ALL",
-        )
-        self._make(
-            "head",
-            f"SELECT _row, {self._kept_parts} FROM asked a JOIN kept e "
-            f"ON a.key = e.key AND {_floor('a.t', grain_us)} = {_floor('e.t', grain_us)} "
-            f"WHERE e.t < a.t{before} GROUP BY _row",
-        )
-
-    def _answer(self, name: str, columns: Sequence[str], tail: str, grains: int, grain_us: int) -> None:
-        """Make the table of one window, whose first tile is ``tail``, of ``grains`` grains each.
-
-        A run [lo, hi) of grains is tiled by the blocks that a segment tree would visit: on each level at most one at
-        either end, namely where the end is odd.
-        """
-        rank = ", rank" if self._ranked else ""
-        parts = ", ".join(self._parts.values())
-        union, torn = (
-            f"SELECT _row, {parts} FROM head UNION ALL SELECT _row, {parts} FROM cover JOIN blocks {_SAME}",
-            "",
-        )
-        if self._ranked:
-            # a block with an event the trigger did not know is torn open: its grains are read event by event
-            torn = f"""), torn AS (
-                SELECT _row, cover.key, cover.rank, block * size + unnest(range(size)) AS grain
-                FROM (SELECT *, CAST(1 AS BIGINT) << level AS size FROM cover) cover JOIN blocks {_SAME}
-                WHERE blocks.rank >= cover.rank"""
-            union += f""" WHERE blocks.rank < cover.rank UNION ALL
-                SELECT _row, {self._kept_parts} FROM torn a JOIN kept e
-                ON a.key = e.key AND grain = {_floor("e.t", grain_us)} WHERE e.rank < a.rank GROUP BY _row"""
-        values = ", ".join(f"{self._values[column][0]} AS {sql.quoted(column)}" for column in columns)
-        filled = ", ".join(
-            f"coalesce({sql.quoted(column)}, {self._values[column][1]}) AS {sql.quoted(column)}" for column in columns
-        )
-        self._make(
-            name,
-            f"""
-            WITH span AS (
-                SELECT _row, key{rank}, {tail} * {grains} AS lo, {_floor("t", grain_us)} AS hi FROM asked
-            ), ends AS (
-                SELECT _row, key{rank}, level, -((-lo) >> level) AS lo, hi >> level AS hi
-                FROM span, (SELECT DISTINCT level FROM blocks) WHERE -((-lo) >> level) < hi >> level
-            ), cover AS (
-                SELECT _row, key{rank}, level, lo AS block FROM ends WHERE lo & 1 = 1
-                UNION ALL SELECT _row, key{rank}, level, hi - 1 AS block FROM ends WHERE hi & 1 = 1
-            {torn}), united AS ({union}), merged AS (SELECT _row, {values} FROM united GROUP BY _row)
-            SELECT _row, {filled} FROM asked LEFT JOIN merged USING (_row)
-            """,
-        )
-
-    @property
-    def _kept_parts(self) -> str:
-        return ", ".join(f"{text} AS {name}" for text, name in self._parts.items())
-
-    def _make(self, table: str, query: str) -> None:
-        self._database.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}")
+def _plain(column: pa.ChunkedArray[Any]) -> pa.ChunkedArray[Any]:
+    """The column with times as whole microseconds, also in a list or map."""
+    if pa.types.is_timestamp(column.type):
+        return column.cast(pa.int64())
+    if pa.types.is_list(column.type) and pa.types.is_timestamp(column.type.value_type):
+        return column.cast(pa.list_(pa.int64()))
+    if pa.types.is_map(column.type) and pa.types.is_timestamp(column.type.item_type):
+        return column.cast(pa.map_(column.type.key_type, pa.int64()))
+    return column
 
 
-def _floor(value: str, step: int) -> str:
-    """The value divided by a step, rounded down also where it is negative (DuckDB rounds towards zero)."""
-    return f"(({value} - ((({value}) % {step} + {step}) % {step})) // {step})"
+def _typed(found: pa.Table, model: ModelPlan) -> pa.Table:
+    """The vectors in the types of the feature log."""
+    for name, value in model.outputs.items():
+        wanted = cols.arrow_type(value.kind, value.item)
+        place = found.column_names.index(name)
+        if found.schema.field(place).type != wanted:
+            found = found.set_column(place, name, found[name].cast(wanted))
+    return found

@@ -21,7 +21,8 @@ from samestream.schemas.expressions import Expr, Kind
 from samestream.schemas.numbers import Exp, Log
 from samestream.schemas.operation import Operation
 from samestream.streams import columns as cols
-from samestream.streams import evaluate, sql
+from samestream.streams import evaluate
+from samestream.streams.sql_duckdb import DUCKDB
 
 
 def stored(type: made_columns.Type) -> pa.DataType:
@@ -49,7 +50,7 @@ def test_every_operation_is_made_and_has_a_rule_in_every_engine():
     declared = set(operations())
     assert declared - {maker.operation for maker in made.MAKERS} == set()
     assert set(evaluate.RULES) == declared
-    assert set(sql.DUCKDB.rules) == declared
+    assert set(DUCKDB.rules) == declared
 
 
 def bits(value: Any) -> Any:
@@ -75,7 +76,7 @@ def check(database: Any, trees: list[Expr[Any]], rows: list[dict[str, Any]], ulp
         expected = [expression_oracle.evaluate(tree, row) for row in rows]
         found = evaluate.evaluate(tree, held, len(rows))
         assert found.values.dtype == cols.DTYPES[tree.kind]
-        in_sql = [value for (value,) in database.execute(f"SELECT {sql.expression(tree)} FROM t").fetchall()]
+        in_sql = [value for (value,) in database.execute(f"SELECT {DUCKDB.expression(tree)} FROM t").fetchall()]
         for engine, values in (("numpy", cols.to_python(found)), ("duckdb", in_sql)):
             for row, value, right in zip(rows, values, expected, strict=True):
                 read = {leaf.name: row[leaf.name] for leaf in tree.leaves() if hasattr(leaf, "name")}

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from samestream.schemas.expressions import Expr, Kind
 from samestream.schemas.numbers import Exp, Log
 from samestream.streams import columns as cols
-from samestream.streams import sql
 from samestream.streams.spark_expressions import SPARK
+from samestream.streams.sql_duckdb import DUCKDB
 
 OPERATIONS = sorted({maker.operation for maker in made.MAKERS}, key=lambda cls: cls.__name__)
 AT_ONCE = 9  # operations in one query: Spark takes longer to compile it than to run it
 
 
 def test_spark_has_a_rule_for_every_operation() -> None:
-    assert set(SPARK.rules) == set(sql.DUCKDB.rules)
+    assert set(SPARK.rules) == set(DUCKDB.rules)
 
 
 def bits(value: Any) -> Any:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import random
-import re
 import statistics
 from datetime import UTC, datetime
 
@@ -19,7 +17,6 @@ from samestream.schemas import (
     Features,
     Field,
     Model,
-    aggregates,
     avro,
     event_time,
     expressions,
@@ -29,15 +26,15 @@ from samestream.schemas import (
 )
 from samestream.schemas.app import App
 from samestream.schemas.errors import FeatureLogError
-from samestream.schemas.expressions import Column, Literal
 from samestream.streams import columns as cols
-from samestream.streams import evaluate, order, sql
+from samestream.streams import evaluate, order
 from samestream.streams.clock import Clocks
 from samestream.streams.columnar import ColumnarEngine
 from samestream.streams.decode import Decoder
+from samestream.streams.difference import difference
 from samestream.streams.log_writer import to_arrow
 from samestream.streams.plan import compile_app
-from samestream.streams.point_in_time import as_known, difference, point_in_time
+from samestream.streams.point_in_time import as_known, point_in_time
 from samestream.streams.schema_store import SchemaStore
 from samestream.streams.transport import Fetched, Partition
 from samestream.trainers import gradient_boosting
@@ -253,21 +250,6 @@ def assert_same(got, expected, names=tuple(MODEL.outputs)):
 
 
 # Tests ----------------------------------------------------------------------------------------------------------------
-def test_every_operation_and_aggregate_has_a_rule():
-    def concrete(module, root):
-        classes = [cls for _, cls in inspect.getmembers(module, inspect.isclass) if cls.__module__ == module.__name__]
-        return {cls for cls in classes if issubclass(cls, root) and not cls.__name__.startswith("_")}
-
-    assert concrete(expressions, expressions.Expr) - {expressions.Expr, Literal, Column} == set(sql.RULES)
-    assert set(sql.RULES) == set(evaluate.RULES)
-
-
-def test_every_aggregate_has_a_rule_but_for_those_to_come():
-    without = "variance first last_n distinct quantile most_frequent share decayed_sum decayed_mean time_since_last"
-    named = {re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower(): cls for cls in aggregates.AGGREGATES}
-    assert {named[name] for name in without.split()} == set(aggregates.AGGREGATES) - set(sql.SUMMARIES)  # not yet
-
-
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("query", [point_in_time, as_known])
 def test_equals_a_plain_loop(query, seed):
@@ -370,25 +352,3 @@ def test_a_given_connection_is_left_as_it_was():
         assert point_in_time(PLAN, MODEL, triggers, events, connection).equals(first)
         assert connection.execute("SHOW TABLES").fetchall() == [("triggers",)]
         assert connection.execute("SELECT * FROM triggers").fetchall() == [(1,)]
-
-
-@pytest.mark.parametrize(
-    ("served", "expected", "mismatched", "greatest"),
-    [
-        ([1.0, 2.0], [1.0, 2.0], 0, 0.0),
-        ([1.0, None], [1.0, 2.0], 1, 0.0),
-        ([None, None], [None, 2.0], 1, 0.0),
-        ([1.0, 2.5], [1.0, 2.0], 1, 0.5),
-        ([1e12, 0.0], [1e12 + 100, 0.0], 0, 100.0),  # within the tolerance of so great a number
-        ([1.0, 1e-10], [1.0, 2e-10], 0, 1e-10),
-        ([math.inf, math.inf], [math.inf, 1.0], 1, math.inf),
-        ([True, False], [True, True], 1, 1.0),
-        ([3, 4], [3, 7], 1, 3.0),
-    ],
-)
-def test_difference(served, expected, mismatched, greatest):
-    left = pa.table({"_partition": [0, 1, 9], "_offset": [5, 5, 9], "x": [*served, served[0]]})
-    right = pa.table({"_partition": [1, 0], "_offset": [5, 5], "x": expected[::-1]})
-    found = difference(left, right, ["x"])["x"]
-    assert (found.compared, found.mismatched, found.greatest) == (2, mismatched, pytest.approx(greatest))
-    assert found.differs.tolist() == [False, mismatched == 1] or mismatched == 0

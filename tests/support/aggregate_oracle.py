@@ -6,20 +6,20 @@ floats: tiles in the order of application, canonical blocks, the head last in (t
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from window_oracle import canonical, wrap
 
-from samestream.schemas import hyperloglog
 from samestream.schemas.aggregates import Aggregate
 from samestream.schemas.kinds import Kind
-from samestream.schemas.value_sets import bucket, lower_end
 from samestream.schemas.windows import Calendar, Lifetime, Session, Sliding, Tumbling, Window
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,14 +49,7 @@ def begin(window: Window, rows: list[Row], t: int) -> int | None:
         case Tumbling(every_us=every):
             start = t - t % every
         case Calendar(zone=zone, period=period):
-            day = (
-                (EPOCH + timedelta(microseconds=t))
-                .astimezone(ZoneInfo(zone))
-                .replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
-            )
-            days_back = {"day": 0, "week": day.weekday(), "month": day.day - 1}[period]
-            midnight = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone)) - timedelta(days=days_back)
-            start = (midnight.astimezone(UTC) - EPOCH) // timedelta(microseconds=1)
+            start = period_start_us(t, period, zone)
         case Session(gap_us=gap, over_us=over):
             since = t
             for row in sorted(rows, key=lambda row: row.t, reverse=True):
@@ -68,6 +61,24 @@ def begin(window: Window, rows: list[Row], t: int) -> int | None:
                 return None
             start = since
     return start // g * g
+
+
+def period_start_us(t: int, period: str, zone: str) -> int:
+    """The first instant of the local day, week or month."""
+    day = local(t, zone).date()
+    return day_start_us(day - timedelta(days={"day": 0, "week": day.weekday(), "month": day.day - 1}[period]), zone)
+
+
+@cache
+def day_start_us(day: date, zone: str) -> int:
+    """Found minute by minute."""
+    noon = (datetime(day.year, day.month, day.day, 12, tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
+    minute = 60_000_000
+    return next(us for us in range(noon - 1600 * minute, noon + 1600 * minute, minute) if local(us, zone).date() >= day)
+
+
+def local(us: int, zone: str) -> datetime:
+    return (EPOCH + timedelta(microseconds=us)).astimezone(ZoneInfo(zone))
 
 
 def exact(aggregate: Aggregate, column: int, window: Window, rows: list[Row], t: int) -> Any:
@@ -142,7 +153,7 @@ def plain(aggregate: Aggregate, found: list[tuple[int, int, Any]], t: int) -> An
             return values[-aggregate.n :]
         case "quantile":
             rank = max(1, math.ceil(Decimal(repr(aggregate.q)) * len(values)))
-            return lower_end(bucket(sorted(floats)[rank - 1]))
+            return lower_end(sorted(floats)[rank - 1])
         case "most_frequent":
             ranked = sorted(Counter(values).items(), key=lambda pair: pair[0])
             ranked.sort(key=lambda pair: pair[1], reverse=True)
@@ -164,11 +175,25 @@ def distinct(values: list[Any], bound: int) -> int:
     different = set(values)
     if len(different) <= bound:
         return len(different)
-    registers = [0] * 4096
+    registers: dict[int, int] = {}
     for value in different:
-        register, rank = hyperloglog.register_and_rank(value)
-        registers[register] = max(registers[register], rank)
-    return max(bound + 1, hyperloglog.estimate(bytes(registers)))
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        bits = bin(int(hashlib.md5(text.encode()).hexdigest()[:15], 16))[2:].zfill(60)
+        register, rank = int(bits[:12], 2), (bits[12:] + "1").index("1") + 1
+        registers[register] = max(registers.get(register, 0), rank)
+    empty = 4096 - len(registers)
+    found = 0.7213 / (1 + 1.079 / 4096) * 4096**2 / (empty + math.fsum(2.0**-rank for rank in registers.values()))
+    if found <= 2.5 * 4096 and empty:
+        found = 4096 * math.log(4096 / empty)
+    return max(bound + 1, math.floor(found + 0.5))
+
+
+def lower_end(value: float) -> float:
+    """The value with seven bits after the first."""
+    if value == 0 or math.isinf(value):
+        return value
+    fraction, exponent = math.frexp(value)
+    return math.ldexp(math.trunc(fraction * 256), exponent - 8)
 
 
 def total(values: list[float]) -> float:

@@ -1,0 +1,109 @@
+"""Where windows begin, in DuckDB SQL: one rule per class of `schemas.windows`.
+
+Starts are in microseconds and not yet floored to the tile. A rule reads the table `asked` (_row, key, instant), for sessions
+also `kept` (key, t), both with a rank if what was known decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from samestream.schemas import windows as wi
+from samestream.schemas.windows import Window
+from samestream.streams import sql_duckdb_terms as sql
+
+_MINUTE_US, _HOUR_US = 60_000_000, 3_600_000_000
+
+Rule = Callable[[Any, bool], str]
+
+
+def floored(value: str, step: int) -> str:
+    """The value divided by a step, rounded down also where it is negative (DuckDB rounds towards zero)."""
+    return f"(({value} - ((({value}) % {step} + {step}) % {step})) // {step})"
+
+
+def starts(window: Window, ranked: bool) -> str:
+    """A query for the rows of `asked` with their `start`; raises KeyError for a class without a rule."""
+    return RULES[type(window)](window, ranked)
+
+
+def _instant(start: Callable[[Any], str]) -> Rule:
+    """Of windows whose start follows from the instant alone."""
+    return lambda window, ranked: f"SELECT *, {start(window)} AS start FROM asked"
+
+
+def _calendar(window: wi.Calendar, ranked: bool) -> str:
+    """The first instant of each local day that is asked for, by the time zones that DuckDB brings along.
+
+    DuckDB takes a midnight that comes twice for the later one, and one that the clock jumps over for what it would have
+    been without the jump.
+    """
+    zone = sql.text(window.zone)
+
+    def local(us: str) -> str:
+        return f"timezone({zone}, make_timestamptz({us}))"
+
+    day = f"CAST(date_trunc('{window.period}', {local('instant')}) AS TIMESTAMP)"
+    before = f"taken - {3 * _HOUR_US}"
+    earlier = f"(epoch_us(day) - (epoch_us({local(before)}) - ({before})))"  # by the clock of three hours before
+    minutes = f"range(taken - {24 * _HOUR_US}, taken + 1, {_MINUTE_US})"
+    jumped = f"list_filter({minutes}, lambda us: {local('us')} >= day)[1]"
+    start = (
+        f"CASE WHEN {local('taken')} <> day THEN {jumped} "
+        f"WHEN {local(earlier)} = day THEN least(taken, {earlier}) ELSE taken END"
+    )
+    taken = f"SELECT day, epoch_us(timezone({zone}, day)) AS taken FROM (SELECT DISTINCT day FROM days)"
+    return (
+        f"WITH days AS (SELECT *, {day} AS day FROM asked) "
+        f"SELECT days.*, start FROM days JOIN (SELECT day, {start} AS start FROM ({taken})) USING (day)"
+    )
+
+
+def _session(window: wi.Session, ranked: bool) -> str:
+    """Where the chain of rows that ends at the instant begins, if that is not longer ago than a session may be.
+
+    Rows are cut into islands once. That answers every trigger that knew all rows of its island so far; for the others,
+    the rows that each of them knew are cut anew.
+    """
+    gap_us, order = window.gap_us, "ORDER BY t, is_row ROWS BETWEEN UNBOUNDED PRECEDING AND"
+    oldest = f"{floored(f'instant - {window.longest_us}', window.tile_us)} * {window.tile_us}"
+    row_rank, rank = (", max(rank) AS rank", ", rank") if ranked else ("", "")
+    both = (  # an event at the very instant comes after it
+        f"SELECT key, t, 1 AS is_row, NULL AS _row{row_rank} FROM kept GROUP BY key, t "
+        f"UNION ALL SELECT key, instant, 0, _row{rank} FROM asked"
+    )
+    row_time = "CASE WHEN is_row = 1 THEN t END"
+    placed = f"SELECT *, max({row_time}) OVER (PARTITION BY key {order} 1 PRECEDING) AS before FROM ({both})"
+    begun = f"CASE WHEN is_row = 1 AND coalesce(t - before > {gap_us}, true) THEN t END"
+    islands = f"SELECT *, max({begun}) OVER (PARTITION BY key {order} CURRENT ROW) AS island FROM ({placed})"
+    start = f"CASE WHEN t - before <= {gap_us} THEN island ELSE t END"
+    if not ranked:
+        found = f"SELECT _row, key, t AS instant, {start} AS start FROM ({islands}) WHERE is_row = 0"
+        return f"SELECT * REPLACE (greatest(start, {oldest}) AS start) FROM ({found})"
+    row_rank = "max(CASE WHEN is_row = 1 THEN rank END)"
+    known = f"coalesce({row_rank} OVER (PARTITION BY key, island {order} CURRENT ROW) < rank, true)"
+    return f"""
+        WITH found AS (
+            SELECT * FROM (SELECT _row, key, t AS instant, rank, {start} AS start, {known} AS known FROM ({islands}))
+            WHERE _row IS NOT NULL
+        ), neighbours AS (
+            SELECT a._row, e.t, lead(e.t, 1, a.instant) OVER (PARTITION BY a._row ORDER BY e.t) AS next
+            FROM found a JOIN kept e ON a.key = e.key AND e.t >= {oldest} AND e.t < a.instant
+            WHERE NOT known AND e.rank < a.rank
+        ), chains AS (
+            SELECT _row, coalesce(max(next) FILTER (WHERE next - t > {gap_us}), min(t)) AS start
+            FROM neighbours GROUP BY _row
+        )
+        SELECT _row, key, instant, rank,
+            greatest({oldest}, CASE WHEN known THEN found.start ELSE coalesce(chains.start, instant) END) AS start
+        FROM found LEFT JOIN chains USING (_row)"""
+
+
+RULES: Mapping[type[Window], Rule] = {
+    wi.Sliding: _instant(lambda window: f"instant - {window.length_us}"),
+    wi.Lifetime: _instant(lambda window: str(-(2**62))),
+    wi.Tumbling: _instant(lambda window: f"{floored('instant', window.every_us)} * {window.every_us}"),
+    wi.Calendar: _calendar,
+    wi.Session: _session,
+}
