@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from typing import Any
 
 import aggregate_oracle as plain
@@ -14,136 +14,17 @@ import pyarrow as pa
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from made_facts import EPOCH, HOUR, SECOND, START, WINDOWS, Fact, Row, answers, plan_of, planned
 
-from samestream.schemas import Event, Features, Field, Model, event_time, field, key, label
 from samestream.schemas import aggregates as ag
-from samestream.schemas.app import App
+from samestream.schemas import when
 from samestream.schemas.expressions import Column
+from samestream.schemas.kinds import Kind
 from samestream.schemas.windows import Window
 from samestream.streams import sql_aggregates, sql_windows
 from samestream.streams.difference import difference, slack_of
-from samestream.streams.plan import Lookup, Plan, _TableBuilder, compile_app
+from samestream.streams.plan import Plan
 from samestream.streams.point_in_time import as_known, point_in_time
-from samestream.trainers import gradient_boosting
-
-SECOND, HOUR = 1_000_000, 3_600_000_000
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-START = round((datetime(2024, 3, 10, 6, tzinfo=UTC) - EPOCH).total_seconds()) * SECOND  # an hour before clocks change
-
-
-class Ask(Event, topic="shop.asks"):
-    ask: Field[str] = key()
-    shop: Field[str | None] = field()
-    at: Field[datetime] = event_time()
-
-
-class Fact(Event, topic="shop.facts"):
-    shop: Field[str] = key()
-    i: Field[int | None] = field()
-    x: Field[float | None] = field()
-    b: Field[bool | None] = field()
-    s: Field[str | None] = field()
-    w: Field[datetime | None] = field()
-    at: Field[datetime] = event_time()
-
-
-WINDOWS: dict[str, dict[str, Any]] = {
-    "sliding": {"over": "1h"},
-    "coarse": {"over": "50s", "tile": "7s"},
-    "lifetime": {"over": "lifetime"},
-    "tumbling": {"every": "1h"},
-    "day": {"every": "1d", "zone": "America/New_York"},
-    "week": {"every": "1w", "zone": "Asia/Kathmandu"},
-    "month": {"every": "1mo"},
-    "session": {"session": "90s"},
-    "short": {"session": "90s", "over": "4m"},
-}
-
-
-def every_aggregate(window: dict[str, Any]) -> dict[str, Any]:
-    """One feature for every aggregate of every kind of value, and some that say where."""
-    i, x, b, s, w = Fact.i, Fact.x, Fact.b, Fact.s, Fact.w
-    return {
-        "rows": Fact.count(**window),
-        "rows_since": Fact.time_since_last(**window),
-        **{f"count_{f.name}": f.count(**window) for f in (i, x, b, s, w)},
-        **{f"sum_{f.name}": f.sum(**window) for f in (i, x)},
-        **{f"mean_{f.name}": f.mean(**window) for f in (i, x)},
-        **{f"variance_{f.name}": f.variance(**window) for f in (i, x)},
-        **{f"std_{f.name}": f.std(**window) for f in (i, x)},
-        **{f"min_{f.name}": f.min(**window) for f in (i, x, s, w)},
-        **{f"max_{f.name}": f.max(**window) for f in (i, x, s, w)},
-        **{f"first_{f.name}": f.first(**window) for f in (i, x, b, s, w)},
-        **{f"last_{f.name}": f.last(**window) for f in (i, x, b, s, w)},
-        **{f"last_3_{f.name}": f.last_n(3, **window) for f in (i, x, b, s, w)},
-        **{f"distinct_{f.name}": f.distinct(**window) for f in (i, b, s, w)},
-        **{f"distinct_2_{f.name}": f.distinct(exact=2, **window) for f in (i, s)},
-        **{f"median_{f.name}": f.median(**window) for f in (i, x)},
-        **{f"q90_{f.name}": f.quantile(0.9, **window) for f in (i, x)},
-        **{f"often_{f.name}": f.most_frequent(**window) for f in (i, b, s, w)},
-        **{f"often_2_{f.name}": f.most_frequent(2, **window) for f in (i, b, s, w)},
-        "share": b.share(**window),
-        "decayed": x.decayed_sum("1m", **window),
-        "decayed_short": i.decayed_sum("50ms", **window),
-        "decayed_mean": x.decayed_mean("50ms", **window),
-        "since": s.time_since_last(**window),
-        "last_where": s.last(where=b, **window),
-        "median_where": x.median(where=i > 0, **window),
-        "share_where": b.share(where=s != "a", **window),
-    }
-
-
-class Now(Features, by=Fact.shop):
-    rows = Fact.count(over="1h")
-
-
-class Answer(Model, on=Ask, trainer=gradient_boosting(every="1d", history="30d")):
-    rows = Now.rows
-    up = label(Fact.i > 0, by=Fact.shop, within="1h")
-
-
-@cache
-def planned(window: str) -> Plan:
-    """A plan whose outputs are the bare aggregates: of any kind, also those that no model can take in."""
-    plan = compile_app(App("shop", {"Ask": Ask, "Fact": Fact}, {"Now": Now}, {"Answer": Answer}, {}))
-    table = _TableBuilder(0, "Fact", ("shop",))
-    asked = every_aggregate(WINDOWS[window])
-    columns = {name: f"0/shop/{table.add(value)}" for name, value in asked.items()}
-    outputs = {name: Column(column, asked[name].kind, asked[name].item) for name, column in columns.items()}
-    lookup = Lookup(0, ("shop",), tuple(columns.values()))
-    model = replace(plan.models["Answer"], lookups=(lookup,), outputs=outputs)
-    return replace(plan, tables=(table.build(),), models={"Answer": model})
-
-
-@dataclass
-class Row:
-    """One event of either kind: microseconds after START, its place in the merged order, whether it was applied."""
-
-    at: int
-    shop: str | None
-    rank: int
-    applied: bool = True
-    values: Sequence[Any] = (None,) * 5
-
-
-def tables(asks: Sequence[Row], facts: Sequence[Row]) -> tuple[pa.Table, pa.Table]:
-    def table(rows: Sequence[Row]) -> dict[str, Any]:
-        return {
-            "_partition": pa.array([row.rank % 2 for row in rows], pa.int32()),
-            "_offset": pa.array(range(len(rows)), pa.int64()),
-            "_rank": pa.array([row.rank for row in rows], pa.int64()),
-            "_applied": pa.array([row.applied for row in rows], pa.bool_()),
-            "shop": pa.array([row.shop for row in rows], pa.string()),
-            "at": pa.array([START + row.at for row in rows], pa.timestamp("us", "UTC")),
-        }
-
-    types_ = [pa.int64(), pa.float64(), pa.bool_(), pa.string(), pa.timestamp("us", "UTC")]
-    fields = {
-        name: pa.array([row.values[place] for row in facts], type_)
-        for place, (name, type_) in enumerate(zip("ixbsw", types_, strict=True))
-    }
-    names = pa.array([str(number) for number in range(len(asks))], pa.string())
-    return pa.table({**table(asks), "ask": names}), pa.table({**table(facts), **fields})
 
 
 def expected(plan: Plan, asks: Sequence[Row], facts: Sequence[Row], ranked: bool) -> list[dict[str, Any]]:
@@ -167,7 +48,7 @@ def expected(plan: Plan, asks: Sequence[Row], facts: Sequence[Row], ranked: bool
                 if start <= START + fact.at < t:
                     value = fed_value(part.aggregate, fed, dict(zip("ixbsw", fact.values, strict=True)))
                     if value is not None:
-                        inside.append((START + fact.at, (fact.rank % 2, place), value))
+                        inside.append((START + fact.at, (fact.partition, place), value))
             vector[names[column]] = plain.value(part.aggregate, t, inside) if ask.shop is not None else None
         found.append(vector)
     return found
@@ -180,12 +61,9 @@ def fed_value(aggregate: ag.Aggregate[Any], fed: Any, row: dict[str, Any]) -> An
     return 0 if aggregate.input is None else row[aggregate.input.name]  # type: ignore[attr-defined]
 
 
-def check(window: str, query: Any, asks: Sequence[Row], facts: Sequence[Row]) -> None:
-    plan = planned(window)
-    model, ranked = plan.models["Answer"], query is as_known
-    triggers, events = tables(asks, facts)
-    found = query(plan, model, triggers, {"Fact": events}, slack=True)
-    rows = expected(plan, asks, facts, ranked)
+def check(plan: Plan, query: Any, asks: Sequence[Row], facts: Sequence[Row]) -> None:
+    model, found = plan.models["Answer"], answers(plan, asks, facts, query, slack=True)
+    rows = expected(plan, asks, facts, ranked=query is as_known)
     types_ = {name: found.schema.field(name).type for name in model.outputs}
     right = pa.table(
         {
@@ -210,7 +88,7 @@ def check(window: str, query: Any, asks: Sequence[Row], facts: Sequence[Row]) ->
 
 def order(asks: Sequence[Row]) -> list[int]:
     """Where each ask stands among those ordered by position."""
-    placed = sorted(range(len(asks)), key=lambda row: (asks[row].rank % 2, row))
+    placed = sorted(range(len(asks)), key=lambda row: (asks[row].partition, row))
     return [placed.index(row) for row in range(len(asks))]
 
 
@@ -260,11 +138,147 @@ def test_every_aggregate_and_window_has_a_rule() -> None:
 @settings(max_examples=6, deadline=None, phases=PHASES)
 @given(log=logs())
 def test_as_known_on_any_log(window: str, log: tuple[list[Row], list[Row]]) -> None:
-    check(window, as_known, *log)
+    check(planned(window), as_known, *log)
 
 
 @pytest.mark.parametrize("window", WINDOWS)
 @settings(max_examples=3, deadline=None, phases=PHASES)
 @given(log=logs())
 def test_point_in_time_on_any_log(window: str, log: tuple[list[Row], list[Row]]) -> None:
-    check(window, point_in_time, *log)
+    check(planned(window), point_in_time, *log)
+
+
+@settings(max_examples=6, deadline=None, phases=PHASES)
+@given(log=logs())
+def test_all_windows_in_one_lookup(log: tuple[list[Row], list[Row]]) -> None:
+    asked = {}
+    for name, window in WINDOWS.items():
+        asked |= {f"rows_{name}": Fact.count(**window), f"last_{name}": Fact.s.last(**window)}
+        asked |= {f"sum_{name}": Fact.x.sum(**window), f"distinct_{name}": Fact.i.distinct(exact=2, **window)}
+    check(plan_of(asked), as_known, *log)
+
+
+def test_a_busy_key_whose_events_come_in_any_order() -> None:
+    """Blocks of many grains hold an event or two that a trigger did not know, and are cut down to these."""
+    rng = random.Random(5)
+    asked = {"rows": Fact.count(over="lifetime", tile="1s"), "last": Fact.i.last(over="lifetime", tile="1s")}
+    asked |= {"often": Fact.i.most_frequent(2, over="lifetime", tile="1s"), "short": Fact.count(session="5m")}
+    times = sorted(rng.randrange(40 * 24 * HOUR) for _ in range(1500))
+    late = [time + rng.choice([0] * 20 + [HOUR, 30 * 24 * HOUR]) for time in times]
+    facts = [
+        Row(time, "a", known, True, (rng.randrange(5), None, None, None, None))
+        for time, known in zip(times, late, strict=True)
+    ]
+    asks = [Row(time, "a", time) for time in sorted(rng.randrange(41 * 24 * HOUR) for _ in range(60))]
+    check(plan_of(asked), as_known, asks, facts)
+
+
+@pytest.mark.parametrize(("count", "exact"), [(1024, 1024), (1025, 1024), (3000, 100), (20_000, 1024)])
+def test_distinct_is_exact_to_its_bound_and_then_a_function_of_the_set(count: int, exact: int) -> None:
+    window = {"over": "1h"}
+    asked = {f.name: f.distinct(exact=exact, **window) for f in (Fact.i, Fact.s, Fact.w)}
+    values = [
+        (number * 7919, None, None, f"é{number}", EPOCH + timedelta(microseconds=number)) for number in range(count)
+    ]
+    # most in one crowd, the rest beside: blocks above and below the bound; each value twice
+    facts = [Row(place % 50, "a", place, True, value) for place, value in enumerate(values)]
+    facts += [Row(SECOND * (place % 900), "a", count + place, True, value) for place, value in enumerate(values)]
+    (found,) = answers(plan_of(asked), [Row(1000 * SECOND, "a", 2 * count)], facts).to_pylist()
+    sets = {"i": {v[0] for v in values}, "s": {v[3] for v in values}, "w": {v[4] for v in values}}
+    sets["w"] = {round((value - EPOCH) / timedelta(microseconds=1)) for value in sets["w"]}
+    right = {name: plain.distinct(each, exact) for name, each in sets.items()}
+    assert {name: found[name] for name in right} == pytest.approx(right, abs=1 if count > exact else 0)
+
+
+def test_a_quantile_is_the_lower_end_of_its_bucket_for_any_float() -> None:
+    rng = random.Random(1)
+    powers = [2.0**power * (1 + part / 128) for power in range(-1022, 1024, 13) for part in (0, 1, 64, 127)]
+    floats = [*powers, *(math.nextafter(x, side) for x in powers for side in (0.0, math.inf))]
+    floats += [rng.randrange(1, 2**52) * 5e-324 for _ in range(100)]
+    floats += [rng.choice([-1, 1]) * 10 ** rng.uniform(-300, 300) for _ in range(1000)]
+    floats += [float(number) for number in range(-256, 257)]
+    facts = [Row(0, str(place), place, True, (None, x, None, None, None)) for place, x in enumerate(floats)]
+    asks = [Row(1, str(place), len(floats) + place) for place in range(len(floats))]
+    found = answers(plan_of({"median": Fact.x.median(over="1h")}), asks, facts)["median"].to_pylist()
+    wrong = [(x, got) for x, got in zip(floats, found, strict=True) if got != plain.quantile([x], 0.5)]
+    assert not wrong
+    assert found[-513:] == floats[-513:]
+
+
+@pytest.mark.parametrize("q", [0.0, 0.07, 0.1, 0.3, 1 / 3, 0.5, 0.999, 1.0])
+@pytest.mark.parametrize("count", [1, 10, 100])
+def test_the_rank_of_a_quantile_is_exact(q: float, count: int) -> None:
+    facts = [Row(0, "a", place, True, (place + 1, None, None, None, None)) for place in range(count)]
+    found = answers(plan_of({"x": Fact.i.quantile(q, over="1h")}), [Row(1, "a", count)], facts)
+    assert found["x"].to_pylist() == [plain.quantile([float(place + 1) for place in range(count)], q)]
+
+
+def test_keys_of_every_kind_together() -> None:
+    rng = random.Random(2)
+    pools = [
+        [0, -(2**63), None],
+        [0.5, -0.0, None],
+        [True, False, None],
+        ["", "é", None],
+        [EPOCH, EPOCH - timedelta(1), None],
+    ]
+    facts, asks = (
+        [Row(rng.randrange(100), "a", place, True, [rng.choice(pool) for pool in pools]) for place in range(200)]
+        for _ in range(2)
+    )
+    plan = plan_of({"rows": Fact.count(over="lifetime")}, by=("i", "x", "b", "s", "w"))
+    right = [
+        None if None in ask.values else sum(fact.values == ask.values and fact.at < ask.at for fact in facts)
+        for ask in asks
+    ]
+    assert answers(plan, asks, facts, point_in_time)["rows"].to_pylist() == right
+    assert len(set(right)) > 2
+
+
+# Slack: what the order of additions, or an estimate, may do to an output ------------------------------------------------------
+def slack(output: Any, facts: Sequence[Any]) -> tuple[Any, float]:
+    """An output over the columns of some sums, and its slack."""
+    plan = plan_of(
+        {"x": Fact.x.sum(over="1h"), "mean": Fact.x.mean(over="1h"), "n": Fact.i.distinct(exact=1, over="1h")}
+    )
+    names = {name: column.name for name, column in plan.models["Answer"].outputs.items()}  # type: ignore[attr-defined]
+    model = plan.models["Answer"]
+    kinds = {"x": Kind.FLOAT, "mean": Kind.FLOAT, "n": Kind.INT}
+    value = output(**{name: Column(names[name], kind) for name, kind in kinds.items()})
+    plan = replace(plan, models={"Answer": replace(model, outputs={"out": value})})
+    rows = [Row(place, "a", place, True, (place, x, None, None, None)) for place, x in enumerate(facts)]
+    found = answers(plan, [Row(len(rows), "a", len(rows))], rows, slack=True)
+    return found["out"][0].as_py(), found[slack_of("out")][0].as_py()
+
+
+FACTS = [1e16, 1.0, -1e16]
+EACH = 1e-9 * (2e16 + 1)
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        (lambda x, mean, n: x, 2 * EACH),  # up and down
+        (lambda x, mean, n: x * 60, 120 * EACH),
+        (lambda x, mean, n: x - mean, 2 * EACH + 2 * EACH / 3),
+        (lambda x, mean, n: x.abs() + 5, 2 * EACH),
+        (lambda x, mean, n: x > 0, math.inf),  # too close to call
+        (lambda x, mean, n: x > 1e12, 0.0),
+        (lambda x, mean, n: when(x > 0).then("a").otherwise("b"), math.inf),
+        (lambda x, mean, n: when(x > 1e12).then("a").otherwise("b"), 0.0),
+        (lambda x, mean, n: n, 2.0),
+        (lambda x, mean, n: x.is_null(), 0.0),
+    ],
+)
+def test_slack_goes_through_an_output(output: Any, expected: float) -> None:
+    assert slack(output, FACTS)[1] == pytest.approx(expected)
+
+
+def test_no_more_than_slack() -> None:
+    assert slack(lambda x, mean, n: x, [0.1, 0.2, None])[1] < 1e-9
+    assert (
+        slack(lambda x, mean, n: x, [1e308, 1e308, -1e308])[1] == math.inf
+    )  # an overflow in one order and not in another
+    assert slack(lambda x, mean, n: x, [math.inf, 1.0])[1] == pytest.approx(0, abs=1e-8)
+    assert slack(lambda x, mean, n: x, [math.inf, -math.inf])[1] == 0
+    assert slack(lambda x, mean, n: x, [])[1] == 0
