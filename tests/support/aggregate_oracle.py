@@ -191,7 +191,7 @@ def distinct(values: list[Any], bound: int) -> int:
 def lower_end(value: float) -> float:
     """The value with seven bits after the first."""
     if value == 0 or math.isinf(value):
-        return value
+        return value + 0.0  # of -0.0, 0.0
     fraction, exponent = math.frexp(value)
     return math.ldexp(math.trunc(fraction * 256), exponent - 8)
 
