@@ -82,7 +82,8 @@ class Form:
 
         Raises SchemaError where its event time would make it dead again at the record timestamp `known_us`.
         """
-        time_us, gate = values[self._input.time], self._input.gate
+        gate = self._input.gate
+        time_us = values[self._input.time] if self._input.time else known_us
         if gate is not None:
             latest_us = min(gate.latest_us - 1, known_us + gate.ahead_us)
             if not gate.earliest_us <= time_us <= latest_us:

@@ -9,12 +9,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from samestream.schemas import durations
 from samestream.schemas.about import About, about_class
+from samestream.schemas.aggregable import Several
 from samestream.schemas.durations import Duration
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.events import Event, Field
@@ -64,6 +65,13 @@ def label(value: Expr[Any], *, by: Field[Any], within: Duration) -> Label:
             "a label is joined by a field", where="label", found=repr(by), hint="by=Arrival.flight_id."
         )
     here = f"label(by={by!r})"
+    if not by.event.timed:
+        raise DeclarationError(
+            "a label is what an event says",
+            where=here,
+            found=f"{by.event.__name__}, a reference table",
+            hint="a table's records have no instant of their own: declare the event that changes it.",
+        )
     leaves = [leaf for leaf in value.leaves() if not isinstance(leaf, Literal)] if isinstance(value, Expr) else []
     if not leaves or not all(isinstance(leaf, Field) and leaf.event is by.event for leaf in leaves):
         raise DeclarationError(
@@ -89,6 +97,11 @@ def label(value: Expr[Any], *, by: Field[Any], within: Duration) -> Label:
 class Model:
     """A model scored once per trigger event; its attributes are its inputs, in order, and one label.
 
+    An input is an expression. ``delay = CarrierNow.mean_delay`` of a feature over several windows stands for ``delay_1h``,
+    ``delay_3h``, ...; ``carrier = CarrierNow`` for ``carrier_mean_delay_1h`` and every other feature of the view that a
+    model can take (numbers, conditions and text, so no lists); likewise a table, an on-demand view, or any of them looked
+    up by ``.of(...)``.
+
     ``owner=`` and ``tags=`` of the class statement reach the schemas of its vectors and predictions, as does the docstring.
     """
 
@@ -110,7 +123,8 @@ class Model:
     ) -> None:
         here = cls.__name__
         cls.about = about_class(cls, owner, tags)
-        if options or not (isinstance(on, type) and issubclass(on, Event)) or not isinstance(trainer, Trainer):
+        is_event = isinstance(on, type) and issubclass(on, Event) and on.timed
+        if options or on is None or not is_event or not isinstance(trainer, Trainer):
             raise DeclarationError(
                 "a model needs its trigger and its trainer",
                 where=here,
@@ -118,10 +132,12 @@ class Model:
                 expected="on=an Event class, trainer=a trainer",
                 hint=f'class {here}(Model, on=Boarding, trainer=gradient_boosting(every="1d", history="30d")).',
             )
-        cls.on, cls.trainer = on, trainer
         declared = {name: value for name, value in vars(cls).items() if not name.startswith("_")}
+        cls.on, cls.trainer = on, trainer
         cls.inputs = {
-            name: resolved(value, on, f"{here}.{name}") for name, value in declared.items() if isinstance(value, Expr)
+            name: resolved(value, on, f"{here}.{name}")
+            for declared_as, part in declared.items()
+            for name, value in _inputs_of(declared_as, part)
         }
         labels = {name: value for name, value in declared.items() if isinstance(value, Label)}
         if len(labels) != 1:
@@ -146,6 +162,18 @@ class Model:
                 expected=f"{on.key_field!r} ({on.key_field.kind.value})",
                 hint="join by the field that holds the trigger's key.",
             )
+
+
+def _inputs_of(name: str, declared: Any) -> Iterator[tuple[str, Expr[Any]]]:
+    """The inputs that an attribute stands for: itself, a feature over several windows, or all of a view, a table or a request."""
+    if isinstance(declared, Expr):
+        yield name, declared
+    elif isinstance(declared, Several):
+        yield from ((f"{name}_{over}", value) for over, value in declared.items())
+    elif isinstance(declared, type):
+        for part, value in vars(declared).items():
+            if isinstance(value, Expr) and value.kind in OUTPUTS and not (isinstance(value, Field) and value.role):
+                yield f"{name}_{part}", value
 
 
 def lookup_keys(model: type[Model], feature: FeatureRef) -> tuple[Key | None, ...]:

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.events import Event, Field
-from samestream.schemas.expressions import Expr
+from samestream.schemas.expressions import Expr, Kind
 
 
 class AsOf(Expr[Any]):
@@ -27,6 +27,14 @@ class AsOf(Expr[Any]):
 
     def __init__(self, field: Field[Any], by: Field[Any] | AsOf) -> None:
         assert issubclass(field.event, Table)
+        if field.kind in (Kind.LIST, Kind.MAP):
+            raise DeclarationError(
+                "a list or a map of a table cannot be looked up",
+                where=repr(field),
+                found=field.kind.value,
+                expected="a number, condition, time or text",
+                hint="keep what the model needs of it in a field of its own.",
+            )
         self.table, self.field, self.by = field.event, field, by
         self.kind, self.item, self.about = field.kind, field.item, field.about
 
@@ -74,7 +82,8 @@ class Table(Event, abstract=True):
                 expected=f"a field of an event, of the kind of {cls.key_field!r} ({cls.key_field.kind.value})",
                 hint=f"{cls.__name__}.of(Boarding.{cls.key_field.name}).<field>.",
             )
-        return type(cls.__name__, (), {name: AsOf(field, by) for name, field in cls.fields.items()})
+        said = [field for field in cls.fields.values() if not field.role and field.kind not in (Kind.LIST, Kind.MAP)]
+        return type(cls.__name__, (), {field.name: AsOf(field, by) for field in said})
 
 
 def is_table(leaf: Expr[Any]) -> bool:

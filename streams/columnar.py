@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from samestream.schemas.expressions import Expr
 from samestream.streams import columns, evaluate
 from samestream.streams.columns import ColumnData, Columns, Int64Array
 from samestream.streams.order import Batch
@@ -44,28 +45,28 @@ class ColumnarEngine:
     def __init__(self, plan: Plan, limit_bytes: int | None = None) -> None:
         self.plan = plan
         limit = StateLimit(limit_bytes)
-        self.tables = [
-            TableState(table, [plan.inputs[table.event].columns[name] for name in table.by], limit)
-            for table in plan.tables
-        ]
+        self.tables = [TableState(table, limit) for table in plan.tables]
+        lookups = [(part.event, part.lookup) for part in plan.enrichments]
+        lookups += [(model.trigger, lookup) for model in plan.models.values() for lookup in model.lookups]
+        self._readers = [[reader for reader in lookups if reader[1].table == i] for i in range(len(plan.tables))]
 
     def process(self, batch: Batch) -> list[Vectors]:
         """Apply a batch that the clocks have judged, and return one vector per applied trigger, by model."""
         applied = {part.name: batch.applied(part.name) for part in batch.inputs}
-        looked_up: dict[str, dict[str, ColumnData]] = {name: {} for name in self.plan.models}
+        looked_up: dict[str, dict[str, ColumnData]] = {event: {} for event in applied}
         for index, state in enumerate(self.tables):
-            readers = [
-                (model, lookup)
-                for model in self.plan.models.values()
-                for lookup in model.lookups
-                if lookup.table == index
-            ]
-            for (model, lookup), answers in zip(readers, state.run(batch, applied, readers), strict=True):
-                looked_up[model.name].update(
+            readers = self._readers[index]
+            for (event, lookup), answers in zip(readers, state.run(batch, applied, readers), strict=True):
+                looked_up[event].update(
                     {name: answer for name, answer in zip(lookup.columns, answers, strict=False) if name}
                 )
+            for part in self.plan.enrichments:
+                if part.lookup.table == index:
+                    places, fields = applied[part.event]
+                    new = _evaluated(part.outputs, {**fields, **looked_up[part.event]}, len(places))
+                    applied[part.event] = places, {**fields, **new}
         return [
-            self._vectors(model, batch, applied[model.trigger], looked_up[model.name])
+            self._vectors(model, batch, applied[model.trigger], looked_up[model.trigger])
             for model in self.plan.models.values()
         ]
 
@@ -73,8 +74,7 @@ class ColumnarEngine:
         self, model: ModelPlan, batch: Batch, trigger: tuple[Int64Array, Columns], looked_up: Columns
     ) -> Vectors:
         places, fields = trigger
-        read = {**fields, **looked_up}
-        features = {name: evaluate.evaluate(value, read, len(places)) for name, value in model.outputs.items()}
+        features = _evaluated(model.outputs, {**fields, **looked_up}, len(places))
         input = self.plan.inputs[model.trigger]
         return Vectors(
             model,
@@ -85,6 +85,10 @@ class ColumnarEngine:
             batch.offset[places],
             features,
         )
+
+
+def _evaluated(outputs: Mapping[str, Expr[Any]], read: Columns, rows: int) -> dict[str, ColumnData]:
+    return {name: evaluate.evaluate(value, read, rows) for name, value in outputs.items()}
 
 
 def to_table(vectors: Vectors) -> Mapping[str, Any]:

@@ -44,7 +44,7 @@ class LogSource:
                 Partition(input.topic, number),
                 offsets[rows],
                 stamps[rows],
-                mine[input.time].values,
+                mine[input.time].values if input.time else stamps[rows],
                 np.zeros(count, np.bool_),
                 {},
                 mine,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -21,15 +21,20 @@ from samestream.schemas import avro, avro_schemas
 from samestream.schemas.aggregates import Aggregate, Windowed
 from samestream.schemas.app import App
 from samestream.schemas.arithmetic import Add
+from samestream.schemas.conditional import when
 from samestream.schemas.events import Event, Field
 from samestream.schemas.expressions import EPOCH, Column, Expr, Kind
-from samestream.schemas.features import FeatureRef
+from samestream.schemas.features import FeatureRef, Key
 from samestream.schemas.fields import EARLIEST, LATEST
 from samestream.schemas.models import Model, Trainer, lookup_keys
 from samestream.schemas.outputs import OUTPUTS, Output
+from samestream.schemas.references import lookups_of, views_of
+from samestream.schemas.tables import AsOf
 from samestream.schemas.windows import Session, Window
 
 KERNEL_VERSION = "2"
+# what stands, never read, where a record of a table has no value
+NOTHING: Mapping[Kind, Any] = {Kind.INT: 0, Kind.FLOAT: 0.0, Kind.BOOL: False, Kind.STRING: "", Kind.TIME: EPOCH}
 ANY_TIME_S = (EARLIEST - EPOCH).total_seconds(), (LATEST - EPOCH).total_seconds()
 
 
@@ -119,6 +124,7 @@ class Table:
 
     event: str
     by: tuple[str, ...]
+    key_kinds: tuple[Kind, ...]
     inputs: tuple[TableInput, ...]
     cells: tuple[CellPlan, ...]
     windows: tuple[WindowPlan, ...]
@@ -132,6 +138,15 @@ class Lookup:
     table: int
     keys: tuple[str, ...]
     columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Enrichment:
+    """Columns that an event gets before anything else reads it: a reference table, looked up at its instant by its key."""
+
+    event: str
+    lookup: Lookup
+    outputs: Mapping[str, Expr[Any]]
 
 
 @dataclass(frozen=True)
@@ -172,11 +187,13 @@ class Plan:
 
     ``app`` is the app's name in its namespace: what topics, groups and identities begin with. The namespace changes no
     fingerprint: what is trained in one deployment fits the vectors of another.
+    A table may be read by an enrichment only of events that none before it in ``tables`` aggregates; enrichments stand in order.
     """
 
     app: str
     inputs: Mapping[str, Input]
     tables: tuple[Table, ...]
+    enrichments: tuple[Enrichment, ...]
     models: Mapping[str, ModelPlan]
     events: Mapping[str, Input]
     journal: str
@@ -223,6 +240,7 @@ def compile_app(app: App) -> Plan:
     """Lower an app's declarations to a plan."""
     events = {name: _input(event, app) for name, event in app.events.items()}
     builder = _Builder()
+    builder.enrich(app)
     models = {name: builder.model(app, model) for name, model in app.models.items()}
     tables = tuple(part.build() for part in builder.tables.values())
     read = {table.event for table in tables} | {model.trigger for model in models.values()}
@@ -231,14 +249,24 @@ def compile_app(app: App) -> Plan:
         name: replace(model, fingerprint=_fingerprint(app.models[name], read, app)) for name, model in models.items()
     }
     return Plan(
-        app.prefix, inputs, tables, models, events, app.journal, app.schemas, app.registry, app.drift, app.namespace
+        app.prefix,
+        inputs,
+        tables,
+        builder.enrichments(),
+        models,
+        events,
+        app.journal,
+        app.schemas,
+        app.registry,
+        app.drift,
+        app.namespace,
     )
 
 
 class _TableBuilder:
     """Collects the aggregates asked of one (event, key) and shares their inputs and cells."""
 
-    def __init__(self, index: int, event: str, by: tuple[str, ...]) -> None:
+    def __init__(self, index: int, event: str, by: tuple[Key, ...]) -> None:
         self.index, self.event, self.by = index, event, by
         self.inputs: dict[str, tuple[int, TableInput]] = {}
         self.cells: dict[CellPlan, int] = {}
@@ -268,7 +296,8 @@ class _TableBuilder:
         """The finished table."""
         return Table(
             self.event,
-            self.by,
+            tuple(key.name for key in self.by),
+            tuple(key.kind for key in self.by),
             tuple(fed for _, fed in self.inputs.values()),
             tuple(self.cells),
             tuple(WindowPlan(window, tuple(used)) for window, (_, used) in self.windows.items()),
@@ -280,16 +309,49 @@ class _Builder:
     """Lowers models one after the other, sharing tables between them."""
 
     def __init__(self) -> None:
-        self.tables: dict[tuple[str, tuple[str, ...]], _TableBuilder] = {}
+        self.tables: dict[tuple[str, tuple[str, ...], int], _TableBuilder] = {}
+        self._enrichments: dict[tuple[str, str, int], tuple[dict[int, str], dict[str, Expr[Any]]]] = {}
+
+    def enrich(self, app: App) -> None:
+        """Look up reference tables for all models: first those that need no other, so that tables stand in order."""
+        views = dict.fromkeys(view for model in app.models.values() for view in views_of(model))
+        for found in sorted(lookups_of(app.models.values(), views), key=lambda found: found.depth):
+            table = self._table(found.table.__name__, (found.table.key_field,), found.depth)
+            columns, outputs = self._enrichments.setdefault(
+                (found.event.__name__, found.by.name, table.index), ({}, {})
+            )
+
+            # a null is a value too: what counts is the latest record, not the latest that has a value
+            field = found.field
+            both: list[Expr[Any]] = [
+                field.is_null().last(over="lifetime"),
+                field.fill(NOTHING[found.kind]).last(over="lifetime"),
+            ]
+            latest: list[Expr[Any]] = []
+            for part in both:
+                assert isinstance(part, Windowed)
+                index = table.add(part)
+                latest.append(Column(columns.setdefault(index, f"{table.index}/{found.by.name}/{index}"), part.kind))
+            missing, value = latest
+            outputs[found.name] = when(~missing).then(value)
+
+    def enrichments(self) -> tuple[Enrichment, ...]:
+        """Those asked for, in order."""
+        return tuple(
+            Enrichment(event, _lookup(table, (key,), columns), outputs)
+            for (event, key, table), (columns, outputs) in self._enrichments.items()
+        )
+
+    def _table(self, event: str, by: tuple[Key, ...], depth: int = 0) -> _TableBuilder:
+        name = event, tuple(key.name for key in by), depth
+        return self.tables.setdefault(name, _TableBuilder(len(self.tables), event, by))
 
     def model(self, app: App, model: type[Model]) -> ModelPlan:
         lookups: dict[tuple[int, tuple[str, ...]], dict[int, str]] = {}
         lineage: dict[str, tuple[tuple[str, str], ...]] = {}
 
         def lower_feature(feature: FeatureRef) -> Expr[Any]:
-            by = tuple(part.name for part in feature.view.by)
-            event = feature.view.event.__name__
-            table = self.tables.setdefault((event, by), _TableBuilder(len(self.tables), event, by))
+            table = self._table(feature.view.event.__name__, feature.view.by)
             keys = tuple(key.name for key in lookup_keys(model, feature) if key is not None)
 
             def lower_leaf(leaf: Expr[Any]) -> Expr[Any]:
@@ -306,7 +368,7 @@ class _Builder:
         def lower(leaf: Expr[Any]) -> Expr[Any]:
             if isinstance(leaf, FeatureRef):
                 return lower_feature(leaf)
-            return Column(leaf.name, leaf.kind, leaf.item) if isinstance(leaf, Field) else leaf
+            return _column(leaf)
 
         outputs = {}
         for name, value in model.inputs.items():
@@ -317,10 +379,7 @@ class _Builder:
         return ModelPlan(
             name=name,
             trigger=model.on.__name__,
-            lookups=tuple(
-                Lookup(table, keys, tuple(columns.get(i, "") for i in range(max(columns) + 1)))
-                for (table, keys), columns in lookups.items()
-            ),
+            lookups=tuple(_lookup(table, keys, columns) for (table, keys), columns in lookups.items()),
             outputs=outputs,
             label=LabelPlan(
                 model.outcome_name,
@@ -371,29 +430,35 @@ def _is_compiled(window: Window) -> bool:
 
 
 def _columns(value: Expr[Any] | None) -> Expr[Any] | None:
-    if value is None:
-        return None
-    return value.replace_leaves(
-        lambda leaf: Column(leaf.name, leaf.kind, leaf.item) if isinstance(leaf, Field) else leaf
-    )
+    return value.replace_leaves(_column) if value is not None else None
+
+
+def _column(leaf: Expr[Any]) -> Expr[Any]:
+    """What a leaf is on an event's columns: its fields by their names, a table's as an enrichment names them."""
+    return Column(leaf.name, leaf.kind, leaf.item) if isinstance(leaf, Field | AsOf) else leaf
+
+
+def _lookup(table: int, keys: tuple[str, ...], columns: Mapping[int, str]) -> Lookup:
+    return Lookup(table, keys, tuple(columns.get(index, "") for index in range(max(columns) + 1)))
 
 
 def _lineage(value: Expr[Any]) -> tuple[tuple[str, str], ...]:
     """The (event, field) pairs a feature is computed from; a count of events gives (event, "")."""
-    found: dict[tuple[str, str], None] = {}
+    return tuple(dict.fromkeys(_sources(value)))
+
+
+def _sources(value: Expr[Any]) -> Iterator[tuple[str, str]]:
     for leaf in value.leaves():
         if isinstance(leaf, Field):
-            found[leaf.event.__name__, leaf.name] = None
-        if isinstance(leaf, FeatureRef):
-            for part in leaf.expression.leaves():
-                if isinstance(part, Windowed):
-                    read = [expr for expr in (part.aggregate.input, part.where) if expr is not None]
-                    fields = [field for expr in read for field in expr.leaves() if isinstance(field, Field)]
-                    found.update(
-                        {(part.event.__name__, field.name): None for field in fields}
-                        or {(part.event.__name__, ""): None}
-                    )
-    return tuple(found)
+            yield leaf.event.__name__, leaf.name
+        elif isinstance(leaf, AsOf):
+            yield leaf.table.__name__, leaf.field.name
+            yield from _sources(leaf.by)
+        elif isinstance(leaf, FeatureRef):
+            yield from _sources(leaf.expression)
+        elif isinstance(leaf, Windowed):
+            read = [part for part in (leaf.aggregate.input, leaf.where) if part is not None]
+            yield from [pair for part in read for pair in _sources(part)] or [(leaf.event.__name__, "")]
 
 
 def _input(event: type[Event], app: App) -> Input:

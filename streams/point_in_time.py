@@ -27,7 +27,7 @@ from samestream.schemas.kinds import Kind
 from samestream.streams import columns as cols
 from samestream.streams import sql_duckdb_terms as sql
 from samestream.streams.difference import slack_of
-from samestream.streams.plan import Input, ModelPlan, Plan
+from samestream.streams.plan import Input, Lookup, ModelPlan, Plan
 from samestream.streams.sql_duckdb import DUCKDB
 from samestream.streams.sql_lookup import SqlLookup
 
@@ -86,23 +86,13 @@ def _vectors(
     slack: bool,
 ) -> pa.Table:
     with _workspace(connection) as database:
-        rows = triggers.append_column("_row", pa.array(np.arange(len(triggers))))
-        _stage(database, "triggers", plan.inputs[model.trigger], rows, ("_row", *(("_rank",) if ranked else ())))
+        log = _Log(database, plan, triggers, events, ranked)
         joins, inexact = "", set[str]()
-        for number, lookup in enumerate(model.lookups):
-            table = plan.tables[lookup.table]
-            if table.event not in events:
-                raise FeatureLogError(
-                    "events that features are computed from are missing",
-                    where=f"{model.name}.{table.event}",
-                    found=", ".join(sorted(events)) or "none",
-                    hint=f"read {plan.inputs[table.event].topic} from the feature log too.",
-                )
-            marks = ("_rank", "_applied") if ranked else ()
-            _stage(database, "events", plan.inputs[table.event], events[table.event], marks)
-            answers = SqlLookup(_DuckDB(database), plan, model, lookup, ranked=ranked, slack=slack)
-            joins += "".join(f" LEFT JOIN {name} USING (_row)" for name in answers.run(f"lookup_{number}"))
-            inexact |= answers.inexact
+        asking = log.triggers(model)
+        for lookup in model.lookups:
+            answers, unsure = log.look_up(asking, lookup, slack)
+            joins += "".join(f" LEFT JOIN {name} USING (_row)" for name in answers)
+            inexact |= unsure
         columns = [f"{DUCKDB.expression(value)} AS {sql.quoted(name)}" for name, value in model.outputs.items()]
         if slack:
             columns += [
@@ -110,7 +100,7 @@ def _vectors(
                 for name, value in model.outputs.items()
                 if (text := _moved(value, inexact))
             ]
-        source = f"SELECT {', '.join(['*', *map(_sides, sorted(inexact))])} FROM triggers{joins}"
+        source = f"SELECT {', '.join(['*', *map(_sides, sorted(inexact))])} FROM {asking}{joins}"
         query = f"SELECT _partition, _offset, {', '.join(columns)} FROM ({source}) ORDER BY _row"
         return _typed(database.sql(query).to_arrow_table(), model)
 
@@ -178,15 +168,80 @@ def _workspace(connection: duckdb.DuckDBPyConnection | None) -> Iterator[duckdb.
         yield database
 
 
+class _Log:
+    """Triggers and events as tables of a database: staged when they are first needed, enriched before they are read."""
+
+    def __init__(
+        self,
+        database: duckdb.DuckDBPyConnection,
+        plan: Plan,
+        triggers: pa.Table,
+        events: Mapping[str, pa.Table],
+        ranked: bool,
+    ) -> None:
+        self._database, self._plan, self._ranked = database, plan, ranked
+        self._triggers, self._events = triggers, events
+        self._staged: dict[str, str] = {}
+        self._lookups = 0
+
+    def triggers(self, model: ModelPlan) -> str:
+        """The table of what asks for vectors."""
+        marks = ("_rank",) if self._ranked else ()
+        _stage(self._database, "triggers", self._plan.inputs[model.trigger], self._triggers, marks)
+        return self._enriched("triggers", model.trigger)
+
+    def look_up(self, asking: str, lookup: Lookup, slack: bool = False) -> tuple[list[str], set[str]]:
+        """Make tables of `_row` and the columns of a lookup: their names, and which of the columns are inexact."""
+        table = self._plan.tables[lookup.table]
+        events = self._event(table.event)
+        found = SqlLookup(_DuckDB(self._database), table, lookup, asking, events, ranked=self._ranked, slack=slack)
+        self._lookups += 1
+        return found.run(f"lookup_{self._lookups}"), found.inexact
+
+    def _event(self, name: str) -> str:
+        if name not in self._staged:
+            if name not in self._events:
+                raise FeatureLogError(
+                    "events that features are computed from are missing",
+                    where=name,
+                    found=", ".join(sorted(self._events)) or "none",
+                    hint=f"read {self._plan.inputs[name].topic} from the feature log too.",
+                )
+            marks = ("_rank", "_applied") if self._ranked else ()
+            _stage(self._database, f"event_{name}", self._plan.inputs[name], self._events[name], marks)
+            self._staged[name] = self._enriched(f"event_{name}", name)
+        return self._staged[name]
+
+    def _enriched(self, table: str, event: str) -> str:
+        """The table with what reference tables say at each row's instant."""
+        for part in self._plan.enrichments:
+            if part.event == event:
+                answers, _ = self.look_up(table, part.lookup)
+                joins = "".join(f" LEFT JOIN {name} USING (_row)" for name in answers)
+                columns = ", ".join(
+                    f"{DUCKDB.expression(value)} AS {sql.quoted(name)}" for name, value in part.outputs.items()
+                )
+                wider = f"{table}_{self._lookups}"
+                self._database.execute(
+                    f"CREATE OR REPLACE TEMP TABLE {wider} AS SELECT {table}.*, {columns} FROM {table}{joins}"
+                )
+                table = wider
+        return table
+
+
 def _stage(database: duckdb.DuckDBPyConnection, name: str, input: Input, table: pa.Table, marks: Sequence[str]) -> None:
-    """Make a table of an input's columns in the types of `sql.TYPES`, and of where each row lies in the log."""
-    marks = ("_partition", "_offset", *marks)
+    """Make a table of an input's columns in the types of `sql.TYPES`, of where each row lies in the log, and when it was.
+
+    `_row` numbers the rows, `_time` is their event time in microseconds.
+    """
+    marks = ("_partition", "_offset", *(() if input.time else ("_known",)), *marks)
+    table = table.append_column("_row", pa.array(np.arange(len(table))))
     types = {column: cols.arrow_type(kind, input.items.get(column)) for column, kind in input.columns.items()}
     taken: dict[str, Any] = {}
-    for column in (*marks, *input.columns):
+    for column in ("_row", *marks, *input.columns):
         kind = input.columns.get(column)
         if column in table.column_names:
-            taken[column] = _plain(table[column].cast(types[column])) if kind else table[column]
+            taken[column] = _plain(table[column].cast(types[column]) if kind else table[column])
         elif kind and (not len(table) or column in input.nullable):  # a log from before the field was declared
             taken[column] = _plain(pa.chunked_array([pa.array([None] * len(table), types[column])]))
         else:
@@ -204,7 +259,10 @@ def _stage(database: duckdb.DuckDBPyConnection, name: str, input: Input, table: 
             columns.append(f"list_transform({value}, lambda v: {sql.present(Kind.FLOAT, 'v')}) AS {value}")
         else:
             columns.append(f"{sql.present(kind, value)} AS {value}")
-    database.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {', '.join([*marks, *columns])} FROM staged")
+    time = f"{sql.quoted(input.time or '_known')} AS _time"
+    database.execute(
+        f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {', '.join(['_row', time, *marks, *columns])} FROM staged"
+    )
     database.unregister("staged")
 
 

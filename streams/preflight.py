@@ -148,11 +148,8 @@ def _keys(plan: Plan, model: ModelPlan) -> Iterator[Finding]:
     trigger = plan.inputs[model.trigger]
     for lookup in model.lookups:
         table = plan.tables[lookup.table]
-        source = plan.inputs[table.event]
         where = f"{model.name}, {table.event} by {' and '.join(table.by)}"
-        pairs = [
-            (source.columns.get(by), trigger.columns.get(key)) for by, key in zip(table.by, lookup.keys, strict=True)
-        ]
+        pairs = [(held, trigger.columns.get(key)) for held, key in zip(table.key_kinds, lookup.keys, strict=True)]
         if any(held and asked and held is not asked for held, asked in pairs):
             yield Finding(
                 "fail",

@@ -30,7 +30,7 @@ from samestream.schemas.windows import Window
 from samestream.streams import sql_aggregates, sql_windows
 from samestream.streams import sql_duckdb_terms as sql
 from samestream.streams.difference import slack_of
-from samestream.streams.plan import Lookup, ModelPlan, Plan
+from samestream.streams.plan import Lookup, Table
 from samestream.streams.sql_aggregates import Bag, Summary, filled
 from samestream.streams.sql_duckdb import DUCKDB
 from samestream.streams.sql_windows import floored
@@ -70,18 +70,27 @@ class _BagAnswer:
 
 
 class SqlLookup:
-    """One lookup of a model.
+    """One lookup: a table of the plan, for the rows of ``asking``, from the rows of ``events``.
 
-    ranked : whether a trigger knows only events of a lower rank.
+    asking : a table of `_row`, `_time` and the lookup's key columns, if ranked also of `_rank`
+    events : a table of `_partition`, `_offset`, `_time` and the event's columns, if ranked also of `_rank` and `_applied`
+    ranked : whether a row that asks knows only events of a lower rank.
     slack : whether to say, in columns named by `slack_of`, how far off values may be; ``inexact`` are those that have one.
     """
 
     def __init__(
-        self, database: Database, plan: Plan, model: ModelPlan, lookup: Lookup, *, ranked: bool, slack: bool
+        self,
+        database: Database,
+        table: Table,
+        lookup: Lookup,
+        asking: str,
+        events: str,
+        *,
+        ranked: bool,
+        slack: bool = False,
     ) -> None:
         self._database, self._lookup, self._ranked, self._slack = database, lookup, ranked, slack
-        self._table = table = plan.tables[lookup.table]
-        self._times = plan.inputs[model.trigger].time, plan.inputs[table.event].time
+        self._table, self._asking, self._events = table, asking, events
         self.inexact: set[str] = set()
         self._answers: dict[Window, list[_Answer]] = {}
         self._bag_answers: dict[Window, list[_BagAnswer]] = {}
@@ -126,7 +135,7 @@ class SqlLookup:
         if any("{newest}" in text for text in rule.parts):
             self._newest.add(column)
         if any("{at}" in text for text in rule.parts):
-            self._columns["place"] = f"struct_pack(t := {sql.quoted(self._times[1])}, p := _partition, o := _offset)"
+            self._columns["place"] = "struct_pack(t := _time, p := _partition, o := _offset)"
         parts = {}
         for number, text in enumerate(rule.parts):
             read = filled(text, x=column, at="place", t="t", newest=f"newest_{column}")
@@ -147,17 +156,16 @@ class SqlLookup:
 
         rank = ", _rank AS rank" if self._ranked else ""
         columns = "".join(f", {text} AS {name}" for name, text in self._columns.items())
-        instant, time = map(sql.quoted, self._times)
         self._database.make(
             "keys",
-            f"SELECT *, row_number() OVER () AS key FROM (SELECT DISTINCT {numbered} FROM triggers WHERE {there})",
+            f"SELECT *, row_number() OVER () AS key FROM (SELECT DISTINCT {numbered} FROM {self._asking} WHERE {there})",
         )
         self._database.make(
-            "asked", f"SELECT _row, key, {instant} AS instant{rank} FROM triggers JOIN keys ON {same(asked)}"
+            "asked", f"SELECT _row, key, _time AS instant{rank} FROM {self._asking} JOIN keys ON {same(asked)}"
         )
         self._database.make(
             "plain" if self._bags else "kept",
-            f"SELECT key, {time} AS t{rank}{columns} FROM events JOIN keys ON {same(by)}"
+            f"SELECT key, _time AS t{rank}{columns} FROM {self._events} JOIN keys ON {same(by)}"
             + (" WHERE _applied" if self._ranked else ""),
         )
         if self._bags:

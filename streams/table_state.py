@@ -21,7 +21,7 @@ from samestream.streams.columns import BoolArray, ColumnData, Columns, Int64Arra
 from samestream.streams.key_index import KeyIndex
 from samestream.streams.order import Batch
 from samestream.streams.period_starts import PeriodStarts
-from samestream.streams.plan import Lookup, ModelPlan, Table
+from samestream.streams.plan import Lookup, Table
 from samestream.streams.state_limit import StateLimit
 from samestream.streams.tiles import QUERY, UPDATE, Cell, CellOp, TileTable, Window
 from samestream.streams.transport import position
@@ -29,7 +29,7 @@ from samestream.streams.transport import position
 _LEAST_SWEEP = 10_000  # keys
 
 Applied = Mapping[str, tuple[Int64Array, Columns]]
-Readers = Sequence[tuple[ModelPlan, Lookup]]
+Readers = Sequence[tuple[str, Lookup]]  # an event, and what its instants ask of the table
 Starts = Sequence[Int64Array | None]  # by window: where it begins at each operation; None for a session
 
 
@@ -60,13 +60,12 @@ class Operations:
 class TableState:
     """One table: its states and the dense ids of its keys. A key of which nothing can be reached any more is forgotten.
 
-    kinds : of the parts of a key, in the order of ``table.by``.
     limit : what all state may take together; states on the general path are not counted.
     """
 
-    def __init__(self, table: Table, kinds: Sequence[Kind], limit: StateLimit | None = None) -> None:
+    def __init__(self, table: Table, limit: StateLimit | None = None) -> None:
         self.table = table
-        self.index = KeyIndex([cols.DTYPES[kind] is object for kind in kinds], limit)
+        self.index = KeyIndex([cols.DTYPES[kind] is object for kind in table.key_kinds], limit)
         self._sweep_at = _LEAST_SWEEP
         self._starts = [
             None if isinstance(part.window, Session) else PeriodStarts(part.window) for part in table.windows
@@ -89,10 +88,10 @@ class TableState:
             answers.update(path.run(operations, inputs, starts, [lookup.columns for _, lookup in readers]))
         asking = operations.reader[operations.queries()]
         found: list[list[ColumnData]] = []
-        for number, (model, lookup) in enumerate(readers):
+        for number, (event, lookup) in enumerate(readers):
             mine = np.flatnonzero(asking == number + 1)
             rows = operations.row[operations.queries()][mine]
-            size = len(applied[model.trigger][0])
+            size = len(applied[event][0])
             found.append(
                 [
                     _spread(answers[part].take(mine), self.table.aggregates[part].aggregate.kind, rows, size)
@@ -117,7 +116,7 @@ class TableState:
     def _operations(self, batch: Batch, applied: Applied, readers: Readers) -> Operations:
         """Updates and queries in order; a trigger that is also an event of this table is read before it is applied."""
         sources = [(*applied[self.table.event], self.table.by)]
-        sources += [(*applied[model.trigger], lookup.keys) for model, lookup in readers]
+        sources += [(*applied[event], lookup.keys) for event, lookup in readers]
         parts = []
         for number, (places, fields, by) in enumerate(sources):
             rows = np.flatnonzero(np.logical_and.reduce([fields[name].valid for name in by]))

@@ -2,140 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import random
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import harness
 import oracle
-import pyarrow as pa
 import pytest
+from engines import check
 from harness import PLAN, SECOND_US, START_US
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from oracle import Oracle, Read
+from oracle import Read
 
-from samestream.schemas.avro import Codec
-from samestream.streams.columns import to_python
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import FeatureTask
-from samestream.streams.memory_transport import MemoryTransport
-from samestream.streams.point_in_time import as_known
 from samestream.streams.transport import Outgoing
-from samestream.streams.vector_replay import replayed
-
-Vectors = dict[tuple[str, int, int], dict[str, Any]]
-MODEL = PLAN.models["Buys"]
-_EVENT_OF = {part.topic: part for part in PLAN.inputs.values()}
-
-
-def read_back(transport: MemoryTransport) -> list[Read]:
-    """The log at rest, decoded."""
-    found = []
-    for topic, input in _EVENT_OF.items():
-        codec = Codec(input.schema)
-        for fetched in transport.read_all(topic):
-            for offset, known_us, value in zip(
-                fetched.offsets.tolist(), fetched.known_us.tolist(), fetched.values, strict=True
-            ):
-                assert value is not None
-                found.append(
-                    Read(input.name, topic, fetched.partition.partition, offset, known_us, codec.decode(value))
-                )
-    return found
-
-
-def columnar(transport: MemoryTransport, log: list[Read], folder: Path) -> Vectors:
-    """What was served."""
-    codec = Codec(MODEL.vector_schema)
-    served = {}
-    for _, _, value, _ in harness.contents(transport, [MODEL.topics["features"]])[MODEL.topics["features"]]:
-        assert value is not None
-        vector = codec.decode(value)
-        trigger = (vector["trigger_topic"], vector["trigger_partition"], vector["trigger_offset"])
-        assert trigger not in served
-        served[trigger] = {name: vector[name] for name in MODEL.outputs}
-    return served
-
-
-def replay(transport: MemoryTransport, log: list[Read], folder: Path) -> Vectors:
-    """The journal followed from the Parquet log."""
-    feature_log = harness.write_log(transport, FeatureLog(folder))
-    found = {}
-    for _, _, every in replayed(PLAN, transport, feature_log):
-        for vectors in every:
-            columns = {name: to_python(column) for name, column in vectors.features.items()}
-            for row, (partition, offset) in enumerate(zip(vectors.partition, vectors.offset.tolist(), strict=True)):
-                found[partition.topic, partition.partition, offset] = {
-                    name: column[row] for name, column in columns.items()
-                }
-    return found
-
-
-def sql(transport: MemoryTransport, log: list[Read], folder: Path) -> Vectors:
-    """As known, in DuckDB: an independent computation, told each event's rank and whether it was applied."""
-    feature_log = harness.write_log(transport, FeatureLog(folder))
-    place = {(read.topic, read.partition, read.offset): read for read in log}
-
-    def judged(event: str) -> pa.Table:
-        topic = PLAN.inputs[event].topic
-        table = feature_log.read(topic)
-        reads = [
-            place[topic, partition, offset]
-            for partition, offset in zip(table["_partition"].to_pylist(), table["_offset"].to_pylist(), strict=True)
-        ]
-        table = table.append_column("_rank", pa.array([read.rank for read in reads], pa.int64()))
-        return table.append_column("_applied", pa.array([read.decision == "applied" for read in reads], pa.bool_()))
-
-    events = {table.event: judged(table.event) for table in PLAN.tables}
-    triggers = judged(MODEL.trigger)
-    found = as_known(PLAN, MODEL, triggers.filter(triggers["_applied"]), events).to_pylist()
-    return {
-        (PLAN.inputs[MODEL.trigger].topic, row["_partition"], row["_offset"]): {
-            name: row[name] for name in MODEL.outputs
-        }
-        for row in found
-    }
-
-
-ENGINES: Mapping[str, tuple[Callable[[MemoryTransport, list[Read], Path], Vectors], float]] = {
-    "columnar": (columnar, 0.0),
-    "replay": (replay, 0.0),
-    "sql": (sql, 1e-9),
-}
-
-
-@pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> tuple[Callable[[MemoryTransport, list[Read], Path], Vectors], float]:
-    return ENGINES[request.param]
-
-
-def same(ours: Any, theirs: Any, tolerance: float) -> bool:
-    if isinstance(ours, float) and isinstance(theirs, float) and tolerance:
-        return math.isclose(ours, theirs, rel_tol=tolerance, abs_tol=tolerance)
-    return repr(ours) == repr(theirs)
-
-
-def check(records: list[Outgoing], engine: Any, folder: Path) -> list[Read]:
-    """Run the log through the processor and the engine; every vector must be the oracle's."""
-    compute, tolerance = engine
-    transport = harness.fresh()
-    harness.send(transport, records)
-    harness.work_off(transport, FeatureTask(PLAN))
-    judge = Oracle(PLAN)
-    log = judge.run([read for read in read_back(transport) if read.event in PLAN.inputs])
-    found = compute(transport, log, folder)
-    assert found.keys() == judge.vectors.keys()
-    for trigger, expected in judge.vectors.items():
-        different = {
-            name: (found[trigger][name], value)
-            for name, value in expected.items()
-            if not same(found[trigger][name], value, tolerance)
-        }
-        assert not different, trigger
-    return log
 
 
 def test_a_disordered_log(engine: Any, tmp_path: Path) -> None:

@@ -120,6 +120,14 @@ def unbound_view() -> object:
     return type("V", (Features,), {"n": Plane.count(over="1h")}, by=Plane.maker)
 
 
+def model_on_a_table() -> object:
+    return type("M", (Model,), {"year": Plane.year}, on=Plane, trainer=gradient_boosting(every="1d", history="30d"))
+
+
+def label_of_a_table() -> object:
+    return label(Plane.year > 2000, by=Plane.tailnum, within="1d")  # type: ignore[operator]
+
+
 REFUSED: dict[Callable[[], object], str] = {
     wrong_key: """Plane.of: the key does not fit the table
 Found: Boarding.gate (int)
@@ -150,6 +158,9 @@ Expected: on=an Event class
 Hint: class M(OnDemand, on=Boarding).""",
     nothing_on_demand: """M: on-demand features are declared without any
 Hint: add one, such as hour = Boarding.at.hour().""",
+    label_of_a_table: """label(by=Plane.tailnum): a label is what an event says
+Found: Plane, a reference table
+Hint: a table's records have no instant of their own: declare the event that changes it.""",
     unbound_view: """V: a view needs the field that names its entity
 Found: Plane.maker
 Expected: by=Event.field, or by=(Event.field, Event.other)
@@ -162,3 +173,28 @@ def test_refused(declare: Callable[[], object]) -> None:
     with pytest.raises(DeclarationError) as refused:
         declare()
     assert str(refused.value) == REFUSED[declare]
+
+
+def test_a_model_is_scored_at_events() -> None:
+    with pytest.raises(DeclarationError, match="a model needs its trigger and its trainer"):
+        model_on_a_table()
+
+
+def test_a_model_takes_whole_views_tables_requests_and_several_windows() -> None:
+    class Delays(Features, by=Departure.tailnum):
+        mean = Departure.delay.mean(over=("1h", "1d"))
+        latest = Departure.delay.last_n(3, over="1d")  # a list: no model can take it
+
+    class Whole(Model, on=Boarding, trainer=gradient_boosting(every="1d", history="30d")):
+        delay = Delays.mean
+        all = Delays
+        plane = Plane
+        other = Plane.of(Boarding.tailnum)
+        now = Request
+        late = label(Departure.delay > 15, by=Departure.flight, within="1d")
+
+    assert list(Whole.inputs) == [
+        *("delay_1h", "delay_1d", "all_mean_1h", "all_mean_1d", "plane_year", "plane_maker"),
+        *("other_year", "other_maker", "now_from_2000", "now_excess"),
+    ]
+    assert Whole.inputs["plane_year"].meaning() == Whole.inputs["other_year"].meaning()

@@ -8,7 +8,7 @@ from typing import Any
 from aggregate_oracle import Row, exact
 from expression_oracle import evaluate
 
-from samestream.streams.plan import AggregatePlan, Plan, Table
+from samestream.streams.plan import AggregatePlan, Lookup, Plan, Table
 
 NEVER = -(2**62)
 
@@ -42,9 +42,13 @@ class Oracle:
         for rank, read in enumerate(merged):
             read.rank = rank
             source = self.plan.inputs[read.event]
-            gate, t, partition = source.gate, read.values[source.time], (read.topic, read.partition)
+            gate, partition = source.gate, (read.topic, read.partition)
+            t = read.values[source.time] if source.time else read.known_us
             assert gate is not None
-            if t < watermark.get(partition, NEVER) - gate.lateness_us:
+            if source.is_table:
+                read.decision = "applied"  # never late, and moves no clock
+                self._update(read, t, tables)
+            elif t < watermark.get(partition, NEVER) - gate.lateness_us:
                 read.decision = "late"
             elif t < greatest - gate.lateness_us - gate.alignment_us:
                 read.decision = "behind_state"
@@ -52,6 +56,7 @@ class Oracle:
                 read.decision = "applied"
                 watermark[partition] = max(watermark.get(partition, NEVER), t)
                 greatest = max(greatest, t)
+                self._enrich(read, t, tables)
                 self._vectors(read, t, tables)
                 self._update(read, t, tables)
         return merged
@@ -64,17 +69,29 @@ class Oracle:
                 row = Row(t, position, tuple(fed(part, read.values) for part in table.inputs))
                 rows.setdefault(key, []).append(row)
 
+    def _enrich(self, read: Read, t: int, tables: list[dict[Any, list[Row]]]) -> None:
+        for part in self.plan.enrichments:
+            if part.event == read.event:
+                columns = read.values | self._found(part.lookup, read, t, tables)
+                read.values |= {name: evaluate(value, columns) for name, value in part.outputs.items()}
+
+    def _found(self, lookup: Lookup, read: Read, t: int, tables: list[dict[Any, list[Row]]]) -> dict[str, Any]:
+        """What a table holds for the key in an event, by column."""
+        table, key = self.plan.tables[lookup.table], tuple(read.values[name] for name in lookup.keys)
+        rows = tables[lookup.table].get(key, [])
+        return {
+            name: None if None in key else self._value(table, part, rows, t)
+            for name, part in zip(lookup.columns, table.aggregates, strict=False)
+            if name
+        }
+
     def _vectors(self, read: Read, t: int, tables: list[dict[Any, list[Row]]]) -> None:
         for model in self.plan.models.values():
             if model.trigger != read.event:
                 continue
             columns = dict(read.values)
             for lookup in model.lookups:
-                table, key = self.plan.tables[lookup.table], tuple(read.values[name] for name in lookup.keys)
-                rows = tables[lookup.table].get(key, [])
-                for name, part in zip(lookup.columns, table.aggregates, strict=False):
-                    if name:
-                        columns[name] = None if None in key else self._value(table, part, rows, t)
+                columns |= self._found(lookup, read, t, tables)
             self.vectors[read.topic, read.partition, read.offset] = {
                 name: evaluate(expression, columns) for name, expression in model.outputs.items()
             }

@@ -1,0 +1,132 @@
+"""Reference tables as of an instant, chains over them, updates and tombstones: on every engine the oracle's values."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import harness
+import pytest
+from engines import check
+from harness import SECOND_US, START_US
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from oracle import Read
+
+from samestream.schemas.app import load
+from samestream.streams.plan import compile_app
+from samestream.streams.transport import Outgoing
+
+FLEET = load(str(Path(__file__).parents[1] / "support" / "fleet.py"))
+PLAN = compile_app(FLEET)
+
+
+def us(second: float) -> int:
+    return START_US + round(second * SECOND_US)
+
+
+def plane(tail: str, second: float, year: int | None, maker: str | None = "a", weight: float = 60.0) -> Outgoing:
+    return harness.encode(PLAN, "Plane", tail, us(second), tail=tail, year=year, maker=maker, weight=weight)
+
+
+def scrapped(tail: str, second: float) -> Outgoing:
+    return Outgoing(PLAN.events["Plane"].topic, tail.encode(), None, us(second))
+
+
+def maker(name: str, second: float, is_big: bool, *, since: float | None = None) -> Outgoing:
+    valid_us = us(second if since is None else since)
+    return harness.encode(PLAN, "Maker", name, us(second), name=name, is_big=is_big, since=valid_us)
+
+
+def flight(
+    number: int, second: float, tail: str | None = "n1", delay: float | None = 5.0, *, at: float | None = None
+) -> Outgoing:
+    time_us = us(second if at is None else at)
+    return harness.encode(PLAN, "Flight", number, us(second), flight=number, tail=tail, delay=delay, at=time_us)
+
+
+def run(records: list[Outgoing], engine: Any, folder: Path) -> list[Read]:
+    return check(records, engine, folder, FLEET, PLAN)
+
+
+def test_the_latest_record_before_the_instant_counts_nulls_too(engine: Any, tmp_path: Path) -> None:
+    run(
+        [
+            flight(1, 0),  # no plane is known yet
+            plane("n1", 1, 1990),
+            flight(2, 1, at=1),  # known at the very instant: not before it
+            flight(3, 2),
+            plane("n1", 3, None, None),  # the year is no longer known
+            flight(4, 4),
+            plane("n1", 5, 2001),
+            flight(5, 6, tail=None),
+            flight(6, 7, at=4.5),  # as of its own time: the year is unknown, though the next one is in the log
+        ],
+        engine,
+        tmp_path,
+    )
+
+
+def test_a_tombstone_deletes_until_the_next_record(engine: Any, tmp_path: Path) -> None:
+    run(
+        [plane("n1", 1, 1990), flight(1, 2), scrapped("n1", 3), flight(2, 4), plane("n1", 5, 1999), flight(3, 6)],
+        engine,
+        tmp_path,
+    )
+
+
+def test_a_record_may_be_valid_long_before_it_is_known(engine: Any, tmp_path: Path) -> None:
+    log = run(
+        [
+            plane("n1", 0, 1990),
+            maker("a", 1, True),
+            flight(1, 10_000),
+            maker("a", 10_001, False, since=-1e6),  # older than what is known: it changes nothing
+            flight(2, 10_002),
+            maker("b", 10_003, True, since=-1e6),
+            plane("n1", 10_004, 1991, "b"),
+            flight(3, 10_005),
+        ],
+        engine,
+        tmp_path,
+    )
+    assert {read.decision for read in log} == {"applied"}
+
+
+def test_a_chain_groups_by_what_was_known_at_each_event(engine: Any, tmp_path: Path) -> None:
+    run(
+        [
+            plane("n1", 0, 1990, "a"),
+            plane("n2", 0, 2000, "b", 10.0),
+            flight(1, 10, "n1", 10.0),
+            flight(2, 11, "n2", 20.0),
+            plane("n1", 12, 1990, "b"),  # sold: its earlier flight stays with maker a
+            flight(3, 13, "n1", 40.0),
+            flight(4, 14, "n2", None),
+        ],
+        engine,
+        tmp_path,
+    )
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32), count=st.integers(20, 90))
+def test_any_log(engine: Any, tmp_path_factory: pytest.TempPathFactory, seed: int, count: int) -> None:
+    draw = random.Random(seed)
+    second, records = 0.0, []
+    for number in range(count):
+        second += draw.choice([0, 0.001, 1, draw.random() * 900])
+        tail, kind = f"n{draw.randrange(3)}", draw.random()
+        if kind < 0.2:
+            records.append(plane(tail, second, draw.choice([None, 1990, 2**62]), draw.choice([None, "a", "b"])))
+        elif kind < 0.25:
+            records.append(scrapped(tail, second))
+        elif kind < 0.4:
+            since = draw.choice([second, second - 5000, second - draw.random() * 100])
+            records.append(maker(draw.choice("ab"), second, draw.random() < 0.5, since=since))
+        else:
+            at = second - draw.choice([0, 0, draw.random() * 900])
+            chosen = draw.choice([tail, tail, None])
+            records.append(flight(number, second, chosen, draw.choice([None, -0.0, draw.uniform(-9, 99)]), at=at))
+    run(records, engine, tmp_path_factory.mktemp("log"))
