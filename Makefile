@@ -10,7 +10,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: help demo test faults env dev node lint types imports check-wheel constraints clean
+.PHONY: help demo test faults bench-state env dev node lint types imports check-wheel constraints clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -56,6 +56,9 @@ test: dev node lint types imports ## Everything that CI checks
 
 faults: dev ## The fault suite in its long form, on genuine Kafka: over a thousand kills, about 40 minutes
 	FAULTS=long $(BIN)/pytest tests/faults $(PYTEST_ARGS)
+
+bench-state: $(VENV)/.ready ## How state grows: events a second and memory, by keys, tiles and features (ARGS="--events N")
+	$(BIN)/python bench/state.py $(ARGS)
 
 lint: dev
 	$(BIN)/ruff check .
