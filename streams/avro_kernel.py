@@ -140,7 +140,9 @@ def decode(
         if status[row] != TODO or end - at < header.shape[0]:
             continue
         same = True
-        for i in range(header.shape[0]):
+        for i in range(SHORTEST_HEADER):  # of a fixed length, so that the compiler unrolls it
+            same &= data[at + i] == header[i]
+        for i in range(SHORTEST_HEADER, header.shape[0]):
             same &= data[at + i] == header[i]
         if not same:
             continue
@@ -187,13 +189,16 @@ def decode(
                 if (kind == STRING or store == TEXT) and not is_text(data, at, at + value):
                     at = -1
                     break
-                if store == TEXT or store == IDENTIFIER:  # noqa: SIM109
-                    if store == IDENTIFIER and not is_identifier(data, at, at + value):
+                if store == TEXT:
+                    words[slot, row] = (at << LENGTH_BITS) | value
+                    there[slot, row] = THERE
+                elif store == IDENTIFIER:
+                    if not is_identifier(data, at, at + value):
                         at = -1
                         break
                     words[slot, row] = (at << LENGTH_BITS) | value
                     there[slot, row] = THERE
-                if store == DECIMAL:
+                elif store == DECIMAL:
                     # longer ones may be lawful, with leading bytes that say nothing: rare enough for the general path
                     bound = branches[branch, SIZE]
                     if value < 1 or value > 8:
@@ -223,23 +228,25 @@ def decode(
                         at = -1
                     if kind == ENUM and (value < 0 or value >= branches[branch, SIZE]):
                         at = -1
-                if store == CODED and at >= 0:
-                    value = codes[branches[branch, SCALE] + value]
-                    if value < 0:
-                        at = -1
-                    elif slot >= 0:
-                        words[slot, row] = value
-                        there[slot, row] = CODE
-                elif store == SCALED and at >= 0:
+                if store == SKIP or at < 0:
+                    pass
+                elif store < SCALED:
+                    words[slot, row] = bits(np.float64(value)) if store == REAL else value
+                    there[slot, row] = WHOLE if store == TEXT else THERE
+                elif store == SCALED:
                     factor = branches[branch, SCALE]
                     if value > LARGEST // factor or value < -(LARGEST // factor):
                         at = -1
                         break
                     words[slot, row] = value * factor
                     there[slot, row] = THERE
-                elif store != SKIP and at >= 0:
-                    words[slot, row] = bits(np.float64(value)) if store == REAL else value
-                    there[slot, row] = WHOLE if store == TEXT else THERE
+                else:  # CODED
+                    value = codes[branches[branch, SCALE] + value]
+                    if value < 0:
+                        at = -1
+                    elif slot >= 0:
+                        words[slot, row] = value
+                        there[slot, row] = CODE
         status[row] = GOOD if at == end else GENERAL
         if at != end:
             for column in range(words.shape[0]):
