@@ -78,7 +78,7 @@ def apply(
     from samestream.console.settings import connect
     from samestream.schemas.app import load
     from samestream.streams import provision
-    from samestream.streams.plan import compile_app
+    from samestream.streams.lowering import compile_app
 
     declared = load(module, settings.namespace)
     plan = compile_app(declared)
@@ -110,7 +110,7 @@ def require(transport: Transport, app: App, *names: str) -> None:
     """Raises TransportError where topics of the app do not exist: those named, or any if none is."""
     from samestream.schemas.errors import TransportError
     from samestream.streams import provision
-    from samestream.streams.plan import compile_app
+    from samestream.streams.lowering import compile_app
 
     existing = transport.topics()
     wanted = names or [spec.name for spec in provision.topics(app, compile_app(app))]

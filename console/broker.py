@@ -92,7 +92,7 @@ def status(
         from samestream.console import tables
         from samestream.console.standing import not_yet_run, standings
         from samestream.schemas.app import load
-        from samestream.streams.plan import compile_app
+        from samestream.streams.lowering import compile_app
 
         app = load(module, settings.namespace)
         plan = compile_app(app)

@@ -48,7 +48,7 @@ def check(
     from dataclasses import asdict
 
     from samestream.schemas.app import load
-    from samestream.streams.plan import compile_app
+    from samestream.streams.lowering import compile_app
     from samestream.streams.preflight import findings
 
     app = load(module, settings.namespace)

@@ -21,7 +21,7 @@ from samestream.console.roles import ROLES, Role, build
 from samestream.schemas import app as apps
 from samestream.schemas.errors import BrokerError, BrokerUnavailableError, SamestreamError
 from samestream.streams.feature_log import FeatureLog
-from samestream.streams.plan import compile_app
+from samestream.streams.lowering import compile_app
 from samestream.streams.transport import Transport
 
 FENCED_EXIT = 3

@@ -23,7 +23,8 @@ from samestream.schemas import app as apps
 from samestream.schemas.errors import SamestreamError, SettingsError
 from samestream.streams import provision
 from samestream.streams.feature_log import FeatureLog
-from samestream.streams.plan import ModelPlan, Plan, compile_app
+from samestream.streams.lowering import compile_app
+from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.transport import Transport
 
 MODULE = Path(flights_data.__file__).with_name("flights.py")

@@ -138,7 +138,7 @@ def _declared(reference: str) -> Declaration:
     """The declaration in a module. What it imports from beside it is forgotten: the other one may have files of these names."""
     from samestream.schemas.app import load
     from samestream.streams.declaration import declare
-    from samestream.streams.plan import compile_app
+    from samestream.streams.lowering import compile_app
 
     modules, path = set(sys.modules), list(sys.path)
     try:

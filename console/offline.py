@@ -53,8 +53,8 @@ def train(
     from samestream.console.settings import connect
     from samestream.schemas.app import load
     from samestream.streams.feature_log import FeatureLog
+    from samestream.streams.lowering import compile_app
     from samestream.streams.model_registry import CHAMPION, versions
-    from samestream.streams.plan import compile_app
     from samestream.trainers.train import train as run
 
     app = load(module, settings.namespace)
@@ -104,7 +104,7 @@ def replay(
     from samestream.schemas.app import load
     from samestream.streams import provision
     from samestream.streams.feature_log import FeatureLog
-    from samestream.streams.plan import compile_app
+    from samestream.streams.lowering import compile_app
 
     app = load(module, settings.namespace)
     plan = compile_app(app)
@@ -162,7 +162,7 @@ def parity(
     from samestream.monitors.vector_parity import verify
     from samestream.schemas.app import load
     from samestream.streams.feature_log import FeatureLog
-    from samestream.streams.plan import compile_app
+    from samestream.streams.lowering import compile_app
 
     app = load(module, settings.namespace)
     plan = compile_app(app)

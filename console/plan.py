@@ -34,7 +34,7 @@ def plan(settings: Settings, module: Module) -> None:
     Example: samestream plan examples/flights.py
     """
     from samestream.schemas.app import load
-    from samestream.streams.plan import compile_app
+    from samestream.streams.lowering import compile_app
 
     typer.echo("\n".join(drawn(compile_app(load(module, settings.namespace)))))
 

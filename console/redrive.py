@@ -61,7 +61,7 @@ def redrive(
     from samestream.console import resend
     from samestream.console.settings import connect
     from samestream.schemas.app import load
-    from samestream.streams.plan import compile_app
+    from samestream.streams.lowering import compile_app
 
     picks = bool(reason or offset)
     if (source and (export or repair or picks)) or (export and repair) or (overwrite and not export):

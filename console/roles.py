@@ -12,8 +12,9 @@ from samestream.streams import provision
 from samestream.streams.feature_log import FeatureLog
 from samestream.streams.feature_task import FeatureTask
 from samestream.streams.log_writer import LogWriter
+from samestream.streams.lowering import compile_app
 from samestream.streams.outcomes import OutcomeTask
-from samestream.streams.plan import ModelPlan, Plan, compile_app
+from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.processor import Health, Processor, Task
 from samestream.streams.scorer import ScorerTask
 from samestream.streams.transport import Transport

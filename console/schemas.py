@@ -119,7 +119,7 @@ def check(
 
 def _plan(module: str, namespace: str) -> Plan:
     from samestream.schemas.app import load
-    from samestream.streams.plan import compile_app
+    from samestream.streams.lowering import compile_app
 
     return compile_app(load(module, namespace))
 

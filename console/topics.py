@@ -45,7 +45,7 @@ def topics(
 
     from samestream.console.settings import connect
     from samestream.schemas.app import load
-    from samestream.streams.plan import compile_app
+    from samestream.streams.lowering import compile_app
 
     app = load(module, settings.namespace)
     plan = compile_app(app)

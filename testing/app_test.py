@@ -25,9 +25,10 @@ from samestream.streams import artifact, model_registry, provision
 from samestream.streams.columns import Columns
 from samestream.streams.decode import Decoder
 from samestream.streams.feature_task import FeatureTask
+from samestream.streams.lowering import compile_app
 from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
 from samestream.streams.outcomes import OutcomeTask
-from samestream.streams.plan import ModelPlan, compile_app
+from samestream.streams.plan import ModelPlan
 from samestream.streams.predictions import Prediction, prediction_of
 from samestream.streams.processor import Health, Processor, Task
 from samestream.streams.scorer import ScorerTask

@@ -18,7 +18,7 @@ from samestream.schemas.app import app_of
 from samestream.streams import Predictions, journal, model_registry, provision
 from samestream.streams.feature_task import FeatureTask
 from samestream.streams.kafka_transport import KafkaTransport
-from samestream.streams.plan import compile_app
+from samestream.streams.lowering import compile_app
 from samestream.streams.processor import Processor, Task
 from samestream.streams.scorer import ScorerTask
 from samestream.testing.given_model import given_artifact

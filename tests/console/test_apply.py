@@ -10,8 +10,8 @@ import pytest
 from samestream.schemas.app import App
 from samestream.schemas.errors import TransportError
 from samestream.streams.declaration import recorded
+from samestream.streams.lowering import compile_app
 from samestream.streams.memory_transport import MemoryTransport
-from samestream.streams.plan import compile_app
 from samestream.streams.provision import schemas, topics
 from samestream.streams.schema_store import SchemaStore
 from samestream.streams.transport import TopicSpec

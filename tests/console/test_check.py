@@ -12,9 +12,9 @@ from samestream.schemas import aggregates
 from samestream.schemas.comparisons import Greater
 from samestream.schemas.conditional import Fill
 from samestream.streams import evaluate, model_registry, sql, sql_duckdb
+from samestream.streams.lowering import compile_app
 from samestream.streams.memory_transport import MemoryTransport
 from samestream.streams.model_registry import ModelVersion
-from samestream.streams.plan import compile_app
 from samestream.streams.transport import TopicSpec
 
 from .conftest import FLIGHTS, T0_US, Cli

@@ -12,7 +12,7 @@ from harness import PLAN
 from samestream.console.drawing import drawing
 from samestream.console.plan import drawn
 from samestream.schemas.app import load
-from samestream.streams.plan import compile_app
+from samestream.streams.lowering import compile_app
 
 from .conftest import FLIGHTS, Cli
 

@@ -29,8 +29,8 @@ from samestream.schemas.errors import FencedError, TransportError
 from samestream.streams import journal
 from samestream.streams.kafka_transport import KafkaTransport
 from samestream.streams.local_kafka import LocalKafka
+from samestream.streams.lowering import compile_app
 from samestream.streams.memory_transport import MemoryTransport
-from samestream.streams.plan import compile_app
 from samestream.streams.processor import Health
 from samestream.streams.provision import provision
 from samestream.streams.transport import Outgoing

@@ -10,8 +10,8 @@ from registry import running
 
 from samestream.schemas import avro
 from samestream.streams import provision
+from samestream.streams.lowering import compile_app
 from samestream.streams.memory_transport import MemoryTransport
-from samestream.streams.plan import compile_app
 from samestream.streams.registry import Registry
 
 from .conftest import FLIGHTS, Cli

@@ -21,10 +21,11 @@ from samestream.schemas.avro import Codec
 from samestream.streams import artifact, provision
 from samestream.streams.feature_log import FeatureLog
 from samestream.streams.feature_task import FeatureTask
+from samestream.streams.lowering import compile_app
 from samestream.streams.memory_transport import MemoryTransport
 from samestream.streams.outcomes import OutcomeTask
 from samestream.streams.performance import performance
-from samestream.streams.plan import ModelPlan, compile_app
+from samestream.streams.plan import ModelPlan
 from samestream.streams.processor import Processor, Task
 from samestream.streams.scorer import ScorerTask
 from samestream.streams.transport import Outgoing

@@ -19,8 +19,8 @@ from samestream.streams import journal, provision
 from samestream.streams.feature_log import FeatureLog
 from samestream.streams.feature_task import FeatureTask
 from samestream.streams.kafka_transport import KafkaTransport
+from samestream.streams.lowering import compile_app
 from samestream.streams.outcomes import OutcomeTask
-from samestream.streams.plan import compile_app
 from samestream.streams.scorer import ScorerTask
 from samestream.streams.transport import Transport
 from samestream.trainers.train import train

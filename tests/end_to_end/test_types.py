@@ -18,8 +18,8 @@ from samestream.schemas.app import app_of
 from samestream.streams import Producer, provision
 from samestream.streams.feature_log import FeatureLog
 from samestream.streams.feature_task import FeatureTask
+from samestream.streams.lowering import compile_app
 from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
-from samestream.streams.plan import compile_app
 from samestream.trainers import gradient_boosting
 
 START = datetime(2024, 2, 28, tzinfo=UTC)

@@ -18,7 +18,7 @@ from samestream.schemas.avro import Codec
 from samestream.streams.columns import to_python
 from samestream.streams.feature_log import FeatureLog
 from samestream.streams.feature_task import FeatureTask
-from samestream.streams.plan import compile_app
+from samestream.streams.lowering import compile_app
 from samestream.streams.transport import Outgoing
 from samestream.streams.vector_replay import replayed
 from samestream.trainers import gradient_boosting

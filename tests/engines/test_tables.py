@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from oracle import Read
 
 from samestream.schemas.app import load
-from samestream.streams.plan import compile_app
+from samestream.streams.lowering import compile_app
 from samestream.streams.transport import Outgoing
 
 FLEET = load(str(Path(__file__).parents[1] / "support" / "fleet.py"))

@@ -19,7 +19,8 @@ from samestream.schemas.conditional import And, Or
 from samestream.schemas.expressions import Column, Expr, Kind
 from samestream.streams import evaluate
 from samestream.streams.columns import ColumnData
-from samestream.streams.plan import Plan, compile_app
+from samestream.streams.lowering import compile_app
+from samestream.streams.plan import Plan
 
 SOURCE = """
 from datetime import datetime, timezone

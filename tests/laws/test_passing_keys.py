@@ -12,7 +12,7 @@ from samestream.schemas import Event, Features, Field, Model, event_time, field,
 from samestream.schemas.app import App
 from samestream.streams import table_state
 from samestream.streams.feature_task import FeatureTask
-from samestream.streams.plan import compile_app
+from samestream.streams.lowering import compile_app
 from samestream.trainers import gradient_boosting
 
 

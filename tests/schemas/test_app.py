@@ -122,7 +122,7 @@ def test_a_package_that_fails_is_told_there(folder: Path) -> None:
     ],
 )
 def test_what_a_model_is_made_of_belongs_to_the_app(folder: Path, source: str) -> None:
-    from samestream.streams.plan import compile_app
+    from samestream.streams.lowering import compile_app
 
     (folder / "models.py").write_text(EVENTS + MODEL)
     (folder / "wrong.py").write_text(source + "\n")

@@ -24,7 +24,8 @@ from samestream.streams.avro_columns import NotCovered, Program
 from samestream.streams.avro_values import Rows
 from samestream.streams.columns import to_python
 from samestream.streams.decode import Decoded, Decoder
-from samestream.streams.plan import Input, compile_app
+from samestream.streams.lowering import compile_app
+from samestream.streams.plan import Input
 from samestream.streams.schema_store import SchemaStore
 from samestream.streams.transport import Fetched, Partition
 

@@ -17,8 +17,8 @@ from samestream.schemas.app import load
 from samestream.streams import declaration, provision
 from samestream.streams.changes import Change, Difference, compare, in_words, level, unreadable
 from samestream.streams.declaration import Declaration, declare, from_json, recorded, to_json
+from samestream.streams.lowering import compile_app
 from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
-from samestream.streams.plan import compile_app
 
 SOURCE = """
 from datetime import datetime

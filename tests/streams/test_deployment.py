@@ -13,8 +13,8 @@ from samestream.schemas.app import load
 from samestream.streams import provision
 from samestream.streams.declaration import recorded
 from samestream.streams.deployment import differing, examine
+from samestream.streams.lowering import compile_app
 from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
-from samestream.streams.plan import compile_app
 from samestream.streams.transport import Partition
 
 MINUTE_US = 60_000_000

@@ -16,9 +16,10 @@ from samestream.schemas.errors import SettingsError
 from samestream.streams import provision
 from samestream.streams.feature_log import FeatureLog
 from samestream.streams.feature_task import FeatureTask
+from samestream.streams.lowering import compile_app
 from samestream.streams.memory_transport import MemoryBroker
 from samestream.streams.outcomes import OutcomeTask
-from samestream.streams.plan import Plan, compile_app
+from samestream.streams.plan import Plan
 from samestream.streams.transport import Outgoing, Transport
 
 FILE = str(Path(__file__).parents[1] / "support" / "shop.py")

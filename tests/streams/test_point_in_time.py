@@ -33,7 +33,7 @@ from samestream.streams.columnar import ColumnarEngine
 from samestream.streams.decode import Decoder
 from samestream.streams.difference import difference
 from samestream.streams.log_writer import to_arrow
-from samestream.streams.plan import compile_app
+from samestream.streams.lowering import compile_app
 from samestream.streams.point_in_time import as_known, point_in_time
 from samestream.streams.schema_store import SchemaStore
 from samestream.streams.transport import Fetched, Partition

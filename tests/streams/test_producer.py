@@ -37,8 +37,8 @@ from samestream.streams import AsyncProducer, LostEvent, Producer
 from samestream.streams.decode import Decoder
 from samestream.streams.event_records import EventRecords
 from samestream.streams.kafka_transport import KafkaTransport
+from samestream.streams.lowering import compile_app
 from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
-from samestream.streams.plan import compile_app
 from samestream.streams.schema_store import SchemaStore
 from samestream.streams.transport import Fetched, Outgoing, Partition, TopicSpec, Transport, Undelivered
 

@@ -22,8 +22,9 @@ from samestream.streams.decode import Decoder
 from samestream.streams.feature_log import FeatureLog
 from samestream.streams.feature_task import FeatureTask
 from samestream.streams.kafka_transport import KafkaTransport
+from samestream.streams.lowering import compile_app
 from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
-from samestream.streams.plan import Plan, compile_app
+from samestream.streams.plan import Plan
 from samestream.streams.registry import Registry, frame_of
 from samestream.streams.schema_store import SchemaStore
 from samestream.streams.transport import Outgoing, Transport

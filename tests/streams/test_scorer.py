@@ -17,9 +17,10 @@ from samestream.schemas.app import load
 from samestream.schemas.avro import Codec
 from samestream.streams import artifact, model_registry
 from samestream.streams.artifact import Artifact
+from samestream.streams.lowering import compile_app
 from samestream.streams.memory_transport import MemoryTransport
 from samestream.streams.model_registry import ModelVersion
-from samestream.streams.plan import ModelPlan, compile_app
+from samestream.streams.plan import ModelPlan
 from samestream.streams.predictor import Predictor
 from samestream.streams.scorer import ScorerTask
 from samestream.streams.transport import Outgoing

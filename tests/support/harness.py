@@ -14,8 +14,9 @@ from samestream.schemas.avro import Codec
 from samestream.streams import journal, provision
 from samestream.streams.feature_log import FeatureLog
 from samestream.streams.log_writer import LogWriter, logged_inputs
+from samestream.streams.lowering import compile_app
 from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
-from samestream.streams.plan import Plan, compile_app
+from samestream.streams.plan import Plan
 from samestream.streams.processor import Processor, Task
 from samestream.streams.transport import Outgoing, Partition, Transport, send_all
 

@@ -13,7 +13,8 @@ import pyarrow as pa
 from samestream.schemas import Event, Features, Field, Model, event_time, field, key, label
 from samestream.schemas.app import App
 from samestream.schemas.expressions import Column
-from samestream.streams.plan import Lookup, Plan, _TableBuilder, compile_app
+from samestream.streams.lowering import TableBuilder, compile_app
+from samestream.streams.plan import Lookup, Plan
 from samestream.streams.point_in_time import as_known
 from samestream.trainers import gradient_boosting
 
@@ -107,7 +108,7 @@ def planned(window: str) -> Plan:
 def plan_of(asked: Mapping[str, Any], by: tuple[str, ...] = ("shop",)) -> Plan:
     """A plan whose outputs are bare aggregates: of any kind, also those that no model can take in."""
     plan = compile_app(App("shop", {"Ask": Ask, "Fact": Fact}, {"Now": Now}, {"Answer": Answer}, {}))
-    table = _TableBuilder(0, "Fact", by)
+    table = TableBuilder(0, "Fact", by)
     columns = {name: f"0/{table.add(value)}" for name, value in asked.items()}
     outputs = {name: Column(column, asked[name].kind, asked[name].item) for name, column in columns.items()}
     lookup = Lookup(0, by, tuple(dict.fromkeys(columns.values())))

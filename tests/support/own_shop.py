@@ -18,8 +18,8 @@ from samestream.schemas.app import load
 from samestream.schemas.avro import Codec
 from samestream.streams import journal, provision
 from samestream.streams.kafka_transport import KafkaTransport
+from samestream.streams.lowering import compile_app
 from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
-from samestream.streams.plan import compile_app
 from samestream.streams.processor import Task
 from samestream.streams.transport import Outgoing, Partition, Transport
 

@@ -23,8 +23,8 @@ from samestream.streams.feature_log import FeatureLog
 from samestream.streams.feature_task import FeatureTask
 from samestream.streams.kafka_transport import KafkaTransport
 from samestream.streams.log_writer import LogWriter
+from samestream.streams.lowering import compile_app
 from samestream.streams.outcomes import OutcomeTask
-from samestream.streams.plan import compile_app
 from samestream.streams.processor import Processor, Task
 from samestream.streams.scorer import ScorerTask
 from samestream.streams.storage import Storage
