@@ -19,6 +19,7 @@ from samestream.schemas.avro import Codec
 from samestream.schemas.errors import ArtifactError
 from samestream.schemas.expressions import Kind
 from samestream.streams import artifact
+from samestream.streams.avro_values import UNITS, described
 from samestream.streams.clock import Clocks
 from samestream.streams.columns import ColumnData
 from samestream.streams.decode import vector_input
@@ -103,12 +104,17 @@ def make_watch(plan: Plan, model: ModelPlan, declared: Declared) -> Watch:
     specs = []
     for name, input in _source_inputs(plan, model).items():
         assert input.gate is not None
-        numeric = tuple(column for column, kind in input.columns.items() if kind in (Kind.INT, Kind.FLOAT))
-        described = {part["name"]: part for part in input.schema["fields"]}
-        low = {column: float(described[column]["low"]) for column in numeric if "low" in described[column]}
-        high = {column: float(described[column]["high"]) for column in numeric if "high" in described[column]}
+        said = described(input.schema)
+        # a decimal is watched once, and not by its minor units too
+        numeric = tuple(name for name, kind in input.columns.items() if kind in (Kind.INT, Kind.FLOAT) and name in said)
+        low = {column: float(said[column]["low"]) for column in numeric if "low" in said[column]}
+        high = {column: float(said[column]["high"]) for column in numeric if "high" in said[column]}
         specs.append(SourceSpec(name, numeric, low, high, input.gate.lateness_us))
-    return Watch(Lineage(model.name, tuple(model.outputs), model.lineage), specs, declared)
+    lineage = {
+        feature: tuple((event, field.removesuffix(UNITS)) for event, field in sources)
+        for feature, sources in model.lineage.items()
+    }
+    return Watch(Lineage(model.name, tuple(model.outputs), lineage), specs, declared)
 
 
 def record_of(topic: str, found: IncidentRecord) -> Outgoing:

@@ -214,6 +214,23 @@ def leaf(names: Names, column: str) -> tuple[tuple[str, ...], Any]:
     return tuple(path), type_
 
 
+def described(schema: Schema) -> dict[str, dict[str, Any]]:
+    """What a schema says of each field that becomes a column, by the column's name, those of nested records too."""
+    names = Names(schema)
+    found: dict[str, dict[str, Any]] = {}
+
+    def walk(record: Any, prefix: str, inside: tuple[str, ...]) -> None:
+        for field in record["fields"]:
+            inner = _valued(names, field["type"])
+            if kind_of_type(inner) != "record":
+                found[prefix + field["name"]] = field
+            elif inner["name"] not in inside:
+                walk(inner, f"{prefix}{field['name']}.", (*inside, inner["name"]))
+
+    walk(names.schema, "", (names.schema["name"],))
+    return found
+
+
 def column_kind(schema: Schema, column: str) -> tuple[Kind, Kind | None]:
     """The kind of a column that a schema's field becomes, and of its elements if it is a list or map.
 

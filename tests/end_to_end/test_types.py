@@ -12,6 +12,8 @@ import harness
 import pytest
 from typed_order import Address, Colour, Order, Place
 
+from samestream.monitors import Monitors, drift, parity, quality
+from samestream.monitors.task import MonitorTask
 from samestream.monitors.vector_parity import verify
 from samestream.schemas import Features, Model, label
 from samestream.schemas.app import app_of
@@ -55,6 +57,11 @@ class Returned(Model, on=Order, trainer=gradient_boosting(every="1d", history="3
     late = label(Order.ratio > 0.5, by=Order.id, within="1h")
 
 
+class ReturnedHealth(Monitors, of=Returned, alarms="1/week"):
+    features = parity(), drift(window="1d"), quality()
+    scores = drift(window="1d")
+
+
 def orders() -> list[tuple[Order, datetime]]:
     draw, found = random.Random(5), []
     for number in range(COUNT):
@@ -82,7 +89,7 @@ def orders() -> list[tuple[Order, datetime]]:
 
 @pytest.mark.filterwarnings("error")
 def test_every_type_from_the_producer_to_parity(tmp_path: Path) -> None:
-    app = app_of([Returned, ColourNow, CityNow, Order], "typed")
+    app = app_of([Returned, ColourNow, CityNow, Order, ReturnedHealth], "typed")
     plan = compile_app(app)
     transport = MemoryTransport(MemoryBroker())
     provision.provision(transport, app, plan)
@@ -101,6 +108,9 @@ def test_every_type_from_the_producer_to_parity(tmp_path: Path) -> None:
     served = log.read("typed.features.Returned")
     assert served["cents"].to_pylist()[-1] > 0
     assert set(served["tags"].to_pylist()) == {0, 1, 3}
+    (watched,) = app.monitors.values()
+    watch = MonitorTask(plan, watched)
+    harness.work_off(transport, watch, plan)
     described = {part["name"]: part for part in plan.models["Returned"].vector_schema["fields"]}
     assert (described["spent"]["unit"], described["spent"]["owner"], described["spent"]["tags"]) == (
         "USD",
