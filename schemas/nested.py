@@ -18,7 +18,7 @@ from __future__ import annotations
 import copy
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform, overload
 
 from samestream.schemas.about import About, about_class, as_tags
@@ -148,6 +148,19 @@ class Record:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self.members)})"
+
+
+def grouped(name: str, columns: Mapping[str, Any]) -> type[Any]:
+    """A class with the columns as attributes, those of nested records in classes of their own: ``found.address.city``."""
+    inside: dict[str, dict[str, Any]] = {}
+    own: dict[str, Any] = {}
+    for path, column in columns.items():
+        first, dot, rest = path.partition(".")
+        if dot:
+            inside.setdefault(first, {})[rest] = column
+        else:
+            own[first] = column
+    return type(name, (), {**{first: grouped(first, parts) for first, parts in inside.items()}, **own})
 
 
 def collect(cls: type[Any]) -> Members:

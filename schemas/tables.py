@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Self
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.events import Event, Field
 from samestream.schemas.expressions import Expr, Kind
+from samestream.schemas.nested import grouped
 
 
 class AsOf(Expr[Any]):
@@ -83,7 +84,7 @@ class Table(Event, abstract=True):
                 hint=f"{cls.__name__}.of(Boarding.{cls.key_field.name}).<field>.",
             )
         said = [field for field in cls.fields.values() if not field.role and field.kind not in (Kind.LIST, Kind.MAP)]
-        return type(cls.__name__, (), {field.name: AsOf(field, by) for field in said})
+        return grouped(cls.__name__, {field.name: AsOf(field, by) for field in said})
 
 
 def is_table(leaf: Expr[Any]) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from typed_order import NOON, ORDERS, Address, Colour, Order, Place, order
 
-from samestream.schemas import Event, Field, Nested, Record, event_time, field, key, nested
+from samestream.schemas import Event, Field, Nested, Record, Table, event_time, field, key, nested
 from samestream.schemas.avro_events import EventCodec, plain_record
 from samestream.schemas.avro_schemas import event_schema
 from samestream.schemas.errors import DeclarationError, SchemaError, ValueRefusedError
@@ -228,3 +228,14 @@ def test_a_record_is_no_event() -> None:
         Order.count.minor_units()
     with pytest.raises(AttributeError):
         _ = Order.address.town  # type: ignore[attr-defined]
+
+
+class Shop(Table, topic="shop.shops"):
+    id: Field[str] = key()
+    address: Nested[Address] = nested()
+
+
+def test_nested_fields_of_a_table_are_looked_up_like_others() -> None:
+    found = Shop.of(Order.name).address
+    assert repr(found.city) == "Shop.of(Order.name).address.city"
+    assert repr(found.place.lat) == "Shop.of(Order.name).address.place.lat"
