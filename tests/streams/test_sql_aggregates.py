@@ -51,7 +51,9 @@ def expected(plan: Plan, asks: Sequence[Row], facts: Sequence[Row], ranked: bool
                     value = fed_value(part.aggregate, fed, dict(zip("ixbsw", fact.values, strict=True)))
                     if value is not None:
                         inside.append((START + fact.at, (fact.partition, place), value))
-            vector[names[column]] = plain(part.aggregate, inside, t) if ask.shop is not None else None
+            vector[names[column]] = (
+                plain(part.aggregate, sorted(inside, key=lambda event: event[:2]), t) if ask.shop is not None else None
+            )
         found.append(vector)
     return found
 
@@ -60,7 +62,8 @@ def fed_value(aggregate: ag.Aggregate[Any], fed: Any, row: dict[str, Any]) -> An
     wheres = {"b": row["b"] is True, "i": row["i"] is not None and row["i"] > 0, "s": row["s"] not in (None, "a")}
     if fed.where is not None and not wheres[next(leaf.name for leaf in fed.where.leaves() if hasattr(leaf, "name"))]:
         return None
-    return 0 if aggregate.input is None else row[aggregate.input.name]  # type: ignore[attr-defined]
+    value = 0 if aggregate.input is None else row[aggregate.input.name]  # type: ignore[attr-defined]
+    return (value - EPOCH) // timedelta(microseconds=1) if isinstance(value, datetime) else value
 
 
 def check(plan: Plan, query: Any, asks: Sequence[Row], facts: Sequence[Row]) -> None:
