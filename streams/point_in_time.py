@@ -132,7 +132,7 @@ def _sides(name: str) -> str:
     """The columns of an inexact value moved up and down by its slack."""
     value, slack = sql.quoted(name), sql.quoted(slack_of(name))
     return ", ".join(
-        f"CASE WHEN isinf({slack}) THEN {sign}{_INFINITY} ELSE {value} {sign} {slack} END AS {sql.quoted(name + side)}"
+        f"CASE WHEN NOT isfinite({slack}) THEN {sign}{_INFINITY} ELSE {value} {sign} {slack} END AS {sql.quoted(name + side)}"
         for side, sign in _SIDES.items()
     )
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from samestream.schemas import windows as wi
 from samestream.schemas.windows import Window
-from samestream.streams import sql_duckdb_terms as sql
+from samestream.streams import sql_duckdb_calendar, zones
 
-_MINUTE_US, _HOUR_US = 60_000_000, 3_600_000_000
+NEVER_US = 2**62
 
 Rule = Callable[[Any, bool], str]
 
@@ -34,30 +34,23 @@ def _instant(start: Callable[[Any], str]) -> Rule:
 
 
 def _calendar(window: wi.Calendar, ranked: bool) -> str:
-    """The first instant of each local day that is asked for, by the time zones that DuckDB brings along.
+    """The first instant at which the local clock shows the period's first midnight, or more if it jumped over it.
 
-    DuckDB takes a midnight that comes twice for the later one, and one that the clock jumps over for what it would have
-    been without the jump.
+    Between two changes of the clocks local time is ahead of UTC by the same; of every such stretch that reaches that
+    midnight, it is the first instant that does, and of these the first. The zone's changes come from `streams.zones`.
     """
-    zone = sql.text(window.zone)
-
-    def local(us: str) -> str:
-        return f"timezone({zone}, make_timestamptz({us}))"
-
-    day = f"CAST(date_trunc('{window.period}', {local('instant')}) AS TIMESTAMP)"
-    before = f"taken - {3 * _HOUR_US}"
-    earlier = f"(epoch_us(day) - (epoch_us({local(before)}) - ({before})))"  # by the clock of three hours before
-    minutes = f"range(taken - {24 * _HOUR_US}, taken + 1, {_MINUTE_US})"
-    jumped = f"list_filter({minutes}, lambda us: {local('us')} >= day)[1]"
-    start = (
-        f"CASE WHEN {local('taken')} <> day THEN {jumped} "
-        f"WHEN {local(earlier)} = day THEN least(taken, {earlier}) ELSE taken END"
-    )
-    taken = f"SELECT day, epoch_us(timezone({zone}, day)) AS taken FROM (SELECT DISTINCT day FROM days)"
-    return (
-        f"WITH days AS (SELECT *, {day} AS day FROM asked) "
-        f"SELECT days.*, start FROM days JOIN (SELECT day, {start} AS start FROM ({taken})) USING (day)"
-    )
+    since, ahead = zones.offsets(window.zone)
+    stretches = [(-NEVER_US, since[0], ahead[0]), *zip(since, (*since[1:], NEVER_US), ahead, strict=True)]
+    rows = ", ".join(f"({first}, {end}, {offset})" for first, end, offset in stretches)
+    period = f"date_trunc('{window.period}', make_timestamp(instant + {sql_duckdb_calendar.offset(window.zone)}))"
+    begins = "greatest(CAST(since AS BIGINT), midnight - ahead)"
+    return f"""
+        WITH placed AS (SELECT *, epoch_us(CAST({period} AS TIMESTAMP)) AS midnight FROM asked), periods AS (
+            SELECT midnight, min({begins}) AS start
+            FROM (SELECT DISTINCT midnight FROM placed), (VALUES {rows}) AS stretches(since, until, ahead)
+            WHERE {begins} < until GROUP BY midnight
+        )
+        SELECT placed.*, start FROM placed JOIN periods USING (midnight)"""
 
 
 def _session(window: wi.Session, ranked: bool) -> str:
@@ -102,7 +95,7 @@ def _session(window: wi.Session, ranked: bool) -> str:
 
 RULES: Mapping[type[Window], Rule] = {
     wi.Sliding: _instant(lambda window: f"instant - {window.length_us}"),
-    wi.Lifetime: _instant(lambda window: str(-(2**62))),
+    wi.Lifetime: _instant(lambda window: str(-NEVER_US)),
     wi.Tumbling: _instant(lambda window: f"{floored('instant', window.every_us)} * {window.every_us}"),
     wi.Calendar: _calendar,
     wi.Session: _session,

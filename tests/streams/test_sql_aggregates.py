@@ -291,6 +291,12 @@ def test_slack_goes_through_an_output(output: Any, expected: float) -> None:
     assert slack(output, FACTS)[1] == pytest.approx(expected)
 
 
+def test_of_a_variance_that_overflows_nothing_is_promised() -> None:
+    facts = [Row(place, "a", place, True, (None, x, None, None, None)) for place, x in enumerate([1e308, -1e308, 1.0])]
+    found = answers(plan_of({"x": Fact.x.variance(over="1h")}), [Row(9, "a", 9)], facts, slack=True)
+    assert found[slack_of("x")].to_pylist() == [math.inf]
+
+
 def test_no_more_than_slack() -> None:
     assert slack(lambda x, mean, n: x, [0.1, 0.2, None])[1] < 1e-9
     assert (
