@@ -108,7 +108,7 @@ def planned(window: str) -> Plan:
 def plan_of(asked: Mapping[str, Any], by: tuple[str, ...] = ("shop",)) -> Plan:
     """A plan whose outputs are bare aggregates: of any kind, also those that no model can take in."""
     plan = compile_app(App("shop", {"Ask": Ask, "Fact": Fact}, {"Now": Now}, {"Answer": Answer}, {}))
-    table = TableBuilder(0, "Fact", by)
+    table = TableBuilder(0, "Fact", tuple(Fact.fields[name] for name in by))
     columns = {name: f"0/{table.add(value)}" for name, value in asked.items()}
     outputs = {name: Column(column, asked[name].kind, asked[name].item) for name, column in columns.items()}
     lookup = Lookup(0, by, tuple(dict.fromkeys(columns.values())))
