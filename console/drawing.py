@@ -13,6 +13,12 @@ def drawing(plan: Plan, model: ModelPlan) -> Iterator[str]:
     """The flow from the sources of a model to its outcomes, as lines of text."""
     trigger, label = plan.inputs[model.trigger].topic, model.label
     flows: dict[str, list[str]] = {}
+    read = {model.trigger, *(plan.tables[lookup.table].event for lookup in model.lookups)}
+    for part in plan.enrichments:
+        if part.event in read:
+            table = plan.tables[part.lookup.table]
+            text = f"{table.event} by {table.by[0]}, as of each {part.event}"
+            flows.setdefault(plan.inputs[table.event].topic, []).append(text)
     for lookup in model.lookups:
         table = plan.tables[lookup.table]
         count = len(table.aggregates)

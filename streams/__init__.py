@@ -26,8 +26,10 @@ _HOMES = {
 __all__ = ["AsyncProducer", "Drift", "Incident", "LostEvent", "Prediction", "Predictions", "Producer"]
 
 
-def __getattr__(name: str) -> Any:
-    """Load a public name from its file."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+if not TYPE_CHECKING:  # else a type checker would believe in any name
+
+    def __getattr__(name: str) -> Any:
+        """Load a public name from its file."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -20,11 +20,12 @@ from samestream.schemas.errors import SamestreamError
 from samestream.schemas.expressions import Column, Expr
 from samestream.schemas.windows import LIFETIME_US
 from samestream.streams import columns as cols
-from samestream.streams import evaluate, provision, results, sql
+from samestream.streams import evaluate, provision, results, sql_aggregates
 from samestream.streams.cost import cost_of
 from samestream.streams.declaration import declare
 from samestream.streams.deployment import reach_of
 from samestream.streams.plan import Input, ModelPlan, Plan, Table
+from samestream.streams.sql_duckdb import DUCKDB
 from samestream.streams.tiles import CellOp
 
 Verdict = Literal["ok", "warn", "fail"]
@@ -117,7 +118,7 @@ def _try(missing: list[str], path: str, value: Expr[Any]) -> None:
     except KeyError as error:
         missing.append(f"{_class_in(error)} {path}")
     try:
-        sql.expression(value)
+        DUCKDB.expression(value)
     except KeyError as error:
         missing.append(f"{_class_in(error)} in SQL")
 
@@ -134,7 +135,7 @@ def _try_aggregate(missing: list[str], table: Table, index: int) -> None:
     except (KeyError, NotImplementedError):
         missing.append(f"{aggregate.name} online")
     try:
-        sql.summary(aggregate)
+        sql_aggregates.rule(aggregate)
     except KeyError:
         missing.append(f"{aggregate.name} in SQL")
 
@@ -166,7 +167,7 @@ def _offline(plan: Plan, model: ModelPlan) -> Finding:
     """Run the model's SQL on empty tables: types and names must fit."""
     from samestream.streams.point_in_time import point_in_time
 
-    read = {plan.tables[part.table].event for part in model.lookups}
+    read = {table.event for table in plan.tables}
     try:
         point_in_time(
             plan, model, _empty(plan.inputs[model.trigger]), {name: _empty(plan.inputs[name]) for name in read}
@@ -175,7 +176,9 @@ def _offline(plan: Plan, model: ModelPlan) -> Finding:
         says = f"SQL cannot compute {_class_in(error)}"
         return Finding("fail", "offline", model.name, says, "compute it otherwise, or leave it out.")
     except Exception as error:  # duckdb has a class for each way to be wrong
-        said = error.line if isinstance(error, SamestreamError) else " ".join(str(error).split())[:200]
+        said = (
+            error.line.removesuffix(".") if isinstance(error, SamestreamError) else " ".join(str(error).split())[:200]
+        )
         hint = "this is a fault of samestream: please report it with the declaration."
         return Finding("fail", "offline", model.name, f"its SQL does not run: {said}", hint)
     return Finding("ok", "offline", model.name, "its SQL runs in DuckDB: names and types fit")
@@ -183,6 +186,7 @@ def _offline(plan: Plan, model: ModelPlan) -> Finding:
 
 def _empty(input: Input) -> pa.Table:
     places = {"_partition": pa.array([], pa.int32()), "_offset": pa.array([], pa.int64())}
+    places["_known"] = pa.array([], pa.timestamp("us", "UTC"))
     kinds = {name: cols.arrow_type(kind, input.items.get(name)) for name, kind in input.columns.items()}
     return pa.table(places | {name: pa.array([], type_) for name, type_ in kinds.items()})
 

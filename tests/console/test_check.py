@@ -11,7 +11,7 @@ import pytest
 from samestream.schemas import aggregates
 from samestream.schemas.comparisons import Greater
 from samestream.schemas.conditional import Fill
-from samestream.streams import evaluate, model_registry, sql, sql_duckdb
+from samestream.streams import evaluate, model_registry, sql_aggregates, sql_duckdb
 from samestream.streams.lowering import compile_app
 from samestream.streams.memory_transport import MemoryTransport
 from samestream.streams.model_registry import ModelVersion
@@ -54,6 +54,13 @@ def test_the_flights_are_ready_and_every_feature_is_named(cli: Cli, app: Any) ->
     assert done.stdout.splitlines()[-1].endswith(" ok, 0 to look at, 0 failed")
 
 
+def test_reference_tables_chains_and_requests_are_ready(cli: Cli) -> None:
+    done = cli("check", Path(__file__).parents[1] / "support" / "fleet.py", "--offline")
+    assert done.exit_code == 0, done.output
+    assert "ok    features   LongDelay.by_big_maker: bool" in done.stdout
+    assert "ok    offline    LongDelay: its SQL runs in DuckDB" in done.stdout
+
+
 def test_a_feature_without_a_rule_fails_by_name(findings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.delitem(sql_duckdb.RULES, Fill)
@@ -64,7 +71,7 @@ def test_a_feature_without_a_rule_fails_by_name(findings: Any, monkeypatch: pyte
         patched.delitem(evaluate.RULES, Fill)
         assert wrong(findings()) == [("fail", "features", "LateArrival.late_share", "no rule for fill online")]
     with monkeypatch.context() as patched:
-        patched.delitem(sql.SUMMARIES, aggregates.Max)
+        patched.delitem(sql_aggregates.RULES, aggregates.Max)
         assert wrong(findings())[0] == ("fail", "features", "LateArrival.wind", "no rule for max in SQL")
     with monkeypatch.context() as patched:
         patched.delitem(evaluate.RULES, Greater)

@@ -55,6 +55,16 @@ def test_every_line_of_a_drawing_meets_the_next(module: str) -> None:
                     assert below[column] in up, (column, above, below)
 
 
+FLEET = Path(__file__).parents[1] / "support" / "fleet.py"
+
+
+def test_reference_tables_are_drawn_with_whose_instants_ask(cli: Cli) -> None:
+    lines = cli("plan", FLEET).stdout.splitlines()
+    assert "  fleet.planes ────▶ Plane by tail, as of each Flight ──────────────────┐" in lines
+    assert "  fleet.makers ────▶ Maker by name, as of each Flight ──────────────────┤" in lines
+    assert any(line.split()[:3] == ["by_big_maker", "bool", "from"] for line in lines)
+
+
 def test_a_namespace_is_in_every_topic(cli: Cli) -> None:
     done = cli("plan", FLIGHTS, "--namespace", "dev")
     assert done.exit_code == 0, done.output
