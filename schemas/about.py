@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 
@@ -22,6 +22,10 @@ class About:
     low: float | None = None
     high: float | None = None
     pii: bool = False
+
+    def within(self, view: About) -> About:
+        """The same of a feature of a view, whose owner and tags hold for it too."""
+        return replace(self, owner=self.owner or view.owner, tags=tuple(dict.fromkeys(view.tags + self.tags)))
 
     def properties(self) -> dict[str, Any]:
         """What was said, as the properties of an Avro field or record."""

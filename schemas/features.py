@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any, ClassVar, Self
 
 from samestream.schemas.about import About, about_class
@@ -34,11 +33,7 @@ class FeatureRef(Expr[Any]):
     ) -> None:
         self.view, self.name, self.expression, self.by = view, name, expression, by
         self.kind, self.item = expression.kind, expression.item
-        self.about = replace(
-            expression.about,
-            owner=expression.about.owner or view.about.owner,
-            tags=tuple(dict.fromkeys(view.about.tags + expression.about.tags)),
-        )
+        self.about = expression.about.within(view.about)
 
     def meaning(self) -> list[Any]:
         """See `Expr.meaning`."""

@@ -9,8 +9,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from copy import copy
 from typing import Any, ClassVar
 
+from samestream.schemas.about import About, about_class
 from samestream.schemas.aggregates import Windowed
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.events import Event, Field
@@ -23,7 +26,8 @@ class Requested(Expr[Any]):
 
     def __init__(self, view: type[OnDemand], name: str, expression: Expr[Any]) -> None:
         self.view, self.name, self.expression = view, name, expression
-        self.kind, self.item, self.about = expression.kind, expression.item, expression.about
+        self.kind, self.item = expression.kind, expression.item
+        self.about = expression.about.within(view.about)
 
     def meaning(self) -> list[Any]:
         """That of its expression: a name means nothing."""
@@ -34,13 +38,20 @@ class Requested(Expr[Any]):
 
 
 class OnDemand:
-    """Features of a request; subclass it with ``on=`` the event that is the request."""
+    """Features of a request; subclass it with ``on=`` the event that is the request.
 
+    ``owner=`` and ``tags=`` of the class statement hold for its features.
+    """
+
+    about: ClassVar[About]
     on: ClassVar[type[Event]]
     features: ClassVar[dict[str, Requested]]
 
-    def __init_subclass__(cls, *, on: type[Event] | None = None, **options: Any) -> None:
+    def __init_subclass__(
+        cls, *, on: type[Event] | None = None, owner: str = "", tags: str | Iterable[str] = (), **options: Any
+    ) -> None:
         here = cls.__name__
+        cls.about = about_class(cls, owner, tags)
         if options or not (isinstance(on, type) and issubclass(on, Event)) or issubclass(on, Table):
             raise DeclarationError(
                 "on-demand features need their request",
@@ -85,7 +96,11 @@ def resolved(value: Expr[Any], on: type[Event], where: str) -> Expr[Any]:
             )
         return leaf.expression
 
-    return bound(value.replace_leaves(expand), on, where)
+    found = bound(value.replace_leaves(expand), on, where)
+    if isinstance(value, Requested):  # what is said of the feature holds for what it stands for
+        found = copy(found)
+        found.about = value.about
+    return found
 
 
 def check_readable(value: Expr[Any], on: type[Event], where: str) -> None:

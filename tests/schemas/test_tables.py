@@ -48,8 +48,8 @@ class MakerNow(Features, by=Plane.of(Departure.tailnum).maker):
     )
 
 
-class Request(OnDemand, on=Boarding):
-    from_2000 = Plane.year - 2000
+class Request(OnDemand, on=Boarding, owner="ops", tags="planes"):
+    from_2000 = (Plane.year - 2000).described(unit="y")
     excess = MakerNow.mean_delay_6h - 5
 
 
@@ -70,6 +70,15 @@ def test_a_table_is_looked_up_by_the_trigger_s_field_of_the_keys_name() -> None:
 
 def test_an_on_demand_feature_stands_for_its_expression() -> None:
     assert Late.inputs["excess"].meaning() == (MakerNow.mean_delay_6h - 5).fill(0).meaning()
+
+
+def test_what_is_said_of_an_on_demand_feature_reaches_the_model() -> None:
+    class Dated(Model, on=Boarding, trainer=gradient_boosting(every="1d", history="30d")):
+        year = Request.from_2000
+        late = label(Departure.delay > 15, by=Departure.flight, within="1d")
+
+    about = Dated.inputs["year"].about
+    assert (about.owner, about.tags, about.unit) == ("ops", ("planes",), "y")
 
 
 def test_a_chain_is_looked_up_by_the_trigger_s_own_chain() -> None:
