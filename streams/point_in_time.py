@@ -86,9 +86,9 @@ def _vectors(
     slack: bool,
 ) -> pa.Table:
     with _workspace(connection) as database:
-        log = _Log(database, plan, triggers, events, ranked)
+        log = _Log(database, plan, model, triggers, events, ranked)
         joins, inexact = "", set[str]()
-        asking = log.triggers(model)
+        asking = log.triggers()
         for lookup in model.lookups:
             answers, unsure = log.look_up(asking, lookup, slack)
             joins += "".join(f" LEFT JOIN {name} USING (_row)" for name in answers)
@@ -175,20 +175,21 @@ class _Log:
         self,
         database: duckdb.DuckDBPyConnection,
         plan: Plan,
+        model: ModelPlan,
         triggers: pa.Table,
         events: Mapping[str, pa.Table],
         ranked: bool,
     ) -> None:
-        self._database, self._plan, self._ranked = database, plan, ranked
+        self._database, self._plan, self._model, self._ranked = database, plan, model, ranked
         self._triggers, self._events = triggers, events
         self._staged: dict[str, str] = {}
         self._lookups = 0
 
-    def triggers(self, model: ModelPlan) -> str:
+    def triggers(self) -> str:
         """The table of what asks for vectors."""
         marks = ("_rank",) if self._ranked else ()
-        _stage(self._database, "triggers", self._plan.inputs[model.trigger], self._triggers, marks)
-        return self._enriched("triggers", model.trigger)
+        _stage(self._database, "triggers", self._plan.inputs[self._model.trigger], self._triggers, marks)
+        return self._enriched("triggers", self._model.trigger)
 
     def look_up(self, asking: str, lookup: Lookup, slack: bool = False) -> tuple[list[str], set[str]]:
         """Make tables of `_row` and the columns of a lookup: their names, and which of the columns are inexact."""
@@ -203,7 +204,7 @@ class _Log:
             if name not in self._events:
                 raise FeatureLogError(
                     "events that features are computed from are missing",
-                    where=name,
+                    where=f"{self._model.name}.{name}",
                     found=", ".join(sorted(self._events)) or "none",
                     hint=f"read {self._plan.inputs[name].topic} from the feature log too.",
                 )
