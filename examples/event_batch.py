@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from samestream.schemas.avro_events import plain_record
 from samestream.schemas.errors import SchemaError
+from samestream.schemas.events import Event
+from samestream.schemas.kinds import EPOCH
 
 Int64s = npt.NDArray[np.int64]
 Column = list[Any] | npt.NDArray[Any]
@@ -72,3 +76,19 @@ class EventBatch:
     def by_known_time(self) -> EventBatch:
         """Return the same events ordered by known time; events known at the same instant keep their order."""
         return self.take(np.argsort(self.known_us, kind="stable").astype(np.int64))
+
+
+def in_batches(happened: Iterable[tuple[Event, datetime]]) -> dict[str, EventBatch]:
+    """Events, each with the instant at which it was known, as one batch per type, ordered by known time."""
+    columns: dict[str, dict[str, list[Any]]] = {}
+    known: dict[str, list[int]] = {}
+    keys: dict[str, list[Any]] = {}
+    for event, known_at in happened:
+        name, values = type(event).__name__, plain_record(event)
+        of_event = columns.setdefault(name, {column: [] for column in values})
+        for column, value in values.items():
+            of_event[column].append(value)
+        keys.setdefault(name, []).append(values[event.key_field.name])
+        known.setdefault(name, []).append(-((EPOCH - known_at) // timedelta(milliseconds=1)) * 1000)
+    made = (EventBatch(name, {**columns[name]}, keys[name], np.array(known[name], np.int64)) for name in columns)
+    return {batch.event: batch.by_known_time() for batch in made}

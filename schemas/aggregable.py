@@ -66,6 +66,10 @@ class Several(Generic[T_co]):
     def __iter__(self) -> Iterator[str]:
         return iter(self._expressions)
 
+    def described(self, **about: Any) -> Several[T_co]:
+        """The same with something said about each, as by `Expr.described`."""
+        return Several({over: expression.described(**about) for over, expression in self._expressions.items()})
+
     def items(self) -> list[tuple[str, Expr[T_co]]]:
         """Every length with the aggregate over it, as declared."""
         return list(self._expressions.items())

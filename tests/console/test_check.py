@@ -61,6 +61,13 @@ def test_reference_tables_chains_and_requests_are_ready(cli: Cli) -> None:
     assert "ok    offline    LongDelay: its SQL runs in DuckDB" in done.stdout
 
 
+@pytest.mark.parametrize("name", ["rides", "checkouts", "cards", "machines"])
+def test_the_other_examples_are_ready_tables_included(cli: Cli, name: str) -> None:
+    done = cli("check", Path(FLIGHTS).with_name(f"{name}.py"), "--offline")
+    assert done.exit_code == 0, done.output
+    assert "its SQL runs in DuckDB" in done.stdout
+
+
 def test_a_feature_without_a_rule_fails_by_name(findings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.delitem(sql_duckdb.RULES, Fill)

@@ -37,6 +37,13 @@ def test_several_windows_in_one_line_are_a_feature_each() -> None:
     )
 
 
+def test_what_is_said_of_several_windows_is_said_of_each() -> None:
+    class Now(Features, by=Ride.ride):
+        fare = Ride.fare.mean(over=("1h", "3h")).described(unit="EUR", low=0)
+
+    assert [(one.about.unit, one.about.low) for one in Now.features.values()] == [("EUR", 0), ("EUR", 0)]
+
+
 def test_a_name_is_taken_once() -> None:
     with pytest.raises(DeclarationError) as refused:
 
