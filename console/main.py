@@ -28,6 +28,7 @@ MODULES = (
     "topics",
     "redrive",
     "offline",
+    "training_sets",
     "monitor",
 )
 """Modules of the console that register commands."""
@@ -45,6 +46,7 @@ STORY = (
     "topics",
     "redrive",
     "train",
+    "training-set",
     "replay",
     "parity",
     "monitor",
@@ -71,6 +73,7 @@ Then your own app, declared in one Python module (start from examples/flights.py
   samestream run app.py        features, scores, outcomes, log, monitors
   samestream status app.py     who has come how far
   samestream train app.py      a model from the log; the scorer takes it up
+  samestream training-set app.py   vectors joined with labels, as Parquet
   samestream parity app.py     what was served against what the log says
   samestream monitor app.py    incidents, with verdict and evidence
   samestream topics app.py     what topics hold, rejected events included

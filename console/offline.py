@@ -59,7 +59,7 @@ def train(
 
     app = load(module, settings.namespace)
     plan = compile_app(app)
-    chosen = _one_model(list(plan.models), model)
+    chosen = one_model(list(plan.models), model)
     transport = connect(settings)
     require(transport, app)
     before = [one.version for one in versions(transport, plan.registry) if (one.model, one.slot) == (chosen, CHAMPION)]
@@ -69,8 +69,8 @@ def train(
         FeatureLog(settings.log_uri),
         transport,
         settings.artifacts_uri,
-        from_us=_instant(from_, "--from"),
-        to_us=_instant(to, "--to"),
+        from_us=instant_of(from_, "--from"),
+        to_us=instant_of(to, "--to"),
         force=force,
     )
     typer.echo(f"{chosen} {done.version.version}: trained on {done.rows:,} labelled vectors, published as champion")
@@ -122,8 +122,8 @@ def replay(
         plan,
         transport,
         FeatureLog(settings.log_uri),
-        from_us=_instant(from_, "--from"),
-        to_us=_instant(to, "--to"),
+        from_us=instant_of(from_, "--from"),
+        to_us=instant_of(to, "--to"),
         on_progress=_progress,
     )
     _progress_end()
@@ -194,12 +194,13 @@ def parity(
         )
 
 
-def _one_model(models: list[str], asked: str | None) -> str:
+def one_model(models: list[str], asked: str | None, where: str = "--model") -> str:
+    """The model that is asked for, or the only one. Raises SettingsError where that says nothing."""
     if asked is None and len(models) == 1:
         return models[0]
     if asked not in models:
         raise SettingsError(
-            "which model?", where="--model", found=asked or "none", expected=", ".join(models), hint="name one."
+            "which model?", where=where, found=asked or "none", expected=", ".join(models), hint="name one."
         )
     return asked
 
@@ -210,7 +211,7 @@ def _check_folder(path: Path | None, where: str) -> None:
         raise SettingsError("no such folder", where=where, found=path.absolute().parent, hint="create it first.")
 
 
-def _instant(text: str | None, where: str) -> int | None:
+def instant_of(text: str | None, where: str) -> int | None:
     """An ISO 8601 time as microseconds; UTC where it names no zone."""
     if text is None:
         return None

@@ -31,7 +31,7 @@ from samestream.streams.plan import Input, Lookup, ModelPlan, Plan
 from samestream.streams.sql_duckdb import DUCKDB
 from samestream.streams.sql_lookup import SqlLookup
 
-_SETTINGS = {"threads": 2, "memory_limit": "4GB", "preserve_insertion_order": False}
+_SETTINGS = {"memory_limit": "4GB", "preserve_insertion_order": False}
 _INFINITY = "CAST('inf' AS DOUBLE)"
 _SIDES = {"/up": "+", "/down": "-"}
 
@@ -44,6 +44,7 @@ def point_in_time(
     connection: duckdb.DuckDBPyConnection | None = None,
     *,
     slack: bool = False,
+    repeatable: bool = False,
 ) -> pa.Table:
     """The vectors of a model as an observer would have seen them to whom no event comes late.
 
@@ -52,11 +53,13 @@ def point_in_time(
     connection : a DuckDB to work in, by its own settings and leaving nothing behind; a new one in memory if None.
     slack : whether to give, beside each output that is computed from inexact aggregates, a column that says how far off it
         may be (`streams.difference`).
+    repeatable : whether the same input must give the same bits: on one thread, since threads add floats in any order. Where
+        a connection is given, its settings decide.
 
     Returns `_partition`, `_offset` and a column per output, in the order of ``triggers``.
     Raises FeatureLogError if a table or a column of one is missing.
     """
-    return _vectors(plan, model, triggers, events, connection, ranked=False, slack=slack)
+    return _vectors(plan, model, triggers, events, connection, ranked=False, slack=slack, repeatable=repeatable)
 
 
 def as_known(
@@ -67,12 +70,13 @@ def as_known(
     connection: duckdb.DuckDBPyConnection | None = None,
     *,
     slack: bool = False,
+    repeatable: bool = False,
 ) -> pa.Table:
     """The vectors of a model as the processor could know them; as `point_in_time`, but of events applied before.
 
     triggers, events : have also `_rank`, the place in the merged order of all inputs; events `_applied` too.
     """
-    return _vectors(plan, model, triggers, events, connection, ranked=True, slack=slack)
+    return _vectors(plan, model, triggers, events, connection, ranked=True, slack=slack, repeatable=repeatable)
 
 
 def _vectors(
@@ -84,8 +88,9 @@ def _vectors(
     *,
     ranked: bool,
     slack: bool,
+    repeatable: bool,
 ) -> pa.Table:
-    with _workspace(connection) as database:
+    with _workspace(connection, 1 if repeatable else 2) as database:
         log = _Log(database, plan, model, triggers, events, ranked)
         joins, inexact = "", set[str]()
         asking = log.triggers()
@@ -154,7 +159,7 @@ class _DuckDB:
 
 
 @contextmanager
-def _workspace(connection: duckdb.DuckDBPyConnection | None) -> Iterator[duckdb.DuckDBPyConnection]:
+def _workspace(connection: duckdb.DuckDBPyConnection | None, threads: int) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection whose temporary tables vanish; registrations and temporary tables are private to a cursor."""
     if connection is not None:
         with connection.cursor() as cursor:
@@ -163,7 +168,7 @@ def _workspace(connection: duckdb.DuckDBPyConnection | None) -> Iterator[duckdb.
     # what exceeds the memory limit must not be written into the user's working directory
     with (
         tempfile.TemporaryDirectory(prefix="samestream-") as folder,
-        duckdb.connect(config={**_SETTINGS, "temp_directory": folder}) as database,
+        duckdb.connect(config={**_SETTINGS, "threads": threads, "temp_directory": folder}) as database,
     ):
         yield database
 

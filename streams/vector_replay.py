@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from samestream.schemas.errors import RecoveryError
 from samestream.streams import journal, replay
@@ -47,14 +47,19 @@ def covered(plan: Plan, transport: Transport, log: FeatureLog) -> list[Entry]:
 
 
 def replayed(
-    plan: Plan, transport: Transport, log: FeatureLog, on_progress: Progress | None = None
+    plan: Plan,
+    transport: Transport,
+    log: FeatureLog,
+    on_progress: Progress | None = None,
+    entries: Sequence[Entry] | None = None,
 ) -> Iterator[tuple[Entry, Batch, list[Vectors]]]:
     """Every committed batch of the feature processor, judged, with its vectors; from empty state, by the present definition.
 
     on_progress : told the step, events done, events in all
+    entries : of the journal, from its beginning; by default as far as the feature log has come
     Raises RecoveryError when the feature log does not hold what was applied.
     """
-    entries = covered(plan, transport, log)
+    entries = covered(plan, transport, log) if entries is None else entries
     inputs = list(plan.inputs.values())
     engine, source = ColumnarEngine(plan), LogSource(log, inputs)
     total = sum(part.end - part.start for entry in entries for part in entry.ranges)

@@ -16,16 +16,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from samestream.schemas.errors import TrainingError
 from samestream.schemas.expressions import Kind
 from samestream.streams import columns as cols
-from samestream.streams import evaluate
-from samestream.streams.columns import BoolArray, ColumnData, Float64Array, Int64Array
+from samestream.streams.columns import ColumnData, Float64Array, Int64Array
 from samestream.streams.encoding import Encoding
 from samestream.streams.feature_log import FeatureLog
 from samestream.streams.plan import ModelPlan, Plan
+from samestream.trainers import label_join
 
 _FOREVER_US = 2**62
 
@@ -105,10 +104,8 @@ def build(
     order = order[np.lexsort((offsets[order], partitions[order], event_time[order]))]
     vectors, event_time = vectors.take(order), event_time[order]
     raw = log.read(labels.topic) if labels.topic in log.topics() else None
-    y, label_known = _labels(plan, model, vectors, event_time, raw)
-    there = label_known > -_FOREVER_US
-    unusable = there & ~_usable(y)
-    rows = np.flatnonzero(there & ~unusable)
+    labels_found = label_join.join(plan, model, vectors["entity"].to_pylist(), event_time, raw)
+    rows = np.flatnonzero(labels_found.usable)
     if not len(rows):
         raise TrainingError(
             "no vector has a label yet",
@@ -125,13 +122,14 @@ def build(
         "to_us": to_us,
         "vectors": len(order),
         "rows": len(rows),
-        "infinite_labels": int(unusable.sum()),
+        "infinite_labels": int((labels_found.there & ~labels_found.usable).sum()),
         "offsets": {
             topic: {str(number): end for number, end in sorted(log.offsets(topic).items())}
             for topic in (vectors_topic, labels.topic)
         },
     }
-    made = TrainingSet(model.name, y[rows], event_time[rows], known_us, label_known[rows], features, manifest)
+    y, label_known_us = labels_found.y[rows], labels_found.known_us[rows]
+    made = TrainingSet(model.name, y, event_time[rows], known_us, label_known_us, features, manifest)
     return replace(made, manifest=manifest | {"digest": _digest(made)})
 
 
@@ -141,39 +139,3 @@ def _digest(rows: TrainingSet) -> str:
     if rows.classes or rows.encoding.categories:
         found.update(json.dumps([rows.classes, rows.encoding.categories], sort_keys=True).encode())
     return found.hexdigest()
-
-
-def _usable(y: npt.NDArray[Any]) -> BoolArray:
-    return np.isfinite(y) if y.dtype != object else np.ones(len(y), np.bool_)
-
-
-def _labels(
-    plan: Plan, model: ModelPlan, vectors: pa.Table, event_time_us: Int64Array, raw: pa.Table | None
-) -> tuple[npt.NDArray[Any], Int64Array]:
-    """Per vector the first value that is not null within the horizon, in the order the labels were known, and when it was.
-
-    A vector without label has a known time of -`_FOREVER_US`.
-    """
-    is_text = model.output == "class"
-    y: npt.NDArray[Any] = np.full(len(event_time_us), "", object) if is_text else np.zeros(len(event_time_us))
-    known_us = np.full(len(event_time_us), -_FOREVER_US, np.int64)
-    if raw is None or not raw.num_rows:
-        return y, known_us
-    input = plan.events[model.label.event]
-    fields = {name: cols.from_arrow(raw[name], kind, input.items.get(name)) for name, kind in input.columns.items()}
-    value = evaluate.evaluate(model.label.value, fields, raw.num_rows)
-    good = np.flatnonzero(value.valid & fields[model.label.by].valid)
-    known = cols.from_arrow(raw["_known"], Kind.TIME).values
-    good = good[np.argsort(known[good], kind="stable")]
-    by_key: dict[str, list[tuple[int, Any, int]]] = {}
-    keys, times = fields[model.label.by].values[good].tolist(), fields[input.time].values[good].tolist()
-    values = (value.values[good] if is_text else value.values[good].astype(np.float64)).tolist()
-    for key, time_us, found, label_known_us in zip(keys, times, values, known[good].tolist(), strict=True):
-        by_key.setdefault(str(key), []).append((time_us, found, label_known_us))
-    entities = vectors["entity"].to_pylist()
-    for row, (entity, trigger_us) in enumerate(zip(entities, event_time_us.tolist(), strict=True)):
-        for time_us, found, label_known_us in by_key.get(str(entity), ()):
-            if trigger_us < time_us <= trigger_us + model.label.within_us:
-                y[row], known_us[row] = found, label_known_us
-                break
-    return y, known_us

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import harness
 import pytest
 
 from samestream.streams import model_registry
+from samestream.streams.feature_log import FeatureLog
+from samestream.streams.feature_task import FeatureTask
 from samestream.streams.memory_transport import MemoryTransport
 from samestream.streams.model_registry import ModelVersion
+from samestream.streams.provision import provision
 from samestream.trainers import train as training
 from samestream.trainers.train import Trained
 
@@ -53,3 +57,22 @@ def test_train_names_the_champion_before_and_prints_whole_numbers_so(
         "  iterations              1,035",
         "  artifact                log/third",
     ]
+
+
+def test_a_training_set_is_written_once_and_made_again(transport: MemoryTransport, cli: Cli, tmp_path: Path) -> None:
+    shop = str(Path(harness.__file__).with_name("shop.py"))
+    provision(transport, harness.SHOP, harness.PLAN)
+    harness.send(transport, harness.shop_events(500))
+    harness.work_off(transport, FeatureTask(harness.PLAN))
+    harness.write_log(transport, FeatureLog(tmp_path / ".samestream" / "log"))
+    first = cli("training-set", shop, "--split", "2023-11-14T22:40Z")
+    assert first.exit_code == 0, first.output
+    folder = first.stdout.splitlines()[-1].split(",")[0].removeprefix("wrote ")
+    assert sorted(path.name for path in Path(folder).iterdir()) == ["manifest.json", "test.parquet", "train.parquet"]
+    assert "there already" in cli("training-set", shop, "Buys", "--split", "2023-11-14T22:40Z").stdout
+    again = cli("training-set", shop, "--manifest", folder)
+    assert again.stdout.splitlines()[-1].startswith("the same as in the manifest: ")
+    wrong = cli("training-set", shop, "--manifest", folder, "--to", "2024-01-01")
+    assert (wrong.exit_code, "a manifest says all of it" in wrong.stderr) == (2, True)
+    assert "no such mode" in cli("training-set", shop, "--mode", "magic").stderr
+    assert "there is something already" in cli("training-set", shop, "--out", folder).stderr

@@ -1,0 +1,292 @@
+"""Datasets: the three readings of the log, horizons, splits, rows of one's own, as of an earlier time, made again bit for bit."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import harness
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from harness import PLAN, SECOND_US, START_US
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from samestream.schemas.errors import FeatureLogError, TrainingError
+from samestream.streams.feature_log import FeatureLog
+from samestream.streams.feature_task import FeatureTask
+from samestream.streams.memory_transport import MemoryTransport
+from samestream.streams.transport import Outgoing
+from samestream.trainers import dataset, dataset_files
+from samestream.trainers.dataset import Dataset, Request
+
+MINUTE_US = 60 * SECOND_US
+EVENTS = harness.shop_events(600, seed=3)
+
+
+def logged(folder: Path, records: list[Outgoing]) -> tuple[MemoryTransport, FeatureLog]:
+    transport = harness.fresh()
+    harness.send(transport, records)
+    harness.work_off(transport, FeatureTask(PLAN))
+    return transport, harness.write_log(transport, FeatureLog(folder))
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[MemoryTransport, FeatureLog]:
+    return logged(tmp_path_factory.mktemp("log"), EVENTS)
+
+
+def build(shop: tuple[MemoryTransport, FeatureLog], pinned: Any = None, **asked: Any) -> Dataset:
+    return dataset.build(PLAN, Request("Buys", **asked), shop[1], lambda: shop[0], pinned)
+
+
+def instant(time_us: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)
+
+
+def view(user: str, at_us: int, known_us: int | None = None) -> Outgoing:
+    known_us = known_us or at_us // 1000 * 1000 + 1000
+    return harness.encode(PLAN, "View", user, known_us, user=user, product="p", seconds=1.0, at=at_us)
+
+
+def order(user: str, at_us: int, amount: float = 1.0, known_us: int | None = None) -> Outgoing:
+    return harness.encode(
+        PLAN, "Order", user, known_us or at_us // 1000 * 1000 + 1000, user=user, amount=amount, at=at_us
+    )
+
+
+def price(at_us: int, cents: int) -> Outgoing:
+    return harness.encode(PLAN, "Price", "p", at_us // 1000 * 1000 + 1000, product="p", cents=cents, at=at_us)
+
+
+@pytest.mark.parametrize("mode", ["served", "as_known", "point_in_time"])
+def test_every_vector_is_a_row_or_counted(shop: tuple[MemoryTransport, FeatureLog], mode: str) -> None:
+    found = build(shop, mode=mode)
+    counts = found.counts
+    assert counts["labelled"] == len(found.parts["rows"]) > 50
+    assert counts["horizon_not_over"] > 50
+    names = ("labelled", "unlabelled", "horizon_not_over", "infinite_labels")
+    assert sum(counts[name] for name in names) == counts["vectors"]
+
+
+def test_as_known_has_the_rows_that_were_served(shop: tuple[MemoryTransport, FeatureLog]) -> None:
+    served, known = (build(shop, mode=mode).parts["rows"] for mode in ("served", "as_known"))
+    exact = ["trigger_partition", "trigger_offset", "entity", "event_time", "_known", "views", "cents", "bought"]
+    for name in exact:
+        assert served[name].to_pylist() == known[name].to_pylist(), name
+    assert known["seconds"].to_pylist() == [pytest.approx(value) for value in served["seconds"].to_pylist()]
+
+
+@pytest.mark.parametrize("mode", ["served", "as_known", "point_in_time"])
+def test_a_manifest_makes_the_same_bytes_after_more_was_logged(tmp_path: Path, mode: str) -> None:
+    transport, log = logged(tmp_path / "log", EVENTS[:400])
+    middle_us = START_US + 1500 * SECOND_US
+    first = build((transport, log), mode=mode, splits_us=(middle_us,))
+    dataset_files.write(first, tmp_path / "first")
+    harness.send(transport, EVENTS[400:])
+    harness.work_off(transport, FeatureTask(PLAN))
+    harness.write_log(transport, log)
+    assert build((transport, log), mode=mode, splits_us=(middle_us,)).digest != first.digest
+    request, manifest = dataset_files.read_manifest(tmp_path / "first")
+    again = dataset.build(PLAN, request, log, lambda: transport, manifest)
+    dataset_files.compare(again, manifest)
+    dataset_files.write(again, tmp_path / "again")
+    for name in ("train.parquet", "test.parquet", "manifest.json"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_a_manifest_tells_other_data(shop: tuple[MemoryTransport, FeatureLog], tmp_path: Path) -> None:
+    dataset_files.write(build(shop), tmp_path / "set")
+    path = tmp_path / "set" / "manifest.json"
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps(whole | {"digest": "0", "parts": {"rows": {"rows": 1, "digest": "0"}}}))
+    request, manifest = dataset_files.read_manifest(path)
+    with pytest.raises(TrainingError, match="differ from what the manifest says"):
+        dataset_files.compare(build(shop, manifest), manifest)
+    with pytest.raises(TrainingError, match="of another definition"):
+        build(shop, whole | {"definition": "0" * 16})
+    beyond = {topic: {n: [a, b + 1] for n, (a, b) in parts.items()} for topic, parts in whole["offsets"].items()}
+    with pytest.raises(FeatureLogError, match="does not hold what is to be read again"):
+        build(shop, whole | {"offsets": beyond})
+    assert request.model == "Buys"
+    for content in ("", "{}", "[]", '{"request": 1}'):
+        path.write_text(content)
+        with pytest.raises(TrainingError, match=r"not the manifest of a training set"):
+            dataset_files.read_manifest(path)
+
+
+def test_a_label_known_after_the_split_is_not_trained_on(tmp_path: Path) -> None:
+    split_us = START_US + 10 * MINUTE_US
+    shop = logged(
+        tmp_path,
+        [
+            view("early", START_US),
+            view("late", START_US + SECOND_US),
+            order("early", START_US + 5 * MINUTE_US, known_us=split_us - 1000),
+            order("late", START_US + 6 * MINUTE_US, known_us=split_us),
+            view("early", split_us + SECOND_US),
+            order("early", split_us + 2 * SECOND_US),
+            *[order(f"later{n}", START_US + 90 * MINUTE_US) for n in range(20)],
+        ],
+    )
+    found = build(shop, splits_us=(split_us,))
+    assert found.parts["train"]["entity"].to_pylist() == ["early"]
+    assert found.parts["test"]["entity"].to_pylist() == ["early"]
+    assert found.counts["label_known_too_late_for_its_part"] == 1
+
+
+@pytest.mark.parametrize(
+    ("after_us", "is_over"), [(0, False), (1, True)], ids=["at the horizon", "a microsecond later"]
+)
+def test_a_horizon_is_over_when_labels_have_passed_it_by_their_lateness(
+    tmp_path: Path, after_us: int, is_over: bool
+) -> None:
+    close_us = START_US + 30 * MINUTE_US + 10 * MINUTE_US + after_us
+    shop = logged(
+        tmp_path,
+        [
+            view("u", START_US - MINUTE_US),
+            view("u", START_US),
+            order("u", START_US + SECOND_US),
+            *[order(f"w{n}", close_us) for n in range(20)],
+        ],
+    )
+    found = build(shop)
+    assert found.counts["labelled"] == 1 + is_over
+    assert found.counts["horizon_not_over"] == 1 - is_over
+
+
+def test_rows_of_ones_own(shop: tuple[MemoryTransport, FeatureLog], tmp_path: Path) -> None:
+    served = build(shop, mode="point_in_time").parts["rows"].slice(0, 20)
+    raw = {
+        (row["_partition"], row["_offset"]): row
+        for row in shop[1]
+        .read("shop.views")
+        .select(["_partition", "_offset", "user", "product", "at", "seconds"])
+        .to_pylist()
+    }
+    asked = [raw[place] for place in zip(*(served[name].to_pylist() for name in served.column_names[:2]), strict=True)]
+    pq.write_table(pa.Table.from_pylist(asked), tmp_path / "asked.parquet")
+    lines = [f"{row['user']},{row['product']},{row['at'].isoformat()}" for row in asked]
+    (tmp_path / "asked.csv").write_text("\n".join(["user,product,at", *lines]))
+    for name in ("asked.parquet", "asked.csv"):
+        found = build(shop, mode="point_in_time", rows=str(tmp_path / name)).parts["rows"]
+        assert found["row"].to_pylist() == list(range(20))
+        for column in ("entity", "event_time", "views", "seconds", "cents", "spread", "bought"):
+            assert found[column].to_pylist() == served[column].to_pylist(), column
+        assert set(found["_label_state"].to_pylist()) == {"labelled"}
+
+
+def test_as_of_an_earlier_time_nothing_counts_that_was_not_yet_known(tmp_path: Path) -> None:
+    at_us = START_US + 30 * MINUTE_US
+    shop = logged(
+        tmp_path / "log",
+        [view("u", START_US + 25 * MINUTE_US), view("u", START_US + 26 * MINUTE_US, known_us=at_us + 5 * SECOND_US)],
+    )
+    pq.write_table(pa.Table.from_pylist([{"user": "u", "product": "p", "at": instant(at_us)}]), tmp_path / "a.parquet")
+    for as_of_us, views in ((None, 2), (at_us + 5 * SECOND_US + 1, 2), (at_us + 5 * SECOND_US, 1)):
+        asked = {"mode": "point_in_time", "rows": str(tmp_path / "a.parquet"), "as_of_us": as_of_us}
+        assert build(shop, **asked).parts["rows"]["views"].to_pylist() == [views]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"user": ["u"], "at": [START_US]}, "the rows lack columns"),
+        ({"user": ["u"], "product": ["p"], "at": ["yesterday"]}, "a column is of another type"),
+        ({"user": [None], "product": ["p"], "at": [START_US]}, "a row has no key or no instant"),
+        ({"user": pa.array([], pa.string()), "product": pa.array([], pa.string()), "at": []}, "there are no rows"),
+        (b"PAR1 torn", "the rows cannot be read"),
+        (None, "the rows cannot be read"),
+    ],
+    ids=["no column", "no time", "no key", "no row", "torn", "no file"],
+)
+def test_wrong_rows_are_told(
+    shop: tuple[MemoryTransport, FeatureLog], tmp_path: Path, content: Any, message: str
+) -> None:
+    path = tmp_path / "asked.parquet"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        pq.write_table(pa.table(content), path)
+    with pytest.raises(TrainingError, match=message) as told:
+        build(shop, mode="point_in_time", rows=str(path))
+    assert str(path) in str(told.value)
+    assert "Hint:" in str(told.value)
+
+
+def test_wrong_ranges_are_told(shop: tuple[MemoryTransport, FeatureLog]) -> None:
+    for asked in ({"from_us": 5, "to_us": 5}, {"from_us": 5, "splits_us": (4,)}, {"splits_us": (6, 5)}):
+        with pytest.raises(TrainingError, match="do not follow each other"):
+            build(shop, **asked)
+    with pytest.raises(TrainingError, match="there is no vector in this range") as told:
+        build(shop, to_us=0)
+    assert "any to 1970-01-01T00:00:00.000000Z" in str(told.value)
+    with pytest.raises(TrainingError, match="rows of your own were never served"):
+        build(shop, rows="a.csv")
+    with pytest.raises(TrainingError, match="no vector has a label yet"):
+        build(shop, from_us=START_US + 590 * 7 * SECOND_US)
+
+
+def test_a_corrupt_file_of_the_log_is_told(tmp_path: Path, shop: tuple[MemoryTransport, FeatureLog]) -> None:
+    shutil.copytree(shop[1].storage.root, tmp_path / "log")
+    broken = FeatureLog(tmp_path / "log")
+    path = Path(broken.files("shop.orders")[0])
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(FeatureLogError, match="altered or torn"):
+        build((shop[0], broken))
+    path.unlink()
+    with pytest.raises(FeatureLogError, match="cannot be read"):
+        build((shop[0], broken))
+
+
+def test_a_full_disk_leaves_nothing(
+    shop: tuple[MemoryTransport, FeatureLog], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = build(shop)
+
+    def full(_table: pa.Table, path: Path, **_: Any) -> None:
+        path.write_bytes(b"PAR1")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", full)
+    with pytest.raises(TrainingError, match="nothing of it is left") as told:
+        dataset_files.write(found, tmp_path / "set")
+    assert "No space left on device" in str(told.value)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    dataset_files.write(found, tmp_path / "set")
+    with pytest.raises(TrainingError, match="there is something already"):
+        dataset_files.write(found, tmp_path / "set")
+
+
+LATER = st.sampled_from([0, 1, 2, SECOND_US, MINUTE_US, 20 * MINUTE_US])
+
+
+@settings(max_examples=12, deadline=None)
+@given(future=st.lists(st.tuples(st.sampled_from(["view", "price", "order"]), LATER), min_size=1, max_size=6))
+def test_no_future_value_enters_a_vector(
+    tmp_path_factory: pytest.TempPathFactory, future: list[tuple[str, int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("leak")
+    past = [view("u", START_US - MINUTE_US), price(START_US - MINUTE_US, 5), view("u", START_US)]
+    make = {
+        "view": lambda at_us: view("u", at_us),
+        "price": lambda at_us: price(at_us, 999),
+        "order": lambda at_us: order("u", at_us),
+    }
+    end = [order(f"w{n}", START_US + 90 * MINUTE_US) for n in range(20)]
+    label = order("u", START_US + 25 * MINUTE_US, -1.0)
+    events = [make[what](START_US + after_us) for what, after_us in future]
+    shop = logged(folder, [*past, *sorted([*events, label], key=lambda record: record.known_us), *end])
+    boundary = any(what == "order" and after_us > 0 for what, after_us in future)
+    for mode in ("served", "as_known", "point_in_time"):
+        table = build(shop, mode=mode, from_us=START_US, to_us=START_US + 1).parts["rows"]
+        rows = [row for row in table.to_pylist() if row["_known"] <= instant(START_US + 1000)]
+        assert {(row["views"], row["seconds"], row["cents"], row["spread"]) for row in rows} == {(1, 1.0, 5, 0)}, mode
+        assert {row["bought"] for row in rows} == {float(boundary)}, mode

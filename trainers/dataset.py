@@ -1,0 +1,343 @@
+"""Vectors joined with labels, for training elsewhere: by any of the three readings of the log, split by time, made again at will.
+
+Everything that decides a row is in the manifest: what was asked, offset ranges of the topics, the last journal sequence,
+fingerprints. Made again from it the data are the same to the last bit, whatever was logged since.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from samestream.schemas.errors import TrainingError
+from samestream.schemas.expressions import Kind
+from samestream.streams import columns as cols
+from samestream.streams import journal
+from samestream.streams.columns import BoolArray, Int64Array
+from samestream.streams.feature_log import FeatureLog
+from samestream.streams.feature_task import NAME
+from samestream.streams.merge_rank import MergeRanks
+from samestream.streams.pinned_log import PinnedLog, known_before
+from samestream.streams.plan import ModelPlan, Plan
+from samestream.streams.point_in_time import as_known, point_in_time
+from samestream.streams.table_digest import table_digest
+from samestream.streams.transport import Transport
+from samestream.streams.vector_replay import covered, replayed
+from samestream.trainers import asked_rows, label_join
+
+Mode = Literal["served", "as_known", "point_in_time"]
+PARTS = {0: ("rows",), 1: ("train", "test"), 2: ("train", "validation", "test")}
+"""How the files are called, by the number of splits."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for; times in microseconds since 1970, UTC.
+
+    mode : *served* are the logged vectors; *as_known* are computed in SQL from the events applied before each trigger;
+        *point_in_time* from all events, as an observer to whom none comes late.
+    from_us, to_us : trigger event times, in [from, to)
+    as_of_us : nothing counts that the log learned of at this instant or later
+    splits_us : event times at which the next part begins: one divides train from test, two have validation between
+    rows : a file of keys and instants, `asked_rows.read`; instead of the triggers in the log
+    """
+
+    model: str
+    mode: Mode = "served"
+    from_us: int | None = None
+    to_us: int | None = None
+    as_of_us: int | None = None
+    splits_us: tuple[int, ...] = ()
+    rows: str | None = None
+
+    def check(self) -> None:
+        """Raises TrainingError where this asks for nothing."""
+        bounds = [bound for bound in (self.from_us, *self.splits_us, self.to_us) if bound is not None]
+        if bounds != sorted(set(bounds)):
+            raise TrainingError(
+                "the times do not follow each other",
+                where=self.model,
+                found=" ".join(map(_text, bounds)),
+                expected="--from, then every --split, then --to",
+                hint="--to is exclusive, and no part may be empty.",
+            )
+        if len(self.splits_us) not in PARTS:
+            raise TrainingError(
+                "too many splits", where=self.model, found=len(self.splits_us), expected="at most 2", hint="see --help."
+            )
+        if self.rows is not None and self.mode != "point_in_time":
+            raise TrainingError(
+                "rows of your own were never served",
+                where="--rows",
+                found=f"--mode {self.mode}",
+                hint="add --mode point_in_time.",
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Parts by name, in order of time; of counts, the sums are `vectors`. See the manifest's fields in docs/operations.md."""
+
+    parts: Mapping[str, pa.Table]
+    counts: Mapping[str, int]
+    manifest: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all values, by which two datasets are the same."""
+        return str(self.manifest["digest"])
+
+
+@dataclass(frozen=True, eq=False)
+class _Vectors:
+    """Vectors before labels: `entity`, `event_time` and the outputs, with what identifies each."""
+
+    table: pa.Table
+    identity: tuple[str, ...]
+    known_us: Int64Array | None
+    journaled: Mapping[str, Any] | None = None
+    passed: Mapping[str, int] = field(default_factory=dict)
+
+
+def build(
+    plan: Plan,
+    request: Request,
+    log: FeatureLog,
+    connect: Callable[[], Transport],
+    pinned: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """The dataset; with ``pinned``, a manifest, from the same records as that one.
+
+    connect : gives the transport that the journal lies on; only asked for *as_known*
+    Raises TrainingError where there is nothing, or the manifest is of another definition; FeatureLogError where the log is
+    damaged, or no longer holds what the manifest names.
+    """
+    request.check()
+    model = plan.models[request.model]
+    if pinned is not None and pinned["definition"] != model.fingerprint:
+        raise TrainingError(
+            "the manifest is of another definition",
+            where=model.name,
+            found=model.fingerprint,
+            expected=pinned["definition"],
+            hint="use the module as it was then: `samestream diff` tells what changed.",
+        )
+    ranges = _ranges(plan, model, request, log) if pinned is None else _unpacked(pinned["offsets"])
+    at_rest = PinnedLog(log, ranges)
+    sequence = pinned["journal"]["last"] if pinned is not None and pinned["journal"] else None
+    if request.mode == "served":
+        vectors = _served(model, request, at_rest)
+    elif request.mode == "as_known":
+        vectors = _as_known(plan, model, request, at_rest, connect(), sequence)
+    else:
+        vectors = _point_in_time(plan, model, request, at_rest)
+    if not len(vectors.table):
+        raise TrainingError(
+            "there is no vector in this range",
+            where=model.name,
+            found=f"{_text(request.from_us)} to {_text(request.to_us)}, as of {_text(request.as_of_us)}; {request.mode}",
+            hint="widen --from, --to or --as-of; `samestream topics MODULE` shows what there is.",
+        )
+    found = _labelled(plan, model, request, at_rest, vectors)
+    return _with_manifest(plan, model, request, ranges, vectors, *found)
+
+
+def _served(model: ModelPlan, request: Request, log: FeatureLog) -> _Vectors:
+    table = known_before(log.read(model.topics["features"]), request.as_of_us)
+    current = cols.from_arrow(table["fingerprint"], Kind.STRING).values == model.fingerprint if len(table) else []
+    mine = table.filter(pa.array(np.asarray(current, np.bool_)))
+    mine = _within(mine, cols.from_arrow(mine["event_time"], Kind.TIME).values, request)
+    names = ("trigger_partition", "trigger_offset")
+    known_us = cols.from_arrow(mine["_known"], Kind.TIME).values
+    return _Vectors(mine, names, known_us, passed={"other_definition": len(table) - int(np.sum(current))})
+
+
+def _as_known(
+    plan: Plan, model: ModelPlan, request: Request, log: FeatureLog, transport: Transport, last: int | None
+) -> _Vectors:
+    entries = covered(plan, transport, log)
+    if last is not None:
+        entries = [entry for entry in entries if entry.sequence <= last]
+    if not entries or (last is not None and entries[-1].sequence != last):
+        raise TrainingError(
+            "the journal does not say what was applied",
+            where=plan.journal,
+            found=f"up to batch {entries[-1].sequence}" if entries else "nothing",
+            expected=f"batch {last}" if last is not None else "at least one batch",
+            hint="run `samestream run MODULE features log` first; the journal must be kept as long as its manifests.",
+        )
+    ranks = MergeRanks()
+    for _, batch, _ in replayed(plan, transport, log, entries=entries):
+        ranks.note(batch)
+    input = plan.inputs[model.trigger]
+    raw = ranks.judged(input.topic, log.read(input.topic))
+    raw = known_before(raw.filter(raw["_applied"]), request.as_of_us)
+    raw = _within(raw, _times(raw, input.time), request)
+    events = {
+        table.event: ranks.judged(topic := plan.inputs[table.event].topic, log.read(topic)) for table in plan.tables
+    }
+    found = _computed(plan, model, raw, as_known(plan, model, raw, events, repeatable=True))
+    ends = journal.ends(entries)
+    place = {f"{part.topic}/{part.partition}": end for part, end in sorted(ends.items())}
+    journaled = {"processor": NAME, "first": entries[0].sequence, "last": entries[-1].sequence, "ends": place}
+    return _Vectors(found.table, found.identity, found.known_us, journaled)
+
+
+def _point_in_time(plan: Plan, model: ModelPlan, request: Request, log: FeatureLog) -> _Vectors:
+    input = plan.inputs[model.trigger]
+    if request.rows is None:
+        raw = known_before(log.read(input.topic), request.as_of_us)
+    else:
+        raw, _ = asked_rows.read(Path(request.rows), plan, model)
+    raw = _within(raw, _times(raw, input.time), request)
+    events = {
+        table.event: known_before(log.read(plan.inputs[table.event].topic), request.as_of_us) for table in plan.tables
+    }
+    return _computed(plan, model, raw, point_in_time(plan, model, raw, events, repeatable=True))
+
+
+def _computed(plan: Plan, model: ModelPlan, triggers: pa.Table, vectors: pa.Table) -> _Vectors:
+    input = plan.inputs[model.trigger]
+    columns = {
+        "trigger_partition": triggers["_partition"],
+        "trigger_offset": triggers["_offset"],
+        "entity": triggers[input.key],
+        "event_time": triggers[input.time],
+        **{name: vectors[name] for name in model.outputs},
+    }
+    identity: tuple[str, ...] = ("trigger_partition", "trigger_offset")
+    if "_known" not in triggers.column_names:
+        columns["row"], identity = triggers["_offset"], ("row",)
+        return _Vectors(pa.table(columns), identity, None)
+    return _Vectors(pa.table(columns), identity, cols.from_arrow(triggers["_known"], Kind.TIME).values)
+
+
+def _labelled(
+    plan: Plan, model: ModelPlan, request: Request, log: FeatureLog, vectors: _Vectors
+) -> tuple[dict[str, pa.Table], dict[str, int]]:
+    """The parts, and what became of every vector."""
+    event_time_us = _times(vectors.table, "event_time")
+    raw = known_before(log.read(plan.events[model.label.event].topic), request.as_of_us)
+    labels = label_join.join(plan, model, vectors.table["entity"].to_pylist(), event_time_us, raw)
+    keep = labels.usable & labels.closed
+    counts = {
+        "vectors": len(keep),
+        "labelled": int(keep.sum()),
+        "unlabelled": int((labels.closed & ~labels.there).sum()),
+        "horizon_not_over": int((~labels.closed).sum()),
+        "infinite_labels": int((labels.closed & labels.there & ~labels.usable).sum()),
+    }
+    columns: dict[str, Any] = {name: vectors.table[name] for name in vectors.identity}
+    columns |= {"entity": vectors.table["entity"], "event_time": vectors.table["event_time"]}
+    if vectors.known_us is not None:
+        columns["_known"] = _instants(vectors.known_us)
+    columns |= {name: vectors.table[name] for name in model.outputs}
+    kind = Kind.STRING if model.output == "class" else Kind.FLOAT
+    columns[model.label.name] = cols.to_arrow(cols.ColumnData(labels.y, keep), kind)
+    columns["_label_known"] = _instants(labels.known_us, keep)
+    wanted = np.ones(len(keep), np.bool_) if request.rows is not None else keep
+    if request.rows is not None:
+        state = np.where(~labels.closed, "horizon_not_over", np.where(keep, "labelled", "unlabelled"))
+        columns["_label_state"] = pa.array(state.tolist(), pa.string())
+        order = np.arange(len(keep))
+    else:
+        order = np.lexsort((*(np.asarray(columns[name]) for name in reversed(vectors.identity)), event_time_us))
+    if not wanted.any():
+        raise TrainingError(
+            "no vector has a label yet",
+            where=model.name,
+            found=", ".join(f"{count} {name}" for name, count in counts.items()),
+            hint="wait until horizons are over and labels have come in, or choose an earlier range with --from and --to.",
+        )
+    table = pa.table(columns)
+    parts, bounds = {}, [-(2**63), *request.splits_us, 2**63 - 1]
+    counts["label_known_too_late_for_its_part"] = 0
+    for name, start_us, end_us in zip(PARTS[len(request.splits_us)], bounds, bounds[1:], strict=False):
+        mine = wanted & (event_time_us >= start_us) & (event_time_us < end_us)
+        # a model that is trained at the split could not know what came after it
+        unknown = mine & keep & (labels.known_us >= end_us)
+        counts["label_known_too_late_for_its_part"] += int(unknown.sum())
+        mine &= ~unknown
+        parts[name] = table.take(order[mine[order]]).combine_chunks()
+    return parts, counts
+
+
+def _with_manifest(
+    plan: Plan,
+    model: ModelPlan,
+    request: Request,
+    ranges: Mapping[str, Mapping[int, tuple[int, int]]],
+    vectors: _Vectors,
+    parts: dict[str, pa.Table],
+    counts: dict[str, int],
+) -> Dataset:
+    digests = {name: table_digest(table) for name, table in parts.items()}
+    asked: dict[str, Any] = asdict(request)
+    if request.rows is not None:
+        asked["rows_sha256"] = asked_rows.read(Path(request.rows), plan, model)[1]
+    counts = {**counts, **vectors.passed}
+    manifest = {
+        "format": 1,
+        "app": plan.app,
+        "request": asked,
+        "definition": model.fingerprint,
+        "plan": plan.fingerprint,
+        "offsets": {
+            topic: {str(number): list(part) for number, part in sorted(parts.items())}
+            for topic, parts in ranges.items()
+        },
+        "journal": vectors.journaled,
+        "counts": counts,
+        "parts": {name: {"rows": len(parts[name]), "digest": digests[name]} for name in parts},
+        "digest": table_digest(pa.table({"part": list(digests), "digest": list(digests.values())})),
+    }
+    return Dataset(parts, counts, json.loads(json.dumps(manifest)))
+
+
+def _ranges(plan: Plan, model: ModelPlan, request: Request, log: FeatureLog) -> dict[str, dict[int, tuple[int, int]]]:
+    """What the log holds now of every topic that the rows depend on."""
+    topics = {plan.events[model.label.event].topic}
+    if request.mode == "served":
+        topics.add(model.topics["features"])
+    else:
+        topics |= {input.topic for input in plan.inputs.values()}
+    found = {topic: log.ranges(topic) for topic in sorted(topics)}
+    needed = model.topics["features"] if request.mode == "served" else plan.inputs[model.trigger].topic
+    if not found[needed] and request.rows is None:
+        raise TrainingError(
+            "the feature log holds no vectors" if request.mode == "served" else "the feature log holds no triggers",
+            where=needed,
+            hint="run `samestream run MODULE features log` over some events first, and check --log.",
+        )
+    return found
+
+
+def _unpacked(offsets: Mapping[str, Mapping[str, list[int]]]) -> dict[str, dict[int, tuple[int, int]]]:
+    return {
+        topic: {int(number): (start, end) for number, (start, end) in parts.items()} for topic, parts in offsets.items()
+    }
+
+
+def _within(table: pa.Table, event_time_us: Int64Array, request: Request) -> pa.Table:
+    keep: BoolArray = event_time_us >= (request.from_us if request.from_us is not None else -(2**63))
+    keep &= event_time_us < (request.to_us if request.to_us is not None else 2**63 - 1)
+    return table.filter(pa.array(keep))
+
+
+def _times(table: pa.Table, name: str) -> Int64Array:
+    return cols.from_arrow(table[name], Kind.TIME).values
+
+
+def _instants(time_us: Int64Array, valid: BoolArray | None = None) -> pa.Array:  # type: ignore[type-arg]
+    there = np.ones(len(time_us), np.bool_) if valid is None else valid
+    return cols.to_arrow(cols.ColumnData(time_us, there), Kind.TIME)
+
+
+def _text(time_us: int | None) -> str:
+    return "any" if time_us is None else f"{np.datetime64(time_us, 'us')}Z"

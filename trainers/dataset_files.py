@@ -1,0 +1,133 @@
+"""A dataset as a folder: a Parquet file per part, and `manifest.json`. It appears whole, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from samestream.schemas.errors import TrainingError
+from samestream.trainers.dataset import Dataset, Request
+
+MANIFEST = "manifest.json"
+_NEEDED = {"format", "request", "definition", "offsets", "journal", "digest", "parts"}
+
+
+def write(dataset: Dataset, folder: Path) -> dict[str, Any]:
+    """Write a dataset to a folder that does not exist yet, in one step; its manifest, with the files' own digests.
+
+    The same data written by the same version of pyarrow are the same bytes.
+    Raises TrainingError where the folder is there already, or cannot be written: then nothing of it is left.
+    """
+    folder = folder.absolute()
+    refuse_existing(folder)
+    beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.part")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside.mkdir()
+        files = {}
+        for name, table in dataset.parts.items():
+            path = beside / f"{name}.parquet"
+            pq.write_table(table, path, compression="zstd")
+            content = path.read_bytes()
+            files[path.name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            _sync(path)
+        manifest = {**dataset.manifest, "files": files, "written_by": _writer()}
+        (beside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        _sync(beside / MANIFEST)
+        beside.rename(folder)
+        _sync(folder.parent)
+    except (OSError, pa.ArrowException) as error:
+        raise TrainingError(
+            "the training set cannot be written, and nothing of it is left",
+            where=str(folder),
+            found=error,
+            hint="make room or choose another folder with --out.",
+        ) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return manifest
+
+
+def refuse_existing(folder: Path) -> None:
+    """Raises TrainingError where there is something already."""
+    if folder.exists():
+        raise TrainingError(
+            "there is something already",
+            where=str(folder),
+            hint="nothing is written over: name another folder with --out.",
+        )
+
+
+def read_manifest(path: Path) -> tuple[Request, dict[str, Any]]:
+    """What a manifest asks for, and the whole of it; of a folder, its `manifest.json`.
+
+    Raises TrainingError for what is no manifest, or where the rows that it was made for are not the same any more.
+    """
+    path = path / MANIFEST if path.is_dir() else path
+    try:
+        found = json.loads(path.read_text())
+        if missing := _NEEDED - set(found):
+            raise ValueError(f"no {', '.join(sorted(missing))}")
+        asked = dict(found["request"])
+        rows_sha256 = asked.pop("rows_sha256", None)
+        request = Request(**{**asked, "splits_us": tuple(asked["splits_us"])})
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise TrainingError(
+            "this is not the manifest of a training set",
+            where=str(path),
+            found=error,
+            hint="name the folder that `samestream training-set` wrote, or the manifest.json in it.",
+        ) from error
+    if request.rows is not None:
+        _check_rows(Path(request.rows), rows_sha256)
+    return request, found
+
+
+def compare(dataset: Dataset, manifest: dict[str, Any]) -> None:
+    """Raises TrainingError where a dataset is not the one that a manifest was written for, saying which parts differ."""
+    if dataset.digest != manifest["digest"]:
+        now, then = dataset.manifest["parts"], manifest["parts"]
+        differ = [name for name in sorted({*now, *then}) if now.get(name) != then.get(name)]
+        raise TrainingError(
+            "the data made again differ from what the manifest says",
+            where=dataset.manifest["request"]["model"],
+            found=", ".join(f"{name} {now.get(name)}" for name in differ) or dataset.digest,
+            expected=", ".join(f"{name} {then.get(name)}" for name in differ) or manifest["digest"],
+            hint=f"it was written by {manifest.get('written_by', 'another version')}; this is {_writer()}.",
+        )
+
+
+def _check_rows(path: Path, expected: str | None) -> None:
+    try:
+        found: object = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        found = error.strerror
+    if found != expected:
+        raise TrainingError(
+            "the rows are not those of the manifest",
+            where=str(path),
+            found=found,
+            expected=f"sha256 {expected}",
+            hint="restore the file that it was made for.",
+        )
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _writer() -> str:
+    return f"samestream {version('samestream')}, pyarrow {version('pyarrow')}, duckdb {version('duckdb')}"

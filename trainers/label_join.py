@@ -1,0 +1,72 @@
+"""The label of each vector, from the raw events: what happened within the horizon, and whether the horizon is over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from samestream.schemas.expressions import Kind
+from samestream.streams import columns as cols
+from samestream.streams import evaluate
+from samestream.streams.columns import BoolArray, Int64Array
+from samestream.streams.plan import ModelPlan, Plan
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Per vector, arrays of shape (vectors,): its label, if there is one, and when the log learned of it.
+
+    y : floats, or text where the output is a class; 0 or "" where there is none
+    closed : whether every label partition has passed the horizon by the lateness, so that no other label can count
+    """
+
+    y: npt.NDArray[Any]
+    there: BoolArray
+    known_us: Int64Array
+    closed: BoolArray
+
+    @property
+    def usable(self) -> BoolArray:
+        """Whether there is a label that can be learned: an infinite number says nothing."""
+        return self.there & (np.isfinite(self.y) if self.y.dtype != object else np.True_)
+
+
+def join(
+    plan: Plan, model: ModelPlan, entities: Sequence[Any], event_time_us: Int64Array, raw: pa.Table | None
+) -> Labels:
+    """Per vector the first value that is not null within the horizon, in the order the labels were known.
+
+    raw : the events that labels are made of, as `FeatureLog.read` gives them; None if there are none
+    """
+    is_text = model.output == "class"
+    count = len(event_time_us)
+    y: npt.NDArray[Any] = np.full(count, "", object) if is_text else np.zeros(count)
+    known_us, there = np.zeros(count, np.int64), np.zeros(count, np.bool_)
+    if raw is None or not raw.num_rows:
+        return Labels(y, there, known_us, np.zeros(count, np.bool_))
+    input = plan.events[model.label.event]
+    fields = {name: cols.from_arrow(raw[name], kind, input.items.get(name)) for name, kind in input.columns.items()}
+    value = evaluate.evaluate(model.label.value, fields, raw.num_rows)
+    good = np.flatnonzero(value.valid & fields[model.label.by].valid)
+    known = cols.from_arrow(raw["_known"], Kind.TIME).values
+    good = good[np.argsort(known[good], kind="stable")]
+    by_key: dict[str, list[tuple[int, Any, int]]] = {}
+    keys, times = fields[model.label.by].values[good].tolist(), fields[input.time].values[good].tolist()
+    values = (value.values[good] if is_text else value.values[good].astype(np.float64)).tolist()
+    for key, time_us, found, label_known_us in zip(keys, times, values, known[good].tolist(), strict=True):
+        by_key.setdefault(str(key), []).append((time_us, found, label_known_us))
+    for row, (entity, trigger_us) in enumerate(zip(entities, event_time_us.tolist(), strict=True)):
+        for time_us, found, label_known_us in by_key.get(str(entity), ()):
+            if trigger_us < time_us <= trigger_us + model.label.within_us:
+                y[row], known_us[row], there[row] = found, label_known_us, True
+                break
+    assert input.gate is not None
+    partitions = raw["_partition"].to_numpy()
+    newest = [int(fields[input.time].values[partitions == number].max()) for number in np.unique(partitions).tolist()]
+    closed = event_time_us + model.label.within_us < min(newest) - input.gate.lateness_us
+    return Labels(y, there, known_us, closed)
