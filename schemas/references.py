@@ -8,7 +8,7 @@ from typing import Any
 from samestream.schemas.aggregates import Windowed
 from samestream.schemas.expressions import Expr
 from samestream.schemas.features import FeatureRef, Features
-from samestream.schemas.models import Model
+from samestream.schemas.models import Model, lookup_keys
 from samestream.schemas.tables import AsOf, Table
 
 
@@ -19,7 +19,9 @@ def views_of(model: type[Model]) -> list[type[Features]]:
 
 def lookups_of(models: Iterable[type[Model]], views: Iterable[type[Features]]) -> list[AsOf]:
     """Every lookup of a table's field, each after those it needs itself; the same one may come again."""
-    values: list[Expr[Any]] = [value for model in models for value in model.inputs.values()]
+    values: list[Expr[Any]] = []
+    for model in models:
+        values += [*model.inputs.values(), *_keys(model)]
     for view in views:
         values += [*view.by, *(feature.expression for feature in view.features.values())]
     return [found for value in values for found in _lookups(value)]
@@ -30,13 +32,19 @@ def tables_of(models: Iterable[type[Model]], views: Iterable[type[Features]]) ->
     return [found.table for found in lookups_of(models, views)]
 
 
+def _keys(model: type[Model]) -> Iterator[Expr[Any]]:
+    """What the model's trigger looks its features up by, named or not."""
+    for value in model.inputs.values():
+        for leaf in value.leaves():
+            if isinstance(leaf, FeatureRef):
+                yield from (key for key in lookup_keys(model, leaf) if key is not None)
+
+
 def _lookups(value: Expr[Any]) -> Iterator[AsOf]:
     for leaf in value.leaves():
         if isinstance(leaf, AsOf):
             yield from _lookups(leaf.by)
             yield leaf
-        elif isinstance(leaf, FeatureRef):
-            yield from (found for key in leaf.by or () for found in _lookups(key))
         elif isinstance(leaf, Windowed):
             inside = (leaf.aggregate.input, leaf.where)
             yield from (found for part in inside if part is not None for found in _lookups(part))

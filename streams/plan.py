@@ -220,7 +220,8 @@ class Plan:
     @property
     def query_lag_us(self) -> int:
         """How far an instant that is still answered may lie behind the greatest event time applied (DESIGN section 2, H)."""
-        gates = [self.inputs[model.trigger].gate for model in self.models.values()]
+        asking = {model.trigger for model in self.models.values()} | {part.event for part in self.enrichments}
+        gates = [self.inputs[event].gate for event in asking]
         return max((gate.lateness_us + gate.alignment_us for gate in gates if gate), default=0)
 
 

@@ -20,6 +20,7 @@ from samestream.streams.transport import Outgoing
 
 FLEET = load(str(Path(__file__).parents[1] / "support" / "fleet.py"))
 PLAN = compile_app(FLEET)
+GROUND = load(str(Path(__file__).parents[1] / "support" / "ground.py"))
 
 
 def us(second: float) -> int:
@@ -108,6 +109,34 @@ def test_a_chain_groups_by_what_was_known_at_each_event(engine: Any, tmp_path: P
         engine,
         tmp_path,
     )
+
+
+def test_an_event_that_comes_hours_later_than_a_request_may_still_asks_for_its_plane(
+    engine: Any, tmp_path: Path
+) -> None:
+    plan = compile_app(GROUND)
+
+    def of(event: str, key: Any, second: float, **values: Any) -> Outgoing:
+        return harness.encode(plan, event, key, us(second), **values)
+
+    def boarding(number: int, second: float) -> Outgoing:
+        return of("Boarding", number, second, flight=number, tail="n1", at=us(second))
+
+    def departure(number: int, second: float, delay: float, *, at: float) -> Outgoing:
+        return of("Departure", number, second, flight=number, tail="n1", delay=delay, at=us(at))
+
+    records = [
+        of("Plane", "n1", -9e5, tail="n1", maker="a", year=1990),
+        departure(1, 0, 5.0, at=0),
+        boarding(2, 40_000),
+        of("Plane", "n1", 40_001, tail="n1", maker="b", year=1991),
+        departure(3, 40_002, 7.0, at=30_000),  # within its 6 hours, though a request may be 10 minutes late
+        boarding(4, 40_003),  # its plane is another maker's by now: also found where the model does not name it
+        departure(5, 40_004, 9.0, at=40_002.5),
+        boarding(6, 40_005),
+    ]
+    log = check(records, engine, tmp_path, GROUND, plan)
+    assert {read.decision for read in log} == {"applied"}
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
