@@ -7,7 +7,7 @@ A change is told in words (``over 1h -> 3h``) with everything it touches downstr
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -97,6 +97,29 @@ def compare(before: Declaration, after: Declaration) -> Difference:
         if name in touched
     }
     return Difference(changes, tuple(_consequences(before, after, changes)), schemas, outputs)
+
+
+def returned(earlier: Sequence[Declaration], after: Declaration) -> list[Consequence]:
+    """The fields that were taken away in an earlier version and come back as something else.
+
+    Comparing with the last version alone takes them for new; but the log still holds what they were.
+    """
+    found: dict[str, Consequence] = {}
+    for old in reversed(earlier):
+        for name, part in old.parts.items():
+            now = after.parts.get(name)
+            if part.kind not in ("event", "table") or now is None or old.topics[name] != after.topics[name]:
+                continue
+            had, has = (_fields(name, one) for one in (old, after))
+            for field in unreadable(old.schemas[name], after.schemas[name]):
+                if field in had and field in has:
+                    found[f"{name}.{field}"] = Consequence(
+                        "kind",
+                        f"{name}.{field}",
+                        f"{had[field]} in version {old.version} -> {has[field]}: events written then cannot be read any more",
+                        f"give the field a name that {after.topics[name]} never held, such as {field}_2.",
+                    )
+    return list(found.values())
 
 
 def level(before: Schema, after: Schema) -> Level:

@@ -12,7 +12,7 @@ from samestream.schemas import durations
 from samestream.schemas.app import App
 from samestream.schemas.errors import TransportError
 from samestream.schemas.windows import LIFETIME_US
-from samestream.streams.changes import Consequence, compare, unreadable
+from samestream.streams.changes import Consequence, compare, returned, unreadable
 from samestream.streams.declaration import Declaration, declare, recorded
 from samestream.streams.plan import Plan
 from samestream.streams.transport import Partition, TopicSpec, Transport
@@ -25,6 +25,8 @@ def examine(transport: Transport, app: App, plan: Plan, specs: Sequence[TopicSpe
     before = recorded(transport, plan.schemas)
     now = declare(app, plan)
     found = list(compare(before[-1], now).consequences) if before else []
+    told = {(one.code, one.where) for one in found}
+    found += [one for one in returned(before[:-1], now) if (one.code, one.where) not in told]
     found += _partitions(transport, specs)
     found += _retention(transport, app, now, specs)
     found += _readers(transport, app, plan, now)
@@ -65,14 +67,14 @@ def _retention(transport: Transport, app: App, now: Declaration, specs: Sequence
         reach_us = reach_of(now, name)
         if not reach_us:
             continue
-        reach = "for ever" if reach_us >= LIFETIME_US else durations.text(reach_us)
+        reach = reach_in_words(now, name)
         retention_ms = int(config.get("retention.ms", "-1"))
         policy = config.get("cleanup.policy", "delete")
         if "compact" in policy and int(config.get("min.compaction.lag.ms", "0")) * 1000 < reach_us:
             yield Consequence(
                 "retention",
                 topic,
-                f"it is compacted: of the {reach} that a window looks back, only the newest event of each key is kept",
+                f"it is compacted, so only the newest record of each key is kept, but {reach}",
                 "declare it without compact=True, or set min.compaction.lag.ms to at least that length.",
             )
         elif "delete" in policy and 0 <= retention_ms * 1000 < reach_us:
@@ -80,7 +82,7 @@ def _retention(transport: Transport, app: App, now: Declaration, specs: Sequence
             yield Consequence(
                 "retention",
                 topic,
-                f"it keeps {kept}, but a window looks back {reach}: after a restart values would differ",
+                f"it keeps {kept}, but {reach}: after a restart values would differ",
                 f"keep it longer: kafka-configs --alter --topic {topic} --add-config retention.ms={-(-reach_us // 1000)},"
                 " or -1; or shorten the window.",
             )
@@ -88,16 +90,35 @@ def _retention(transport: Transport, app: App, now: Declaration, specs: Sequence
             yield Consequence(
                 "retention",
                 topic,
-                f"what is left of it begins {durations.text(held_us)} ago, but a window looks back {reach}:"
-                " it would begin with too little",
+                f"what is left of it begins {durations.text(held_us)} ago, but {reach}: it would begin with too little",
                 "wait until the log reaches back as far, or apply with --allow retention: values fill up meanwhile.",
             )
 
 
 def reach_of(declaration: Declaration, event: str) -> int:
-    """How far back the longest window on an event looks, in microseconds; 0 where there is none."""
+    """How far back the longest window on an event looks, in microseconds; 0 where there is none.
+
+    A table's record counts until the next one of its key, however long that takes.
+    """
+    if _is_looked_up(declaration, event):
+        return LIFETIME_US
     features = [part for part in declaration.parts.values() if part.kind == "feature" and event in part.reads]
     return max((part.reach_us for part in features), default=0)
+
+
+def reach_in_words(declaration: Declaration, event: str) -> str:
+    """What needs an event for so long: ``a window looks back 3h``."""
+    if _is_looked_up(declaration, event):
+        return "lookups find records of any age in it"
+    reach_us = reach_of(declaration, event)
+    return f"a window looks back {'for ever' if reach_us >= LIFETIME_US else durations.text(reach_us)}"
+
+
+def _is_looked_up(declaration: Declaration, table: str) -> bool:
+    parts = declaration.parts
+    return parts[table].kind == "table" and any(
+        name.startswith(f"{table}.") for part in parts.values() if part.kind != "field" for name in part.reads
+    )
 
 
 def _held_us(transport: Transport, topic: str) -> int | None:

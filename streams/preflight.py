@@ -18,12 +18,11 @@ from samestream.schemas.aggregates import Aggregate
 from samestream.schemas.app import App
 from samestream.schemas.errors import SamestreamError
 from samestream.schemas.expressions import Column, Expr
-from samestream.schemas.windows import LIFETIME_US
 from samestream.streams import columns as cols
 from samestream.streams import evaluate, provision, results, sql_aggregates
 from samestream.streams.cost import cost_of
 from samestream.streams.declaration import declare
-from samestream.streams.deployment import reach_of
+from samestream.streams.deployment import reach_in_words, reach_of
 from samestream.streams.plan import Input, ModelPlan, Plan, Table
 from samestream.streams.sql_duckdb import DUCKDB
 from samestream.streams.tiles import CellOp
@@ -267,16 +266,16 @@ def _retention(app: App, plan: Plan) -> Iterator[Finding]:
         if not reach_us:
             continue
         kept_us = options.retention_us
-        reach = "for ever" if reach_us >= LIFETIME_US else durations.text(reach_us)
+        reach = reach_in_words(declaration, name)
         kept = "for ever" if kept_us is None else durations.text(kept_us)
         if kept_us is not None and kept_us < reach_us:
             hint = "declare a longer retention=, or none: after a restart values would differ."
-            yield Finding("fail", "retention", name, f"kept {kept}, but a window looks back {reach}", hint)
+            yield Finding("fail", "retention", name, f"kept {kept}, but {reach}", hint)
         elif options.compact and (kept_us or 0) < reach_us:
-            hint = "leave compact=True out: only the newest event of each key would be left to replay."
-            yield Finding("fail", "retention", name, f"compacted, but a window looks back {reach}", hint)
+            hint = "leave compact=True out: only the newest record of each key would be left to replay."
+            yield Finding("fail", "retention", name, f"compacted, but {reach}", hint)
         else:
-            yield Finding("ok", "retention", name, f"kept {kept}; the longest window looks back {reach}")
+            yield Finding("ok", "retention", name, f"kept {kept}; {reach}")
 
 
 def size(count: int) -> str:

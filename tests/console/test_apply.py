@@ -188,7 +188,7 @@ def test_a_change_of_meaning_is_applied_and_what_follows_is_told(
     ("config", "told"),
     [
         ({"retention.ms": "3600000"}, "it keeps 1h, but a window looks back 365m"),  # 6 h and a tile
-        ({"cleanup.policy": "compact"}, "it is compacted: of the 365m that a window looks back"),
+        ({"cleanup.policy": "compact"}, "so only the newest record of each key is kept, but a window looks back 365m"),
     ],
 )
 def test_a_window_longer_than_the_log_is_refused(

@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 from harness import PLAN, SHOP, encode, send
 
 from samestream.schemas.app import load
-from samestream.streams import provision
+from samestream.streams import preflight, provision
 from samestream.streams.declaration import recorded
 from samestream.streams.deployment import differing, examine
 from samestream.streams.lowering import compile_app
@@ -19,6 +20,7 @@ from samestream.streams.transport import Partition
 
 MINUTE_US = 60_000_000
 FILE = str(Path(__file__).parents[1] / "support" / "shop.py")
+FLEET = Path(__file__).parents[1] / "support" / "fleet.py"
 
 
 class Cut(MemoryTransport):
@@ -53,6 +55,34 @@ def test_a_topic_with_all_its_records_holds_enough_however_young_it_is() -> None
     known_us = int(time.time() * 1_000_000)
     send(transport, [encode(PLAN, "View", "u", known_us, user="u", product="p", seconds=1.0, at=known_us)])
     assert examine(transport, SHOP, PLAN, provision.topics(SHOP, PLAN)) == []
+
+
+@pytest.mark.parametrize("kept", ['retention="90d"', "compact=True"])
+def test_a_table_that_is_looked_up_is_kept_for_ever_and_whole(tmp_path: Path, kept: str) -> None:
+    fleet = tmp_path / "fleet.py"
+    fleet.write_text(FLEET.read_text().replace('topic="fleet.planes"', f'topic="fleet.planes", {kept}'))
+    app = load(str(fleet))
+    plan, transport = compile_app(app), MemoryTransport(MemoryBroker())
+    (told,) = examine(transport, app, plan, provision.topics(app, plan))
+    assert (told.code, told.where) == ("retention", "fleet.planes")
+    assert "lookups find records of any age in it" in told.what
+    assert [one.where for one in preflight.findings(app, plan) if one.verdict == "fail"] == ["Plane"]
+
+
+def test_a_field_may_not_come_back_as_something_else(tmp_path: Path) -> None:
+    source, transport, refused = FLEET.read_text(), MemoryTransport(MemoryBroker()), []
+    for number, kind in enumerate(["int", "", "str", "float"]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        extra = f"    seats: Field[{kind} | None] = field()\n" if kind else ""
+        (folder / "fleet.py").write_text(source.replace("    weight: Field", f"{extra}    weight: Field"))
+        app = load(str(folder / "fleet.py"))
+        plan = compile_app(app)
+        found = examine(transport, app, plan, provision.topics(app, plan))
+        refused.append([(one.code, one.where) for one in found if one.is_refused])
+        if not refused[-1]:
+            provision.provision(transport, app, plan)
+    assert refused == [[], [], [("kind", "Plane.seats")], []]  # a float reads what was an int
 
 
 def test_genuine_kafka_makes_topics_as_declared_and_keeps_the_declaration(broker: str) -> None:
