@@ -27,9 +27,10 @@ from samestream.schemas.kinds import Kind
 from samestream.streams import columns as cols
 from samestream.streams import sql_duckdb_terms as sql
 from samestream.streams.difference import slack_of
-from samestream.streams.plan import Input, Lookup, ModelPlan, Plan
+from samestream.streams.plan import Input, ModelPlan, Plan
 from samestream.streams.sql_duckdb import DUCKDB
-from samestream.streams.sql_lookup import SqlLookup
+from samestream.streams.sql_duckdb_words import WORDS
+from samestream.streams.sql_log import SqlLog
 
 _SETTINGS = {"memory_limit": "4GB", "preserve_insertion_order": False}
 _INFINITY = "CAST('inf' AS DOUBLE)"
@@ -91,13 +92,8 @@ def _vectors(
     repeatable: bool,
 ) -> pa.Table:
     with _workspace(connection, 1 if repeatable else 2) as database:
-        log = _Log(database, plan, model, triggers, events, ranked)
-        joins, inexact = "", set[str]()
-        asking = log.triggers()
-        for lookup in model.lookups:
-            answers, unsure = log.look_up(asking, lookup, slack)
-            joins += "".join(f" LEFT JOIN {name} USING (_row)" for name in answers)
-            inexact |= unsure
+        log = SqlLog(_DuckDB(database, triggers, events), plan, model, events, ranked=ranked)
+        source, inexact = log.looked_up(slack)
         columns = [f"{DUCKDB.expression(value)} AS {sql.quoted(name)}" for name, value in model.outputs.items()]
         if slack:
             columns += [
@@ -105,7 +101,7 @@ def _vectors(
                 for name, value in model.outputs.items()
                 if (text := _moved(value, inexact))
             ]
-        source = f"SELECT {', '.join(['*', *map(_sides, sorted(inexact))])} FROM {asking}{joins}"
+        source = f"SELECT {', '.join(['*', *map(_sides, sorted(inexact))])} FROM {source}"
         query = f"SELECT _partition, _offset, {', '.join(columns)} FROM ({source}) ORDER BY _row"
         return _typed(database.sql(query).to_arrow_table(), model)
 
@@ -143,19 +139,31 @@ def _sides(name: str) -> str:
 
 
 class _DuckDB:
-    """Runs what `SqlLookup` asks for."""
+    """Runs what `SqlLog` asks for, over tables in memory."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
+    words = WORDS
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, triggers: pa.Table, events: Mapping[str, pa.Table]
+    ) -> None:
+        self._connection, self._triggers, self._events = connection, triggers, events
 
     def make(self, table: str, query: str) -> None:
-        """See `sql_lookup.Database`."""
+        """See `sql_words.Database`."""
         self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}")
 
     def number(self, query: str) -> float:
-        """See `sql_lookup.Database`."""
+        """See `sql_words.Database`."""
         found = self._connection.execute(query).fetchone()
         return found[0] if found and found[0] is not None else 0
+
+    def stage_triggers(self, table: str, input: Input, marks: Sequence[str]) -> None:
+        """See `sql_log.LogDatabase`."""
+        _stage(self._connection, table, input, self._triggers, marks)
+
+    def stage_events(self, table: str, input: Input, marks: Sequence[str]) -> None:
+        """See `sql_log.LogDatabase`."""
+        _stage(self._connection, table, input, self._events[input.name], marks)
 
 
 @contextmanager
@@ -171,68 +179,6 @@ def _workspace(connection: duckdb.DuckDBPyConnection | None, threads: int) -> It
         duckdb.connect(config={**_SETTINGS, "threads": threads, "temp_directory": folder}) as database,
     ):
         yield database
-
-
-class _Log:
-    """Triggers and events as tables of a database: staged when they are first needed, enriched before they are read."""
-
-    def __init__(
-        self,
-        database: duckdb.DuckDBPyConnection,
-        plan: Plan,
-        model: ModelPlan,
-        triggers: pa.Table,
-        events: Mapping[str, pa.Table],
-        ranked: bool,
-    ) -> None:
-        self._database, self._plan, self._model, self._ranked = database, plan, model, ranked
-        self._triggers, self._events = triggers, events
-        self._staged: dict[str, str] = {}
-        self._lookups = 0
-
-    def triggers(self) -> str:
-        """The table of what asks for vectors."""
-        marks = ("_rank",) if self._ranked else ()
-        _stage(self._database, "triggers", self._plan.inputs[self._model.trigger], self._triggers, marks)
-        return self._enriched("triggers", self._model.trigger)
-
-    def look_up(self, asking: str, lookup: Lookup, slack: bool = False) -> tuple[list[str], set[str]]:
-        """Make tables of `_row` and the columns of a lookup: their names, and which of the columns are inexact."""
-        table = self._plan.tables[lookup.table]
-        events = self._event(table.event)
-        found = SqlLookup(_DuckDB(self._database), table, lookup, asking, events, ranked=self._ranked, slack=slack)
-        self._lookups += 1
-        return found.run(f"lookup_{self._lookups}"), found.inexact
-
-    def _event(self, name: str) -> str:
-        if name not in self._staged:
-            if name not in self._events:
-                raise FeatureLogError(
-                    "events that features are computed from are missing",
-                    where=f"{self._model.name}.{name}",
-                    found=", ".join(sorted(self._events)) or "none",
-                    hint=f"read {self._plan.inputs[name].topic} from the feature log too.",
-                )
-            marks = ("_rank", "_applied") if self._ranked else ()
-            _stage(self._database, f"event_{name}", self._plan.inputs[name], self._events[name], marks)
-            self._staged[name] = self._enriched(f"event_{name}", name)
-        return self._staged[name]
-
-    def _enriched(self, table: str, event: str) -> str:
-        """The table with what reference tables say at each row's instant."""
-        for part in self._plan.enrichments:
-            if part.event == event:
-                answers, _ = self.look_up(table, part.lookup)
-                joins = "".join(f" LEFT JOIN {name} USING (_row)" for name in answers)
-                columns = ", ".join(
-                    f"{DUCKDB.expression(value)} AS {sql.quoted(name)}" for name, value in part.outputs.items()
-                )
-                wider = f"{table}_{self._lookups}"
-                self._database.execute(
-                    f"CREATE OR REPLACE TEMP TABLE {wider} AS SELECT {table}.*, {columns} FROM {table}{joins}"
-                )
-                table = wider
-        return table
 
 
 def _stage(database: duckdb.DuckDBPyConnection, name: str, input: Input, table: pa.Table, marks: Sequence[str]) -> None:

@@ -24,30 +24,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from samestream.schemas.windows import Window
-from samestream.streams import sql_aggregates, sql_windows
-from samestream.streams import sql_duckdb_terms as sql
+from samestream.streams import sql_windows
 from samestream.streams.difference import slack_of
 from samestream.streams.plan import Lookup, Table
 from samestream.streams.sql_aggregates import Bag, Summary, filled
-from samestream.streams.sql_duckdb import DUCKDB
-from samestream.streams.sql_windows import floored
+from samestream.streams.sql_words import Database
 
 CROWD = 16  # events of one key in one grain, above which grains are cut finer
 TORN_LEVELS = 6  # a torn block is cut in 64 at once
 _BLOCK = "key, level, block"
-
-
-class Database(Protocol):
-    """What runs the text."""
-
-    def make(self, table: str, query: str) -> None:
-        """Make a temporary table, in place of one of that name."""
-
-    def number(self, query: str) -> float:
-        """The one value of a query, 0 for null."""
 
 
 @dataclass
@@ -91,6 +78,7 @@ class SqlLookup:
     ) -> None:
         self._database, self._lookup, self._ranked, self._slack = database, lookup, ranked, slack
         self._table, self._asking, self._events = table, asking, events
+        self._words, self._quoted = database.words, database.words.dialect.quoted
         self.inexact: set[str] = set()
         self._answers: dict[Window, list[_Answer]] = {}
         self._bag_answers: dict[Window, list[_BagAnswer]] = {}
@@ -102,12 +90,12 @@ class SqlLookup:
             if not name:
                 continue
             fed, window = table.inputs[part.input], table.windows[part.window].window
-            value = DUCKDB.expression(fed.value) if fed.value is not None else "1"
+            value = self._words.dialect.expression(fed.value) if fed.value is not None else "1"
             if fed.where is not None:
-                value = f"CASE WHEN {DUCKDB.expression(fed.where)} THEN {value} END"
+                value = f"CASE WHEN {self._words.dialect.expression(fed.where)} THEN {value} END"
             self._columns[f"x{part.input}"] = value
             self._answers.setdefault(window, [])
-            self._add(name, window, f"x{part.input}", sql_aggregates.rule(part.aggregate))
+            self._add(name, window, f"x{part.input}", self._words.aggregate(part.aggregate))
 
     def run(self, name: str) -> list[str]:
         """Make tables of `_row` and the looked-up columns, one per window; a trigger with a null key has no row.
@@ -135,7 +123,7 @@ class SqlLookup:
         if any("{newest}" in text for text in rule.parts):
             self._newest.add(column)
         if any("{at}" in text for text in rule.parts):
-            self._columns["place"] = "struct_pack(t := _time, p := _partition, o := _offset)"
+            self._columns["place"] = self._words.place
         parts = {}
         for number, text in enumerate(rule.parts):
             read = filled(text, x=column, at="place", t="t", newest=f"newest_{column}")
@@ -147,7 +135,7 @@ class SqlLookup:
 
     def _match_keys(self) -> None:
         """Number the keys asked for; make `asked` of the triggers that have one, and `kept` of the events that do."""
-        asked, by = ([sql.quoted(name) for name in names] for names in (self._lookup.keys, self._table.by))
+        asked, by = ([self._quoted(name) for name in names] for names in (self._lookup.keys, self._table.by))
         there = " AND ".join(f"{name} IS NOT NULL" for name in asked)
         numbered = ", ".join(f"{name} AS k{i}" for i, name in enumerate(asked))
 
@@ -156,9 +144,9 @@ class SqlLookup:
 
         rank = ", _rank AS rank" if self._ranked else ""
         columns = "".join(f", {text} AS {name}" for name, text in self._columns.items())
+        key = self._words.key([f"k{i}" for i in range(len(asked))])
         self._database.make(
-            "keys",
-            f"SELECT *, row_number() OVER () AS key FROM (SELECT DISTINCT {numbered} FROM {self._asking} WHERE {there})",
+            "keys", f"SELECT *, {key} AS key FROM (SELECT DISTINCT {numbered} FROM {self._asking} WHERE {there})"
         )
         self._database.make(
             "asked", f"SELECT _row, key, _time AS instant{rank} FROM {self._asking} JOIN keys ON {same(asked)}"
@@ -175,7 +163,7 @@ class SqlLookup:
         """Make `kept` of `plain`, with the item of every bag; and the numbered values that items stand for."""
         columns, joins, numbered = "", "", dict.fromkeys(column for column, item, _ in self._bags if not item)
         for column in numbered:
-            self._database.make(f"items_{column}", sql_aggregates.items(column, "plain"))
+            self._database.make(f"items_{column}", self._words.items(column, "plain"))
             joins += f" LEFT JOIN items_{column} ON {column} = items_{column}.x"
         for (column, item, _), number in self._bags.items():
             found = filled(item, x=column) if item else f"items_{column}.item"
@@ -185,7 +173,7 @@ class SqlLookup:
     def _chosen_grain_us(self) -> int:
         """The span of a block of level 0: as long as tiles allow, halved while events of one key crowd in it."""
         grain_us = math.gcd(*(window.tile_us for window in self._answers))
-        grains = f"SELECT CAST(count(*) AS DOUBLE) AS n FROM kept GROUP BY key, {floored('t', grain_us)}"
+        grains = f"SELECT CAST(count(*) AS DOUBLE) AS n FROM kept GROUP BY key, {self._words.floored('t', grain_us)}"
         crowd = self._database.number(f"SELECT sum(n * n) / sum(n) FROM ({grains})")
         while crowd > CROWD and grain_us % 2 == 0:
             grain_us, crowd = grain_us // 2, crowd / 2
@@ -195,11 +183,11 @@ class SqlLookup:
         """Make the table of the grains [lo, hi) of one window; before the first event no grain is worth a look."""
         rank = ", rank" if self._ranked else ""
         earliest = int(self._database.number(f"SELECT min({self._grain('t')}) FROM kept"))
-        lo = f"{floored('start', window.tile_us)} * {window.tile_us // self._grain_us}"
+        lo = f"{self._words.floored('start', window.tile_us)} * {window.tile_us // self._grain_us}"
         self._database.make(
             f"span_{number}",
             f"SELECT _row, key{rank}, greatest({lo}, {earliest}) AS lo, {self._grain('instant')} AS hi "
-            f"FROM ({sql_windows.starts(window, self._ranked)})",
+            f"FROM ({sql_windows.starts(window, self._ranked, self._words)})",
         )
         return f"span_{number}"
 
@@ -230,17 +218,17 @@ class SqlLookup:
             parts = ", ".join(self._parts.values())
             union = [f"SELECT _row, {parts} FROM head", f"SELECT _row, {parts} FROM ({pieces})"]
             union += [self._summed(leaves, "_row")] if leaves else []
-            merged = ", ".join(f"{answer.merge} AS {sql.quoted(answer.name)}" for answer in answers)
+            merged = ", ".join(f"{answer.merge} AS {self._quoted(answer.name)}" for answer in answers)
             united, by = f"({' UNION ALL '.join(union)})", "_row"
             if any("instant" in answer.merge for answer in answers):
                 united, by = f"{united} JOIN asked USING (_row)", "_row, instant"
             joins += f" LEFT JOIN (SELECT _row, {merged} FROM {united} GROUP BY {by}) USING (_row)"
             for answer in answers:
-                column = sql.quoted(answer.name)
+                column = self._quoted(answer.name)
                 values += f", coalesce({column}, {answer.empty}) AS {column}"
         counted = set()
         for number, bag_answer in enumerate(self._bag_answers.get(window, ())):
-            bag, rule, column = bag_answer.bag, bag_answer.rule, sql.quoted(bag_answer.name)
+            bag, rule, column = bag_answer.bag, bag_answer.rule, self._quoted(bag_answer.name)
             if bag not in counted:
                 self._count(bag, pieces, leaves)
                 counted.add(bag)
@@ -250,7 +238,7 @@ class SqlLookup:
             values += f", coalesce(valued_{number}.value, {rule.empty}) AS {column}"
             if self._slack and rule.slack:
                 off = filled(rule.slack, value=f"valued_{number}.value")
-                values += f", coalesce({off}, 0) AS {sql.quoted(slack_of(bag_answer.name))}"
+                values += f", coalesce({off}, 0) AS {self._quoted(slack_of(bag_answer.name))}"
         self._database.make(name, f"SELECT _row{values} FROM asked{joins}")
         return name
 
@@ -279,9 +267,10 @@ class SqlLookup:
         tables = ["pieces_0"]
         while self._database.number(f"SELECT max(level) FROM {tables[-1]} WHERE torn") > 0:
             down = f"least(level, {TORN_LEVELS})"
+            size = f"(CAST(1 AS BIGINT) << {down})"
+            smaller = self._words.each(f"block * {size}", f"(block + 1) * {size}")
             cut = (
-                f"SELECT _row, key, rank, level - {down} AS level, "
-                f"(block << {down}) + unnest(range(CAST(1 AS BIGINT) << {down})) AS block "
+                f"SELECT _row, key, rank, level - {down} AS level, {smaller} AS block "
                 f"FROM {tables[-1]} WHERE torn AND level > 0"
             )
             tables.append(f"pieces_{len(tables)}")
@@ -315,11 +304,11 @@ class SqlLookup:
         return f"SELECT {by}{', max(rank) AS rank' if rank else ''}{parts} FROM ({source}) GROUP BY {by}"
 
     def _grain(self, time: str) -> str:
-        return floored(time, self._grain_us)
+        return self._words.floored(time, self._grain_us)
 
     @property
     def _every_level(self) -> str:
-        return f"SELECT range AS level FROM range({self._levels})"
+        return self._words.levels(self._levels)
 
 
 def _bounded(counted: str, column: str, exact: int) -> str:

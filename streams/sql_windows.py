@@ -1,4 +1,4 @@
-"""Where windows begin, in DuckDB SQL: one rule per class of `schemas.windows`.
+"""Where windows begin, in SQL: one rule per class of `schemas.windows`.
 
 Starts are in microseconds and not yet floored to the tile. A rule reads the table `asked` (_row, key, instant), for sessions
 also `kept` (key, t), both with a rank if what was known decides.
@@ -11,29 +11,25 @@ from typing import Any
 
 from samestream.schemas import windows as wi
 from samestream.schemas.windows import Window
-from samestream.streams import sql_duckdb_calendar, zones
+from samestream.streams import zones
+from samestream.streams.sql_words import Words
 
 NEVER_US = 2**62
 
-Rule = Callable[[Any, bool], str]
+Rule = Callable[[Any, bool, Words], str]
 
 
-def floored(value: str, step: int) -> str:
-    """The value divided by a step, rounded down also where it is negative (DuckDB rounds towards zero)."""
-    return f"(({value} - ((({value}) % {step} + {step}) % {step})) // {step})"
-
-
-def starts(window: Window, ranked: bool) -> str:
+def starts(window: Window, ranked: bool, words: Words) -> str:
     """A query for the rows of `asked` with their `start`; raises KeyError for a class without a rule."""
-    return RULES[type(window)](window, ranked)
+    return RULES[type(window)](window, ranked, words)
 
 
-def _instant(start: Callable[[Any], str]) -> Rule:
+def _instant(start: Callable[[Any, Words], str]) -> Rule:
     """Of windows whose start follows from the instant alone."""
-    return lambda window, ranked: f"SELECT *, {start(window)} AS start FROM asked"
+    return lambda window, ranked, words: f"SELECT *, {start(window, words)} AS start FROM asked"
 
 
-def _calendar(window: wi.Calendar, ranked: bool) -> str:
+def _calendar(window: wi.Calendar, ranked: bool, words: Words) -> str:
     """The first instant at which the local clock shows the period's first midnight, or more if it jumped over it.
 
     Between two changes of the clocks local time is ahead of UTC by the same; of every such stretch that reaches that
@@ -42,10 +38,9 @@ def _calendar(window: wi.Calendar, ranked: bool) -> str:
     since, ahead = zones.offsets(window.zone)
     stretches = [(-NEVER_US, since[0], ahead[0]), *zip(since, (*since[1:], NEVER_US), ahead, strict=True)]
     rows = ", ".join(f"({first}, {end}, {offset})" for first, end, offset in stretches)
-    period = f"date_trunc('{window.period}', make_timestamp(instant + {sql_duckdb_calendar.offset(window.zone)}))"
     begins = "greatest(CAST(since AS BIGINT), midnight - ahead)"
     return f"""
-        WITH placed AS (SELECT *, epoch_us(CAST({period} AS TIMESTAMP)) AS midnight FROM asked), periods AS (
+        WITH placed AS (SELECT *, {words.midnight(window.period, window.zone)} AS midnight FROM asked), periods AS (
             SELECT midnight, min({begins}) AS start
             FROM (SELECT DISTINCT midnight FROM placed), (VALUES {rows}) AS stretches(since, until, ahead)
             WHERE {begins} < until GROUP BY midnight
@@ -53,14 +48,14 @@ def _calendar(window: wi.Calendar, ranked: bool) -> str:
         SELECT placed.*, start FROM placed JOIN periods USING (midnight)"""
 
 
-def _session(window: wi.Session, ranked: bool) -> str:
+def _session(window: wi.Session, ranked: bool, words: Words) -> str:
     """Where the chain of rows that ends at the instant begins, if that is not longer ago than a session may be.
 
     Rows are cut into islands once. That answers every trigger that knew all rows of its island so far; for the others,
     the rows that each of them knew are cut anew.
     """
     gap_us, order = window.gap_us, "ORDER BY t, is_row ROWS BETWEEN UNBOUNDED PRECEDING AND"
-    oldest = f"{floored(f'instant - {window.longest_us}', window.tile_us)} * {window.tile_us}"
+    oldest = f"{words.floored(f'instant - {window.longest_us}', window.tile_us)} * {window.tile_us}"
     row_rank, rank = (", max(rank) AS rank", ", rank") if ranked else ("", "")
     both = (  # an event at the very instant comes after it
         f"SELECT key, t, 1 AS is_row, NULL AS _row{row_rank} FROM kept GROUP BY key, t "
@@ -73,7 +68,7 @@ def _session(window: wi.Session, ranked: bool) -> str:
     start = f"CASE WHEN t - before <= {gap_us} THEN island ELSE t END"
     if not ranked:
         found = f"SELECT _row, key, t AS instant, {start} AS start FROM ({islands}) WHERE is_row = 0"
-        return f"SELECT * REPLACE (greatest(start, {oldest}) AS start) FROM ({found})"
+        return f"SELECT _row, key, instant, greatest(start, {oldest}) AS start FROM ({found})"
     row_rank = "max(CASE WHEN is_row = 1 THEN rank END)"
     known = f"coalesce({row_rank} OVER (PARTITION BY key, island {order} CURRENT ROW) < rank, true)"
     return f"""
@@ -94,9 +89,9 @@ def _session(window: wi.Session, ranked: bool) -> str:
 
 
 RULES: Mapping[type[Window], Rule] = {
-    wi.Sliding: _instant(lambda window: f"instant - {window.length_us}"),
-    wi.Lifetime: _instant(lambda window: str(-NEVER_US)),
-    wi.Tumbling: _instant(lambda window: f"{floored('instant', window.every_us)} * {window.every_us}"),
+    wi.Sliding: _instant(lambda window, words: f"instant - {window.length_us}"),
+    wi.Lifetime: _instant(lambda window, words: str(-NEVER_US)),
+    wi.Tumbling: _instant(lambda window, words: f"{words.floored('instant', window.every_us)} * {window.every_us}"),
     wi.Calendar: _calendar,
     wi.Session: _session,
 }

@@ -16,6 +16,7 @@ from made_facts import EPOCH, HOUR, SECOND, START, WINDOWS, Fact, Row, answers, 
 from samestream.schemas.windows import Calendar, Window
 from samestream.streams import sql_windows
 from samestream.streams.point_in_time import as_known, point_in_time
+from samestream.streams.sql_duckdb_words import WORDS
 
 MINUTE = 60 * SECOND
 # a tail that is no whole tile, and a head that is no whole grain
@@ -134,7 +135,7 @@ def test_periods_begin_where_the_calendar_says_around_every_change_of_clocks(zon
         )
         for period in ("day", "week", "month"):
             starts = database.execute(
-                f"SELECT _row, start FROM ({sql_windows.starts(Calendar(1, period, zone), False)})"
+                f"SELECT _row, start FROM ({sql_windows.starts(Calendar(1, period, zone), False, WORDS)})"
             )
             wrong = [
                 (period, EPOCH + timedelta(microseconds=instants[row]), EPOCH + timedelta(microseconds=start))
