@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from samestream.schemas.avro import Codec
+from samestream.schemas.windows import LIFETIME_US
 from samestream.streams import key_index, tiles
 from samestream.streams.clock import Clocks
 from samestream.streams.columnar import ColumnarEngine, Vectors, to_table
@@ -31,7 +32,9 @@ class FeatureTask:
         self.owned = frozenset(plan.inputs)
         self.fingerprint = plan.fingerprint
         self.query_lag_us = plan.query_lag_us
-        self.memory_us = plan.query_lag_us + plan.longest_window_us
+        # a record of a table counts for ever, and moves no clock by which one could tell how old a batch is
+        reach_us = plan.longest_window_us
+        self.memory_us = plan.query_lag_us + reach_us if reach_us < LIFETIME_US else None
 
     def process(self, batch: Batch, clocks: Clocks) -> Emitted:
         """Apply a judged batch."""

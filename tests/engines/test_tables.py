@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from oracle import Read
 
 from samestream.schemas.app import load
+from samestream.schemas.avro import Codec
+from samestream.streams.feature_task import FeatureTask
 from samestream.streams.lowering import compile_app
 from samestream.streams.transport import Outgoing
 
@@ -137,6 +139,21 @@ def test_an_event_that_comes_hours_later_than_a_request_may_still_asks_for_its_p
     ]
     log = check(records, engine, tmp_path, GROUND, plan)
     assert {read.decision for read in log} == {"applied"}
+
+
+def test_what_was_known_before_the_first_event_survives_a_restart() -> None:
+    transport, codec = harness.fresh(FLEET, PLAN), Codec(PLAN.models["LongDelay"].vector_schema)
+    for records in (
+        [plane("n1", 0, 1990), maker("a", 0, True, since=-1e9)],
+        [flight(1, 10)],
+        [flight(2, 20)],
+    ):
+        harness.send(transport, records)
+        harness.work_off(transport, FeatureTask(PLAN), PLAN)  # a new processor, that recovers from the journal
+    topic = PLAN.models["LongDelay"].topics["features"]
+    vectors = [codec.decode(value or b"") for _, _, value, _ in harness.contents(transport, [topic])[topic]]
+    found = {vector["entity"]: (vector["year"], vector["by_big_maker"]) for vector in vectors}
+    assert found == {1: (1990, True), 2: (1990, True)}
 
 
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
