@@ -29,6 +29,7 @@ MODULES = (
     "redrive",
     "offline",
     "training_sets",
+    "replay",
     "monitor",
 )
 """Modules of the console that register commands."""

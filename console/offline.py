@@ -1,4 +1,4 @@
-"""`samestream train`, `replay` and `parity`: what is done from the log."""
+"""`samestream train` and `parity`: what is done from the log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ OneModel = Annotated[str | None, typer.Option("--model", help="Which model; need
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("train")(train)
-    app.command("replay")(replay)
     app.command("parity")(parity)
 
 
@@ -81,62 +80,6 @@ def train(
 
 
 @configured(*CONNECTION, "log")
-def replay(
-    settings: Settings,
-    module: Module,
-    from_: From = None,
-    to: To = None,
-    out: Annotated[Path | None, typer.Option(help="Write the vectors to this Parquet file.", dir_okay=False)] = None,
-    topic: Annotated[str | None, typer.Option("--to-topic", help="Also send the records to this topic.")] = None,
-) -> None:
-    """Compute the served vectors again, from the feature log by the journal.
-
-    \b
-    The same kernel over the same events in the same order: the same bytes. Nothing is
-    written unless you say where, and never to a topic that the app itself writes.
-
-    \b
-    Example: samestream replay examples/flights.py --from 2013-01-05 --out vectors.parquet
-    """
-    from samestream.console.apply import require
-    from samestream.console.replaying import Replayed, vectors_of
-    from samestream.console.settings import connect
-    from samestream.schemas.app import load
-    from samestream.streams import provision
-    from samestream.streams.feature_log import FeatureLog
-    from samestream.streams.lowering import compile_app
-
-    app = load(module, settings.namespace)
-    plan = compile_app(app)
-    _check_folder(out, "--out")
-    transport = connect(settings)
-    require(transport, app)
-    if topic is not None and topic in {spec.name for spec in provision.topics(app, plan)}:
-        raise SettingsError(
-            "a replay never writes to a topic of the app itself",
-            where="--to-topic",
-            found=topic,
-            hint="name another topic.",
-        )
-    found: Replayed = vectors_of(
-        plan,
-        transport,
-        FeatureLog(settings.log_uri),
-        from_us=instant_of(from_, "--from"),
-        to_us=instant_of(to, "--to"),
-        on_progress=_progress,
-    )
-    _progress_end()
-    if topic is not None:
-        found.send(transport, topic)
-        typer.echo(f"sent {found.count:,} vectors to {topic}")
-    if out is not None:
-        found.write(out)
-        typer.echo(f"wrote {found.count:,} vectors to {out}")
-    typer.echo(f"replayed {found.events:,} events into {found.count:,} vectors in {found.seconds:.1f} s")
-
-
-@configured(*CONNECTION, "log")
 def parity(
     settings: Settings,
     module: Module,
@@ -166,11 +109,11 @@ def parity(
 
     app = load(module, settings.namespace)
     plan = compile_app(app)
-    _check_folder(target, "--json")
+    check_folder(target, "--json")
     transport = connect(settings)
     require(transport, app)
-    found = verify(plan, transport, FeatureLog(settings.log_uri), with_sql=sql, on_progress=_progress)
-    _progress_end()
+    found = verify(plan, transport, FeatureLog(settings.log_uri), with_sql=sql, on_progress=show_progress)
+    progress_end()
     publish(transport, plan, list(app.monitors.values()), found)
     if target is not None:
         target.write_text(json.dumps({name: asdict(part) for name, part in found.items()}, indent=2) + "\n")
@@ -205,7 +148,7 @@ def one_model(models: list[str], asked: str | None, where: str = "--model") -> s
     return asked
 
 
-def _check_folder(path: Path | None, where: str) -> None:
+def check_folder(path: Path | None, where: str) -> None:
     """Raises SettingsError, before any work is done, where the file could not be written in the end."""
     if path is not None and not path.absolute().parent.is_dir():
         raise SettingsError("no such folder", where=where, found=path.absolute().parent, hint="create it first.")
@@ -228,7 +171,7 @@ def instant_of(text: str | None, where: str) -> int | None:
 _shown: dict[str, Any] = {}
 
 
-def _progress(what: str, done: int, total: int) -> None:
+def show_progress(what: str, done: int, total: int) -> None:
     """One line that rewrites itself, on a terminal only."""
     import sys
     import time
@@ -245,7 +188,8 @@ def _progress(what: str, done: int, total: int) -> None:
         print(f"\r{what}: {done:,} of {total:,}{left}   ", end="", file=sys.stderr, flush=True)
 
 
-def _progress_end() -> None:
+def progress_end() -> None:
+    """Clear that line."""
     import sys
 
     if sys.stderr.isatty():

@@ -3,68 +3,82 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from samestream.schemas.avro import Codec
+from samestream.schemas.errors import RecoveryError
+from samestream.streams import journal
 from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import VectorEncoder
+from samestream.streams.feature_task import NAME
+from samestream.streams.log_source import LogSource
 from samestream.streams.plan import Plan
-from samestream.streams.transport import Outgoing, Transport, send_all
-from samestream.streams.vector_replay import Progress, replayed
+from samestream.streams.transport import Transport
+from samestream.streams.vector_file import VectorFile
+from samestream.streams.vector_replay import Progress, covered, followed, span, topic_source
+from samestream.streams.vector_resend import VectorResend
 
 
 @dataclass
 class Replayed:
-    """Vectors of all models as the records that were served, and what it took."""
+    """What a replay did. events : of the entries whose vectors were wanted; vectors : in the range, by model."""
 
-    plan: Plan
-    records: dict[str, list[Outgoing]] = field(default_factory=dict)
-    events: int = 0
-    seconds: float = 0.0
-
-    @property
-    def count(self) -> int:
-        """How many vectors."""
-        return sum(map(len, self.records.values()))
-
-    def send(self, transport: Transport, topic: str) -> None:
-        """Write the records to a topic."""
-        send_all(transport, (record._replace(topic=topic) for records in self.records.values() for record in records))
-
-    def write(self, path: Path) -> None:
-        """Write the vectors to a Parquet file, in one step: a torn file never appears under the name."""
-        rows = []
-        for name, records in self.records.items():
-            codec = Codec(self.plan.models[name].vector_schema)
-            rows += [{"model": name, **codec.decode(record.value)} for record in records if record.value is not None]
-        temporary = path.with_name(f".{path.name}.part")
-        pq.write_table(pa.Table.from_pylist(rows), temporary, compression="zstd")
-        temporary.replace(path)
+    events: int
+    vectors: dict[str, int]
+    seconds: float
+    written: int | None = None
 
 
-def vectors_of(
+def run(
     plan: Plan,
     transport: Transport,
-    log: FeatureLog,
+    log: FeatureLog | None,
+    models: Sequence[str],
     *,
     from_us: int | None = None,
     to_us: int | None = None,
+    file: VectorFile | None = None,
+    resend: VectorResend | None = None,
     on_progress: Progress | None = None,
 ) -> Replayed:
-    """Replay the whole journal from the feature log, and keep the vectors with trigger event time in [from_us, to_us)."""
+    """Follow the journal through the kernel, and hand on the vectors with trigger event time in [from_us, to_us).
+
+    log : None to read the events from the topics
+    Raises RecoveryError where there is nothing in the range, or the journal's events are gone.
+    """
     started = time.monotonic()
-    encoder = VectorEncoder(plan)
-    out = Replayed(plan, {name: [] for name in plan.models})
-    for entry, _, every in replayed(plan, transport, log, on_progress):
-        for vectors in every:
-            chosen = vectors.event_time_us >= (from_us if from_us is not None else -(2**62))
-            chosen &= vectors.event_time_us < (to_us if to_us is not None else 2**62)
-            kept = out.records[vectors.model.name]
-            kept += [record for record, keep in zip(encoder.records(vectors), chosen.tolist(), strict=True) if keep]
-        out.events += sum(part.end - part.start for part in entry.ranges)
-    out.seconds = time.monotonic() - started
-    return out
+    entries = journal.read(transport, plan.journal, NAME) if log is None else covered(plan, transport, log)
+    # what a topic holds is compared from its beginning, so only a file alone may begin later
+    filed = file.done_sequence if file is not None else -1
+    after = filed if resend is None else -1
+    part = span(plan, entries, from_us, to_us, after)
+    if part.first >= part.end and after < 0:
+        raise RecoveryError(
+            "there is nothing to replay",
+            where=plan.app,
+            found=f"{len(entries)} batches in the journal, none of them in this range",
+            hint="widen --from and --to, or run `samestream run MODULE features log` first.",
+        )
+    done = Replayed(0, dict.fromkeys(models, 0), 0.0)
+    found = topic_source(plan, transport, entries[part.state : part.end]) if log is None else None
+    source = found or LogSource(log or FeatureLog("."), list(plan.inputs.values()))
+    try:
+        for entry, _, every in followed(plan, transport, source, entries, part, on_progress):
+            done.events += sum(range_.end - range_.start for range_ in entry.ranges)
+            for vectors in every:
+                if vectors.model.name in done.vectors:
+                    inside = vectors.event_time_us >= (from_us if from_us is not None else -(2**62))
+                    inside &= vectors.event_time_us < (to_us if to_us is not None else 2**62)
+                    done.vectors[vectors.model.name] += int(inside.sum())
+            if file is not None and entry.sequence > filed:
+                file.take(entry.sequence, every)
+            if resend is not None:
+                resend.take(every)
+    finally:
+        if found is not None:
+            found.close()
+        if resend is not None:
+            resend.close()
+    if file is not None:
+        done.written = file.finish(entries[part.end - 1].sequence)
+    done.seconds = time.monotonic() - started
+    return done

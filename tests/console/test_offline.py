@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import harness
+import pyarrow.parquet as pq
 import pytest
 
-from samestream.streams import model_registry
+from samestream.schemas.avro import Codec
+from samestream.streams import model_registry, vector_file
 from samestream.streams.feature_log import FeatureLog
 from samestream.streams.feature_task import FeatureTask
 from samestream.streams.memory_transport import MemoryTransport
 from samestream.streams.model_registry import ModelVersion
 from samestream.streams.provision import provision
+from samestream.streams.vector_resend import Pace
 from samestream.trainers import train as training
 from samestream.trainers.train import Trained
 
@@ -59,12 +64,7 @@ def test_train_names_the_champion_before_and_prints_whole_numbers_so(
     ]
 
 
-def test_a_training_set_is_written_once_and_made_again(transport: MemoryTransport, cli: Cli, tmp_path: Path) -> None:
-    shop = str(Path(harness.__file__).with_name("shop.py"))
-    provision(transport, harness.SHOP, harness.PLAN)
-    harness.send(transport, harness.shop_events(500))
-    harness.work_off(transport, FeatureTask(harness.PLAN))
-    harness.write_log(transport, FeatureLog(tmp_path / ".samestream" / "log"))
+def test_a_training_set_is_written_once_and_made_again(cli: Cli, shop: str) -> None:
     first = cli("training-set", shop, "--split", "2023-11-14T22:40Z")
     assert first.exit_code == 0, first.output
     folder = first.stdout.splitlines()[-1].split(",")[0].removeprefix("wrote ")
@@ -76,3 +76,96 @@ def test_a_training_set_is_written_once_and_made_again(transport: MemoryTranspor
     assert (wrong.exit_code, "a manifest says all of it" in wrong.stderr) == (2, True)
     assert "no such mode" in cli("training-set", shop, "--mode", "magic").stderr
     assert "there is something already" in cli("training-set", shop, "--out", folder).stderr
+
+
+@pytest.fixture
+def shop(transport: MemoryTransport, tmp_path: Path) -> str:
+    """The shop after 500 events, logged."""
+    provision(transport, harness.SHOP, harness.PLAN)
+    harness.send(transport, harness.shop_events(500))
+    harness.work_off(transport, FeatureTask(harness.PLAN), batch_records=40)
+    harness.write_log(transport, FeatureLog(tmp_path / ".samestream" / "log"))
+    return str(Path(harness.__file__).with_name("shop.py"))
+
+
+FROM, TO = "2023-11-14T22:30Z", "2023-11-14T22:50Z"
+
+
+@pytest.mark.parametrize("source", [(), ("--from-topics",)], ids=["log", "topics"])
+def test_a_replayed_range_is_what_was_served(
+    transport: MemoryTransport, cli: Cli, shop: str, source: tuple[str, ...]
+) -> None:
+    done = cli("replay", shop, "--from", FROM, "--to", TO, "--out", "v.parquet", "--to-topic", "copy", *source)
+    assert done.exit_code == 0, done.output
+    codec = Codec(harness.PLAN.models["Buys"].vector_schema)
+    every = harness.contents(transport, ["shop.features.Buys"])["shop.features.Buys"]
+    served = {value: codec.decode(value or b"") for _, _, value, _ in every}
+    low, high = (round(datetime.fromisoformat(text).timestamp() * 1e6) for text in (FROM, TO))
+    wanted = {value: row for value, row in served.items() if low <= row["event_time"] < high}
+    assert len(wanted) > 50
+    assert {value for _, _, value, _ in harness.contents(transport, ["copy"])["copy"]} == set(wanted)
+    table = pq.read_table("v.parquet")
+    assert len(table) == len(wanted)
+    for name in ("views", "seconds", "cents", "spread", "entity", "trigger_partition", "trigger_offset", "fingerprint"):
+        place = ["trigger_partition", "trigger_offset"]
+        found = {tuple(row[n] for n in place): row[name] for row in table.to_pylist()}
+        assert found == {tuple(row[n] for n in place): row[name] for row in wanted.values()}, name
+
+
+def test_a_killed_replay_goes_on_to_the_same_bytes(
+    transport: MemoryTransport, cli: Cli, shop: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(vector_file.VectorFile.__init__, "__defaults__", (None, None, None, None, 50))
+    assert cli("replay", shop, "--out", "whole.parquet", "--to-topic", "whole").exit_code == 0
+    take = vector_file.VectorFile.take
+    calls = []
+
+    def killed(self: Any, sequence: int, every: Any) -> None:
+        take(self, sequence, every)
+        calls.append(sequence)
+        if len(calls) % 5 == 0:
+            raise OSError("killed")
+
+    monkeypatch.setattr(vector_file.VectorFile, "take", killed)
+    tries = 0
+    while cli("replay", shop, "--out", "part.parquet").exit_code and tries < 20:
+        tries += 1
+    assert 0 < tries < 20
+    assert Path("part.parquet").read_bytes() == Path("whole.parquet").read_bytes()
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith((".parts", ".part"))] == []
+    resent = cli("replay", shop, "--to-topic", "whole")
+    count = len(harness.contents(transport, ["shop.features.Buys"])["shop.features.Buys"])
+    assert resent.stdout.startswith(f"sent 0 vectors to whole, which held {count}")
+    other = cli("replay", shop, "--to-topic", "whole", "--from", FROM)
+    assert "holds something else than the beginning of this replay" in other.stderr
+
+
+def test_features_and_wrong_ways_of_replaying(transport: MemoryTransport, cli: Cli, shop: str) -> None:
+    assert cli("replay", shop, "--out", "v.parquet", "--features", "views,cents").exit_code == 0
+    assert pq.read_schema("v.parquet").names[-2:] == ["views", "cents"]
+    for options, message in (
+        (("--features", "vews"), "no such input. Found: vews"),
+        (("--from", TO, "--to", FROM), "the range is empty"),
+        (("--from", "2030-01-01"), "there is nothing to replay"),
+        (("--speed", "2"), "a speed is that of a topic"),
+        (("--speed", "0", "--to-topic", "copy"), "a speed is a number above 0, or max"),
+        (("--to-topic", "shop.features.Buys"), "a replay does not write to a topic of the app itself"),
+        (("--model", "Sells"), "which model?"),
+    ):
+        done = cli("replay", shop, *options)
+        assert done.exit_code in (1, 2), options
+        assert message in done.stderr
+        assert "Hint:" in done.stderr
+
+
+def test_a_pace_waits_for_what_is_due() -> None:
+    now, slept = [100.0], []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    pace = Pace(2.0, lambda: now[0], sleep)
+    for known_us in (5_000_000, 5_000_000, 9_000_000, 8_000_000, 10_000_000):
+        pace.wait(known_us)
+    assert slept == [2.0, 0.5]

@@ -1,0 +1,168 @@
+"""`samestream replay`: what was served, computed again."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from samestream.console.options import CONNECTION, Module, configured
+from samestream.schemas.errors import SettingsError
+
+if TYPE_CHECKING:
+    from samestream.console.settings import Settings
+    from samestream.schemas.app import App
+    from samestream.streams.plan import Plan
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("replay")(replay)
+
+
+@configured(*CONNECTION, "log")
+def replay(
+    settings: Settings,
+    module: Module,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="First trigger event time, ISO 8601 (UTC).")
+    ] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="Trigger event times before this, ISO 8601 (UTC).")
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Of this model only.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the vectors to this Parquet file.", dir_okay=False)] = None,
+    features: Annotated[
+        str | None, typer.Option(metavar="A,B", help="Only these inputs of the models go into the file.")
+    ] = None,
+    topic: Annotated[str | None, typer.Option("--to-topic", help="Send the records to this topic.")] = None,
+    speed: Annotated[
+        str, typer.Option(metavar="N|max", help="How many times as fast as the log grew they are sent.")
+    ] = "max",
+    to_production: Annotated[
+        bool, typer.Option("--to-production", help="Let --to-topic be a topic of the app itself.")
+    ] = False,
+    from_topics: Annotated[
+        bool, typer.Option("--from-topics", help="Read the events from Kafka, not from the feature log.")
+    ] = False,
+) -> None:
+    """Compute the served vectors again, by the journal.
+
+    \b
+    The same kernel over the same events in the same order: the same bytes. Nothing is
+    written unless you say where, and never to a topic of the app itself unless told.
+    The events before --from are read only as far back as a window reaches.
+
+    \b
+    Interrupted, the same command goes on where it stood: the file from the parts
+    beside it, the topic from the records that it holds, each of them exactly once.
+
+    \b
+    samestream replay examples/flights.py --from 2013-01-05 --out vectors.parquet
+    samestream replay examples/flights.py --to-topic rehearsal --speed 60
+    """
+    from samestream.console import replaying
+    from samestream.console.apply import require
+    from samestream.console.offline import check_folder, instant_of, one_model, progress_end, show_progress
+    from samestream.console.settings import connect
+    from samestream.schemas.app import load
+    from samestream.streams.feature_log import FeatureLog
+    from samestream.streams.lowering import compile_app
+    from samestream.streams.vector_file import VectorFile
+    from samestream.streams.vector_resend import Pace, VectorResend
+
+    app = load(module, settings.namespace)
+    plan = compile_app(app)
+    models = [one_model(list(plan.models), model)] if model is not None else list(plan.models)
+    from_us, to_us = instant_of(from_, "--from"), instant_of(to, "--to")
+    if from_us is not None and to_us is not None and from_us >= to_us:
+        raise SettingsError(
+            "the range is empty", where="--to", found=to, expected=f"later than {from_}", hint="--to is exclusive."
+        )
+    check_folder(out, "--out")
+    pace = Pace(_speed(speed, topic))
+    chosen = _features(plan, models, features, topic)
+    if topic is not None and not to_production:
+        _refuse_production(app, plan, topic)
+    with closing(connect(settings)) as transport:
+        require(transport, app)
+        log = None if from_topics else FeatureLog(settings.log_uri)
+        origin = {"log": "topics" if from_topics else settings.log_uri}
+        file = VectorFile(out, plan, models, from_us, to_us, chosen, origin) if out is not None else None
+        resend = VectorResend(transport, plan, topic, models, from_us, to_us, pace) if topic is not None else None
+        done = replaying.run(
+            plan,
+            transport,
+            log,
+            models,
+            from_us=from_us,
+            to_us=to_us,
+            file=file,
+            resend=resend,
+            on_progress=show_progress,
+        )
+    progress_end()
+    if resend is not None:
+        typer.echo(
+            f"sent {resend.sent:,} vectors to {topic}" + (f", which held {resend.held:,}" if resend.held else "")
+        )
+    if done.written is not None:
+        typer.echo(f"wrote {done.written:,} vectors to {out}")
+    total = sum(done.vectors.values())
+    typer.echo(f"replayed {done.events:,} events into {total:,} vectors in {done.seconds:.1f} s")
+
+
+def _speed(text: str, topic: str | None) -> float | None:
+    if text == "max":
+        return None
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise SettingsError(
+            "a speed is a number above 0, or max", where="--speed", found=text, hint="1 is as fast as the log grew."
+        )
+    if topic is None:
+        raise SettingsError(
+            "a speed is that of a topic", where="--speed", found=text, hint="name one with --to-topic, or leave it out."
+        )
+    return found
+
+
+def _features(plan: Plan, models: list[str], text: str | None, topic: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    chosen = [name.strip() for name in text.split(",") if name.strip()]
+    known = {name for model in models for name in plan.models[model].outputs}
+    unknown = [name for name in chosen if name not in known]
+    if unknown or not chosen:
+        raise SettingsError(
+            "no such input",
+            where="--features",
+            found=", ".join(unknown) or "none",
+            expected=", ".join(sorted(known)),
+            hint="names as the model declares them, with commas between.",
+        )
+    if topic is not None:
+        raise SettingsError(
+            "records of a topic are whole vectors", where="--features", found=text, hint="use it with --out alone."
+        )
+    return chosen
+
+
+def _refuse_production(app: App, plan: Plan, topic: str) -> None:
+    """Raises SettingsError where a topic is the app's own, in its namespace or in production."""
+    from samestream.streams import provision
+
+    own = {spec.name for spec in provision.topics(app, plan)}
+    own |= {name.removeprefix(f"{plan.namespace}.") for name in own if plan.namespace}
+    if topic in own:
+        raise SettingsError(
+            "a replay does not write to a topic of the app itself",
+            where="--to-topic",
+            found=topic,
+            hint="name another topic; what is served would be doubled. If that is what you want: --to-production.",
+        )
