@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, Required, TypedDict, TypeVar, Unpack, cast, overload
 from uuid import UUID
 
+from samestream.schemas.about import Said
 from samestream.schemas.durations import Duration
 from samestream.schemas.errors import DeclarationError
 
@@ -66,7 +67,7 @@ class Several(Generic[T_co]):
     def __iter__(self) -> Iterator[str]:
         return iter(self._expressions)
 
-    def described(self, **about: Any) -> Several[T_co]:
+    def described(self, **about: Unpack[Said]) -> Several[T_co]:
         """The same with something said about each, as by `Expr.described`."""
         return Several({over: expression.described(**about) for over, expression in self._expressions.items()})
 

@@ -9,7 +9,7 @@ from samestream.schemas import durations, windows
 from samestream.schemas.aggregable import Several
 from samestream.schemas.algebra import Aggregate
 from samestream.schemas.errors import DeclarationError
-from samestream.schemas.expressions import Expr, Kind
+from samestream.schemas.expressions import Column, Expr, Kind, Literal
 from samestream.schemas.extremes import First, Last, LastN, Max, Min, TimeSinceLast
 from samestream.schemas.sums import Count, DecayedMean, DecayedSum, Mean, Share, Std, Sum, Variance
 from samestream.schemas.value_sets import Distinct, MostFrequent, Quantile
@@ -82,8 +82,11 @@ class Windowed(Expr[Any]):
                 "`where` must be a condition",
                 where=_written(aggregate),
                 found=repr(where),
+                expected="true or false of each event",
                 hint="compare a field: where=Departure.dep_delay > 15.",
             )
+        for part in (aggregate.input, where):
+            _check_of_events(aggregate, part)
 
     @property
     def event(self) -> type[Event]:
@@ -135,7 +138,7 @@ def declare_aggregate(aggregate: Aggregate, options: Mapping[str, Any], event: t
     where = options.get("where")
     if not isinstance(named.get("over"), tuple):
         return Windowed(aggregate, windows.parse(here, **named), where=where, event=event)
-    names = [over if isinstance(over, str) else durations.text(over) for over in named["over"]]
+    names = [over if isinstance(over, str) else durations.text(durations.parse(over, here)) for over in named["over"]]
     if not names or len(set(names)) < len(names) or not all(name.strip().isalnum() for name in names):
         raise DeclarationError(
             "several windows need names of their own",
@@ -150,6 +153,19 @@ def declare_aggregate(aggregate: Aggregate, options: Mapping[str, Any], event: t
             for name, over in zip(names, named["over"], strict=True)
         }
     )
+
+
+def _check_of_events(aggregate: Aggregate, part: Expr[Any] | None) -> None:
+    """Raise DeclarationError for a leaf that is no event's: an aggregate or a feature, which only an instant has."""
+    for leaf in part.leaves() if part is not None else ():
+        if isinstance(leaf, Windowed) or not (isinstance(leaf, (Literal, Column)) or hasattr(leaf, "event")):
+            raise DeclarationError(
+                "an aggregate is over fields, not over other aggregates or features",
+                where=_written(aggregate),
+                found=repr(leaf),
+                expected="fields of one event",
+                hint="aggregate the field itself; what is computed from several aggregates is an expression of them.",
+            )
 
 
 def _written(aggregate: Aggregate) -> str:

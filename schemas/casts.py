@@ -66,7 +66,7 @@ CASTS = {cast.target: cast for cast in (ToInt, ToFloat, ToText, ToBool)}
 
 def cast(value: Expr[Any], target: type) -> Cast:
     """The cast to a type of Python. Raises DeclarationError where there is none."""
-    if target not in CASTS:
+    if not isinstance(target, type) or target not in CASTS:
         raise DeclarationError(
             "there is no cast to this",
             where=f"{value!r}.cast({getattr(target, '__name__', target)})",

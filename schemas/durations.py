@@ -42,7 +42,8 @@ def parse(text: Duration, where: str = "") -> int:
                 expected="a number and a unit, one of us ms s m h d w",
                 hint='write for example "90s", "10m", "3h" or "30d".',
             )
-        length_us = round(float(found[1]) * UNITS_US[found[2]])
+        exact_us = float(found[1]) * UNITS_US[found[2]]
+        length_us = round(min(exact_us, 2.0 * LONGEST_US))  # a number of hundreds of digits is an infinite float
     if length_us > LONGEST_US:
         raise DeclarationError(
             "a duration is too long",
@@ -52,7 +53,9 @@ def parse(text: Duration, where: str = "") -> int:
             hint="use a shorter one.",
         )
     if length_us < 0:
-        raise DeclarationError("a duration cannot be negative", where=where, found=repr(text), hint="drop the sign.")
+        raise DeclarationError(
+            "a duration cannot be negative", where=where, found=repr(text), expected="0 or more", hint="drop the sign."
+        )
     return length_us
 
 

@@ -53,9 +53,13 @@ class Expr(Aggregable[T_co]):
         high: float | None = None,
         pii: bool = False,
     ) -> Self:
-        """The same expression with something said about it, for the schema, the monitors and the marketplace."""
+        """The same expression with something said about it, for the schema, the monitors and the marketplace.
+
+        Raises DeclarationError for what they could not hold, such as a range of texts.
+        """
         same = copy.copy(self)
-        same.about = About(doc, owner, as_tags(tags), unit, low, high, pii)
+        said = About(doc, owner, as_tags(tags), unit, low, high, pii)
+        same.about = said.checked(repr(self), is_number=self.kind.is_number)
         return same
 
     def meaning(self) -> list[Any]:

@@ -123,6 +123,7 @@ class Field(Expr[T_co], Generic[T_co]):
         inside = typing.get_args(hint)[0] if typing.get_origin(hint) is Field and typing.get_args(hint) else None
         self.type_, self.nullable = field_type(inside, self.options, where)
         self.kind, self.item, self.symbols = self.type_.kind, self.type_.item, self.type_.symbols
+        self.about.checked(where, is_number=self.kind.is_number)
         if name.startswith("_") or not name.isascii():
             raise DeclarationError(
                 "a field name is ASCII and does not start with an underscore",
@@ -219,7 +220,19 @@ def key(*, doc: str = "", owner: str = "", tags: str | Iterable[str] = (), pii: 
 def event_time(
     *, earliest: datetime = EARLIEST, latest: datetime = LATEST, doc: str = "", precision: str | None = None
 ) -> Any:
-    """When the event happened; one outside ``[earliest, latest)`` is dead."""
+    """When the event happened; one outside ``[earliest, latest)`` is dead.
+
+    Raises DeclarationError unless these are instants, the earlier one first.
+    """
+    bounds = (earliest, latest)
+    if not all(isinstance(bound, datetime) and bound.tzinfo is not None for bound in bounds) or earliest >= latest:
+        raise DeclarationError(
+            "an event time lies between two instants",
+            where="event_time()",
+            found=f"earliest={earliest!r}, latest={latest!r}",
+            expected="datetimes with a time zone, the earlier one first",
+            hint="event_time(earliest=datetime(2013, 1, 1, tzinfo=UTC)).",
+        )
     time: Field[Any] = Field(role="event_time", about=About(doc), options={"precision": precision})
     time.low = (earliest - EPOCH).total_seconds()
     time.high = (latest - EPOCH).total_seconds()

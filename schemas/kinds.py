@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -42,7 +43,9 @@ def constant(value: Any) -> tuple[Kind, Any]:
         return Kind.BOOL, value
     if isinstance(value, int):
         return Kind.INT, _whole(value)
-    if isinstance(value, float | Decimal) and value == value:
+    if isinstance(value, Decimal) and not value.is_nan():
+        return Kind.FLOAT, _float(value)
+    if isinstance(value, float) and not math.isnan(value):
         return Kind.FLOAT, float(value)
     if isinstance(value, str):
         return Kind.STRING, _text(value)
@@ -61,10 +64,27 @@ def constant(value: Any) -> tuple[Kind, Any]:
     )
 
 
+def _float(value: Decimal) -> float:
+    number = float(value)
+    if math.isinf(number) and value.is_finite():
+        raise DeclarationError(
+            "a Decimal does not fit a float",
+            where=repr(value),
+            found=f"{value.adjusted() + 1} digits",
+            expected="at most 1.8e308 in size",
+            hint='write float("inf") where infinity is meant.',
+        )
+    return number
+
+
 def _whole(value: int) -> int:
     if not -(2**63) <= value < 2**63:
         raise DeclarationError(
-            "a whole number does not fit 64 bits", where=repr(value), hint="write it as a float: it is no exact count."
+            "a whole number does not fit 64 bits",
+            where="a constant",
+            found=f"{value.bit_length() + 1} bits" if value.bit_length() > 128 else repr(value),
+            expected="from -2**63 to 2**63 - 1",
+            hint="write it as a float: it is no exact count.",
         )
     return int(value)
 
@@ -78,6 +98,7 @@ def _text(value: str) -> str:
             "this text cannot be written as UTF-8",
             where=repr(plain),
             found=f"half of a surrogate pair at {error.start}",
+            expected="whole characters",
             hint="write the whole character.",
         ) from error
     return plain
@@ -86,6 +107,10 @@ def _text(value: str) -> str:
 def _microseconds(value: datetime) -> int:
     if value.tzinfo is None:
         raise DeclarationError(
-            "a datetime needs a time zone", where=repr(value), hint="add tzinfo=timezone.utc or another zone."
+            "a datetime needs a time zone",
+            where=repr(value),
+            found="no time zone",
+            expected="an instant",
+            hint="add tzinfo=UTC, or the zone that it is meant in.",
         )
     return (value - EPOCH) // timedelta(microseconds=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from samestream.schemas.errors import DeclarationError
-from samestream.schemas.kinds import Kind
+from samestream.schemas.kinds import Kind, constant
 from samestream.schemas.operation import Operation
 
 
@@ -73,7 +73,9 @@ class Get(Operation[Any]):
     def __init__(self, value: Any, key: str) -> None:
         self.key = key
         super().__init__(value)
-        if not isinstance(key, str):
+        if isinstance(key, str):
+            constant(key)  # refuses what no map can hold
+        else:
             raise DeclarationError(
                 "the keys of a map are text",
                 where=repr(self),

@@ -74,6 +74,7 @@ class Nested(Generic[R_co]):
                 expected="Nested[Address] or Nested[Address | None], where Address derives from Record",
                 hint=f"{name}: Nested[Address] = nested().",
             )
+        self.about.checked(f"{owner.__name__}.{name}", is_number=False)
         self.event, self.name, self.record, self.nullable = owner, name, records[0], len(members) == 2
         self.columns = types.new_class(self.record.__name__)
 

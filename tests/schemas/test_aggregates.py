@@ -102,7 +102,7 @@ WRONG: list[tuple[Callable[[], Any], str]] = [
     ),
     (
         lambda: Ride.fare.mean(over="1h", where=Ride.fare),  # type: ignore[call-overload]
-        "mean(Ride.fare): `where` must be a condition\nFound: Ride.fare\n"
+        "mean(Ride.fare): `where` must be a condition\nFound: Ride.fare\nExpected: true or false of each event\n"
         "Hint: compare a field: where=Departure.dep_delay > 15.",
     ),
 ]

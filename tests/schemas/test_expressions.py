@@ -371,7 +371,9 @@ WRONG = [
     (
         "Order.n + 2**63",
         [
-            "9223372036854775808: a whole number does not fit 64 bits",
+            "a constant: a whole number does not fit 64 bits",
+            "Found: 9223372036854775808",
+            "Expected: from -2**63 to 2**63 - 1",
             "Hint: write it as a float: it is no exact count.",
         ],
     ),
@@ -379,7 +381,9 @@ WRONG = [
         "Order.at > datetime(2024, 1, 1)",
         [
             "datetime.datetime(2024, 1, 1, 0, 0): a datetime needs a time zone",
-            "Hint: add tzinfo=timezone.utc or another zone.",
+            "Found: no time zone",
+            "Expected: an instant",
+            "Hint: add tzinfo=UTC, or the zone that it is meant in.",
         ],
     ),
     (
@@ -387,6 +391,7 @@ WRONG = [
         [
             "'\\ud800': this text cannot be written as UTF-8",
             "Found: half of a surrogate pair at 0",
+            "Expected: whole characters",
             "Hint: write the whole character.",
         ],
     ),
