@@ -47,7 +47,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class Silence:
-    """The sources are watched for saying nothing.
+    """The sources are watched for saying nothing, but for reference tables, which speak only when something changes.
 
     longer_than : shortest silence that counts, such as ``"2h"``; a source's usual silences are learned and never count.
     """

@@ -46,6 +46,7 @@ class SourceSpec:
 
     numeric_fields : fields looked at. low, high : declared ranges, by field, where there are any.
     lateness_us : declared lateness in microseconds; told in the evidence of late data.
+    is_table : it is a reference table, which speaks only when something changes, of whatever time: never silent, never late.
     """
 
     event: str
@@ -53,6 +54,7 @@ class SourceSpec:
     low: Mapping[str, float]
     high: Mapping[str, float]
     lateness_us: int
+    is_table: bool = False
 
 
 class Greatest:
@@ -286,7 +288,8 @@ class SourceWatch:
     """
 
     def __init__(self, spec: SourceSpec, *, silence_us: int | None, quality: bool) -> None:
-        self.spec, self._silence_us, self._quality = spec, silence_us, quality
+        self.spec, self._quality = spec, quality
+        self._silence_us = None if spec.is_table else silence_us
         self.rows = Rows()
         low, high = spec.low, spec.high
         self.fields = [
@@ -334,7 +337,7 @@ class SourceWatch:
         day_ends = at_us % DAY_US == 0
         findings = [*self._look_at_silence(at_us, rows, learned)]
         if self._quality:
-            if rows is not None:
+            if rows is not None and not self.spec.is_table:
                 self._look_at_lag(rows[0] - rows[1], learned)
             if self._late is not None:
                 findings.append(self._late)

@@ -109,7 +109,7 @@ def make_watch(plan: Plan, model: ModelPlan, declared: Declared) -> Watch:
         numeric = tuple(name for name, kind in input.columns.items() if kind in (Kind.INT, Kind.FLOAT) and name in said)
         low = {column: float(said[column]["low"]) for column in numeric if "low" in said[column]}
         high = {column: float(said[column]["high"]) for column in numeric if "high" in said[column]}
-        specs.append(SourceSpec(name, numeric, low, high, input.gate.lateness_us))
+        specs.append(SourceSpec(name, numeric, low, high, input.gate.lateness_us, input.is_table))
     lineage = {
         feature: tuple((event, field.removesuffix(UNITS)) for event, field in sources)
         for feature, sources in model.lineage.items()

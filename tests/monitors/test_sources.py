@@ -118,6 +118,20 @@ def source(lag_us: int, silence_us: int = 2 * HOUR_US) -> tuple[SourceWatch, lis
     return watch, told
 
 
+@pytest.mark.parametrize("is_table", [False, True])
+def test_a_reference_table_is_neither_silent_nor_late(is_table: bool) -> None:
+    watch = SourceWatch(SourceSpec("Plane", (), {}, {}, 0, is_table), silence_us=2 * HOUR_US, quality=True)
+    told: set[str] = set()
+    loaded = (
+        np.arange(10 * 24, dtype=np.int64) * HOUR_US
+    )  # for ten days one an hour, then a burst of old facts, then nothing
+    changed = 10 * DAY_US + np.arange(100, dtype=np.int64) * 60_000_000
+    watch.rows.add(loaded, loaded)
+    watch.rows.add(changed, changed - 365 * DAY_US)
+    watch.advance(20 * DAY_US, lambda cause, found, at: told.update(one.verdict for one in found))
+    assert told == (set() if is_table else {"missing_source", "late_data"})
+
+
 def test_nightly_silence_is_usual_and_half_as_much_again_is_not() -> None:
     watch, told = source(lag_us=1)
     assert not any(found for _, found, _ in told)
