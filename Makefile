@@ -66,6 +66,8 @@ lint: dev
 
 types: dev
 	$(BIN)/mypy
+	rm -rf build/pyright && mkdir -p build/pyright && cp -rL build/typing/samestream build/pyright/  # it follows no links
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 imports: dev
 	$(BIN)/lint-imports

@@ -147,7 +147,7 @@ def _together(found: Sequence[Need]) -> Iterator[tuple[Resource, list[Operation]
         operations.setdefault((need.resource, need.name), []).append(need.operation)
     groups: dict[tuple[Resource, tuple[Operation, ...]], list[str]] = {}
     for (resource, name), asked in operations.items():
-        stronger = [one for one in asked if one != "Describe"] or asked
+        stronger: list[Operation] = [one for one in asked if one != "Describe"] or asked
         groups.setdefault((resource, tuple(stronger)), []).append(name)
     for (resource, shared), names in groups.items():
         yield resource, list(shared), names

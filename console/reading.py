@@ -173,7 +173,7 @@ def _value(value: Any, names: Names, type_: Any, tell: Callable[[int], Any]) -> 
     if kind == "array":
         return [_value(part, names, found["items"], tell) for part in value]
     if kind == "map":
-        return {name: _value(part, names, found["values"], tell) for name, part in value.items()}
+        return {name: _value(part, names, found["values"], tell) for name, part in value.items()}  # pyright: ignore[reportAttributeAccessIssue]
     if kind == "record":
         return {part["name"]: _value(value[part["name"]], names, part["type"], tell) for part in found["fields"]}
     return preview(value) if isinstance(value, bytes) else value

@@ -92,7 +92,8 @@ class Windowed(Expr[Any]):
     def event(self) -> type[Event]:
         """The event whose stream it summarises; raises DeclarationError when fields of two events are mixed."""
         inside = [part for part in (self.aggregate.input, self.where) if part is not None]
-        events: set[type[Event]] = {leaf.event for part in inside for leaf in part.leaves() if hasattr(leaf, "event")}
+        read = [getattr(leaf, "event", None) for part in inside for leaf in part.leaves()]
+        events: set[type[Event]] = {event for event in read if event is not None}
         if self._event is not None:
             events.add(self._event)
         if len(events) != 1:

@@ -138,7 +138,7 @@ def app_of(declared: App | ModuleType | str | Iterable[type], name: str = "", na
             hint='name it (name="flights"), or pass the module that declares them.',
         )
     models = [cls for cls in classes if issubclass(cls, Model) and cls is not Model]
-    models += [cls.__monitors__.of for cls in monitors]
+    models += [cls.__monitors__.of for cls in monitors]  # pyright: ignore[reportAttributeAccessIssue]
     views = [cls for cls in classes if issubclass(cls, Features) and cls is not Features]
     views += [view for model in models for view in views_of(model)]
     events = [cls for cls in classes if issubclass(cls, Event) and hasattr(cls, "topic")]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import fastavro
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
@@ -60,8 +60,8 @@ class Codec:
             )
         body = BytesIO(value)
         body.seek(len(self.header))
-        record: dict[str, Any] = fastavro.schemaless_reader(body, self._plain, None)
-        return record
+        record = fastavro.schemaless_reader(body, self._plain, None)
+        return cast("dict[str, Any]", record)
 
 
 class Reader:
@@ -76,14 +76,14 @@ class Reader:
         body = BytesIO(value)
         body.seek(start)
         try:
-            record: dict[str, Any] = fastavro.schemaless_reader(body, self._writer, self._reader)
+            record = fastavro.schemaless_reader(body, self._writer, self._reader)
         except (
             Exception
         ) as error:  # fastavro raises whatever the bytes lead it into: EOFError, IndexError, MemoryError, ...
             raise SchemaError("undecodable", found=f"{type(error).__name__}: {error}") from error
         if body.tell() != len(value):
             raise SchemaError("undecodable", found=f"{len(value) - body.tell()} bytes after the record")
-        return record
+        return cast("dict[str, Any]", record)
 
 
 def schema_fingerprint(schema: Schema) -> bytes:

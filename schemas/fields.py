@@ -11,7 +11,7 @@ import typing
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, Generic, overload
+from typing import Any, Generic, cast, overload
 from uuid import UUID
 
 from samestream.schemas.about import About, as_tags
@@ -114,7 +114,7 @@ class Field(Expr[T_co], Generic[T_co]):
             )
         units: Field[Any] = copy.copy(self)
         units.name, units.type_, units.kind, units.role = f"{self.name}.minor_units", Whole(), Kind.INT, ""
-        return units
+        return cast("Field[int]", units)
 
     def declare(self, owner: type[Any], name: str, hint: Any) -> None:
         """Learn one's class, name and type. Raises DeclarationError."""

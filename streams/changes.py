@@ -85,7 +85,7 @@ class Difference:
 def compare(before: Declaration, after: Declaration) -> Difference:
     """What changed from one declaration to another."""
     changes = tuple(_changes(before, after))
-    schemas = {
+    schemas: dict[str, Level] = {
         _topic(name, after): level(before.schemas[name], after.schemas[name])
         for name in after.schemas
         if name in before.schemas and before.schemas[name] != after.schemas[name]

@@ -93,7 +93,7 @@ class KafkaReader:
         if any(part.topic != first for part in parts):
             topics = {part.topic: part.topic for part in parts}
             names = {name: code for code, name in enumerate(topics)}
-            codes += np.fromiter(map(names.__getitem__, map(_TOPIC, messages)), np.int64, len(messages)) << 32
+            codes += np.fromiter(map(names.__getitem__, map(_TOPIC, messages)), np.int64, len(messages)) << 32  # pyright: ignore[reportArgumentType]
         edges = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(messages)]
         groups: dict[Partition, list[Any]] = {}
         for begin, end in pairwise(edges):

@@ -15,7 +15,7 @@ from confluent_kafka import (
     TopicPartition,
     libversion,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
 
 from samestream.schemas.errors import TransportError
 from samestream.streams.kafka_errors import HINTS, LOG, Answer, kafka_error, patiently, translated

@@ -20,6 +20,9 @@ One file on purpose, long as it is: numba's cache on disk notices changes of the
 it calls elsewhere, so a change in another file would go on running as it was.
 """
 
+# What is compiled reads single words; NumPy's stubs cannot tell an element of an array from an array.
+# pyright: reportArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -116,7 +116,7 @@ class AppTest:
                 expected=f"{self.at.shown(self._known)} or later, as the event before",
                 hint="send events in the order in which they become known.",
             )
-        known_us = (known - EPOCH) // timedelta(microseconds=1)
+        known_us = (known - EPOCH) // timedelta(microseconds=1)  # pyright: ignore[reportOptionalOperand]
         known_us = -(-known_us // 1000) * 1000  # whole milliseconds, as Kafka's; never before the event
         self._known = instant(known_us)
         topic = self.app.topic(kind)

@@ -44,5 +44,5 @@ def fit(
     chosen = {**DEFAULTS, "min_samples_leaf": leaf, **(params or {})}
     kind = HistGradientBoostingRegressor if output == "number" else HistGradientBoostingClassifier
     categories = list(categorical) or None
-    model = kind(**chosen, early_stopping=False, random_state=seed, categorical_features=categories)
+    model = kind(**chosen, early_stopping=False, random_state=seed, categorical_features=categories)  # pyright: ignore[reportArgumentType]
     return fitted(model, values, labels, output, DEFAULTS)

@@ -214,8 +214,8 @@ def _computed(plan: Plan, model: ModelPlan, triggers: pa.Table, vectors: pa.Tabl
     identity: tuple[str, ...] = ("trigger_partition", "trigger_offset")
     if "_known" not in triggers.column_names:
         columns["row"], identity = triggers["_offset"], ("row",)
-        return _Vectors(pa.table(columns), identity, None)
-    return _Vectors(pa.table(columns), identity, cols.from_arrow(triggers["_known"], Kind.TIME).values)
+        return _Vectors(pa.table(columns), identity, None)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return _Vectors(pa.table(columns), identity, cols.from_arrow(triggers["_known"], Kind.TIME).values)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 def _labelled(
