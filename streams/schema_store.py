@@ -18,6 +18,7 @@ from samestream.streams.transport import Outgoing, Transport, send_all
 log = logging.getLogger("samestream")
 _CODEC = Codec(records.SCHEMA)
 _ASK_AGAIN_S = 0.5
+_MOST_ASKED = 10_000  # schemas that are unknown; there may be as many as there are broken records
 
 
 REGISTERED = MAGIC  # the first byte of the Confluent wire format; four of the schema's id follow
@@ -39,7 +40,7 @@ def told(frame: bytes) -> str:
 
 
 class SchemaStore:
-    """The writer schemas an app has met. What is unknown makes it look again, twice a second at most.
+    """The writer schemas an app has met. What is unknown makes it look again, for each unknown schema twice a second at most.
 
     subjects : schemas by subject (``<topic>-value``); with a registry, `framed` writes these topics' records by their id there
     """
@@ -55,6 +56,7 @@ class SchemaStore:
         self._registry = transport.registry if transport is not None else None
         self._schemas = {avro.schema_fingerprint(schema): schema for schema in known}
         self._asked_s: dict[bytes, float] = {}
+        self._read_to: dict[int, int] = {}  # by partition of the topic
         self._frames: dict[str, tuple[bytes, bytes] | None] = {}
 
     @property
@@ -70,8 +72,13 @@ class SchemaStore:
             return None
         found: Schema | None = self._registry.schema(int.from_bytes(frame[1:], "big"))
         if found is None:
-            self._asked_s[frame] = time.monotonic()
+            self._note_asked(frame)
         return found
+
+    def _note_asked(self, name: bytes) -> None:
+        if len(self._asked_s) >= _MOST_ASKED:
+            self._asked_s.clear()
+        self._asked_s[name] = time.monotonic()
 
     def frame(self, topic: str) -> tuple[bytes, bytes] | None:
         """The header of a topic's records in single-object encoding, and that to be written instead; None if it is not.
@@ -118,18 +125,22 @@ class SchemaStore:
         asked_s = self._asked_s.get(fingerprint, -_ASK_AGAIN_S)
         unknown = fingerprint not in self._schemas and self._transport is not None
         if unknown and time.monotonic() - asked_s >= _ASK_AGAIN_S:
-            self._asked_s[fingerprint] = time.monotonic()
+            self._note_asked(fingerprint)
             self.refresh()
         return self._schemas.get(fingerprint)
 
     def refresh(self) -> None:
-        """Read the whole topic. A record that is no schema is passed over: it can make no event readable."""
+        """Read what is new in the topic. A record that is no schema is passed over: it can make no event readable."""
         assert self._transport is not None
-        for fetched in self._transport.read_all(self._topic):
+        # only what is new: a burst of records of made-up schemas, each of which asks, must not stall everything behind it
+        for fetched in self._transport.read_all(self._topic, dict(self._read_to)):
             for value in fetched.values:
                 schema = _schema_in(value)
                 if schema is not None:
                     self._schemas[avro.schema_fingerprint(schema)] = schema
+            self._read_to[fetched.partition.partition] = (
+                int(fetched.offsets[-1]) + 1
+            )  # last: others may share this store
 
     def unpublished(self, schemas: Iterable[tuple[str, Schema]]) -> list[tuple[str, Schema]]:
         """Those not known yet, as (subject, schema); the first of each fingerprint."""

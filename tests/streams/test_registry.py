@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
 from samestream.streams.plan import Plan
 from samestream.streams.registry import Registry, frame_of
 from samestream.streams.schema_store import SchemaStore
-from samestream.streams.transport import Outgoing, Transport
+from samestream.streams.transport import Fetched, Outgoing, Transport
 
 
 def record(**fields: Any) -> avro.Schema:
@@ -192,6 +193,27 @@ def test_nothing_is_written_by_a_schema_that_is_not_registered(server: FakeRegis
     ) as caught:
         provision.store(transport, harness.PLAN).framed(harness.shop_events(3))
     assert caught.value.hint == "register it with `samestream apply MODULE`."
+
+
+def test_made_up_schemas_do_not_make_the_topic_be_read_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    transport = MemoryTransport(MemoryBroker())
+    provision.provision(transport, harness.SHOP, harness.PLAN)
+    store, read = SchemaStore(transport, harness.PLAN.schemas), Counter[str]()
+    read_all = transport.read_all
+
+    def counted(topic: str, start: Mapping[int, int] | None = None) -> Iterator[Fetched]:
+        for fetched in read_all(topic, start):
+            read[topic] += len(fetched)
+            yield fetched
+
+    monkeypatch.setattr(transport, "read_all", counted)
+    for number in range(100):
+        assert store.find(number.to_bytes(8, "big")) is None
+    once = sum(map(len, read_all(harness.PLAN.schemas)))
+    assert read == {harness.PLAN.schemas: once}
+    new = record(at="long")
+    SchemaStore(transport, harness.PLAN.schemas).publish([("shop.sales-value", new)])
+    assert store.find(avro.schema_fingerprint(new)) == new  # what is published later is found all the same
 
 
 def test_a_fingerprint_never_comes_to_mean_something_else() -> None:
