@@ -21,6 +21,7 @@ from samestream.streams import columns as cols
 from samestream.streams.avro_kernel import DEAD, GENERAL, GOOD, TODO, Bytes
 from samestream.streams.avro_program import NotCovered, Program
 from samestream.streams.columns import BoolArray, ColumnData, Int64Array
+from samestream.streams.packed import Packed
 
 __all__ = ["DEAD", "GENERAL", "GOOD", "TODO", "Batch", "NotCovered", "Program", "warm"]
 
@@ -37,9 +38,11 @@ class Batch:
     def __init__(self, values: Sequence[bytes | None], columns: Mapping[str, Kind], longest: int) -> None:
         self._columns = columns
         self._slots = {name: slot for slot, name in enumerate(columns)}
-        self._data, self._bounds = _joined(values, longest)
+        packed = Packed.of(values)
+        self._data, self._bounds = packed.data, packed.bounds
         self.status: Bytes = np.zeros(len(values), np.uint8)
-        self.status[np.diff(self._bounds) < kernel.SHORTEST_HEADER] = GENERAL
+        lengths = packed.lengths
+        self.status[(lengths < kernel.SHORTEST_HEADER) | (lengths > longest)] = GENERAL
         self._words = np.zeros((len(columns), len(values)), np.int64)
         self._there = np.zeros((len(columns), len(values)), np.uint8)
         self._given: list[tuple[str, npt.NDArray[Any], ColumnData]] = []
@@ -66,10 +69,11 @@ class Batch:
 
     def compare_keys(self, key: str, keys: Sequence[bytes | None]) -> Bytes:
         """How the Kafka key of each good record compares with its column ``key``: EQUAL, DIFFERENT or MISSING."""
-        joined, bounds = _joined(keys, None)
+        packed = Packed.of(keys)
         verdict: Bytes = np.zeros(len(keys), np.uint8)
         slot, text = self._slots[key], self._columns[key] is Kind.STRING
-        kernel.compare(self._data, self._words[slot], self._there[slot], text, self.status, joined, bounds, verdict)
+        words, there = self._words[slot], self._there[slot]
+        kernel.compare(self._data, words, there, text, self.status, packed.data, packed.bounds, verdict)
         if (verdict == kernel.ABSENT).any():
             for row in np.flatnonzero(verdict == kernel.ABSENT).tolist():
                 verdict[row] = kernel.EQUAL if keys[row] == b"None" else kernel.DIFFERENT
@@ -146,17 +150,3 @@ def warm() -> None:
     batch.run(program)
     batch.compare_keys("text", [b"a"])
     batch.finish()
-
-
-def _joined(values: Sequence[bytes | None], longest: int | None) -> tuple[Bytes, Int64Array]:
-    """The bytes in one array, and where each begins and the last ends; nothing of None and of what is too long."""
-    try:
-        lengths = np.fromiter(map(len, values), np.int64, len(values))  # type: ignore[arg-type]
-    except TypeError:
-        return _joined([value or b"" for value in values], longest)
-    if longest is not None and len(lengths) and lengths.max() > longest:
-        return _joined([value if value and len(value) <= longest else b"" for value in values], None)
-    bounds = np.zeros(len(values) + 1, np.int64)
-    np.cumsum(lengths, out=bounds[1:])
-    # a bytearray: numba would compile a second version for the read-only bytes
-    return np.frombuffer(bytearray().join(values) or bytearray(1), np.uint8), bounds  # type: ignore[arg-type]

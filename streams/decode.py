@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,8 +41,8 @@ class Decoded:
     dead: BoolArray
     deaths: dict[int, Death]  # offset -> reason, detail
     columns: Columns
-    keys: list[bytes | None]
-    values: list[bytes | None]
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
     stamps_us: Int64Array  # the record timestamps as they came
 
     def __len__(self) -> int:

@@ -48,9 +48,10 @@ class KafkaReader:
         self._next: dict[Partition, int] = {}
         self._held: set[Partition] = set()
         self._failure: TransportError | None = None
-        self._consumer: Any = Consumer(
-            {**defaults, **properties, **enforced, "error_cb": self._note_failure}, logger=LOG
-        )
+        self._consumer = self._opened({**defaults, **properties, **enforced})
+
+    def _opened(self, settings: dict[str, Any]) -> Any:
+        return Consumer({**settings, "error_cb": self._note_failure}, logger=LOG)
 
     def assign(self, positions: Mapping[Partition, int]) -> None:
         """Replace the assignment; what was fetched ahead for an older one is dropped."""

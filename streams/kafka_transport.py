@@ -18,6 +18,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
 
 from samestream.schemas.errors import TransportError
+from samestream.streams import librdkafka
 from samestream.streams.kafka_errors import HINTS, LOG, Answer, kafka_error, patiently, translated
 from samestream.streams.kafka_group import KafkaGroupReader
 from samestream.streams.kafka_outbox import KafkaOutbox
@@ -46,10 +47,22 @@ _ANSWER_S = 15.0  # for questions, so that an absent broker is reported soon
 
 
 class KafkaTransport:
-    """The Kafka at `bootstrap`; every librdkafka property in `properties` (SASL, TLS, ...) goes to all clients."""
+    """The Kafka at `bootstrap`; every librdkafka property in `properties` (SASL, TLS, ...) goes to all clients.
 
-    def __init__(self, bootstrap: str, properties: Mapping[str, str] = {}, registry: Registry | None = None) -> None:
+    client : what reads and writes: ``native``, our own handles of librdkafka, or ``python``, confluent-kafka's API; else
+        `SAMESTREAM_KAFKA_CLIENT` says, or native where its librdkafka is one that was tested
+    Raises SettingsError for another client, or for ``native`` where that cannot be.
+    """
+
+    def __init__(
+        self,
+        bootstrap: str,
+        properties: Mapping[str, str] = {},
+        registry: Registry | None = None,
+        client: str = "",
+    ) -> None:
         self.bootstrap, self.registry = bootstrap, registry
+        self.client = librdkafka.chosen(client)
         self._properties: dict[str, Any] = {
             "client.id": "samestream",
             "topic.metadata.refresh.fast.interval.ms": 50,
@@ -72,20 +85,32 @@ class KafkaTransport:
         return "kafka"
 
     def version(self) -> str:
-        """Client library, address and cluster id."""
+        """Client library and which of its two clients, address and cluster id."""
         cluster = self._ask(self._admin.cluster_id, "asking for the cluster id")
-        return f"librdkafka {libversion()[0]} to Kafka at {self.bootstrap} (cluster {cluster})"
+        return f"librdkafka {libversion()[0]} ({self.client} client) to Kafka at {self.bootstrap} (cluster {cluster})"
 
     def reader(self) -> Reader:
         """Open a consumer handle."""
+        if self.client == "native":
+            from samestream.streams.kafka_native_reader import NativeReader  # numba takes a while to load
+
+            return NativeReader(self, self._properties, self.bootstrap)
         return KafkaReader(self, self._properties, self.bootstrap)
 
     def transactional_writer(self, identity: str) -> TransactionalWriter:
         """Prepare a transactional producer handle."""
+        if self.client == "native":
+            from samestream.streams.kafka_native_writers import NativeTransactionalWriter
+
+            return NativeTransactionalWriter(self._properties, identity)
         return KafkaTransactionalWriter(self._properties, identity)
 
     def writer(self) -> Writer:
         """Open an idempotent producer handle."""
+        if self.client == "native":
+            from samestream.streams.kafka_native_writers import NativeWriter
+
+            return NativeWriter(self._properties)
         return KafkaWriter(self._properties)
 
     def outbox(self) -> Outbox:

@@ -19,7 +19,7 @@ _PATIENCE_S = 60.0  # Kafka itself gives a transaction up after 60 s
 _CLOSE_S = 5.0
 
 
-class _Sender:
+class Sender:
     """One producer handle: enqueues records and keeps the deliveries that failed."""
 
     def __init__(self, properties: Mapping[str, Any], who: str, enforced: Mapping[str, Any]) -> None:
@@ -32,14 +32,19 @@ class _Sender:
             "enable.idempotence": True,
             "acks": "all",
             "partitioner": "murmur2_random",  # as Java's default for keyed records, and as `partition_of`
-            "delivery.report.only.error": True,
-            "on_delivery": self._failed,
-            "error_cb": lambda error: LOG.info("%s: %s", who, error.str()),
         }
-        self.who = who
+        self.who, self._properties = who, properties
         self.failures = 0
         self.first: tuple[Any, str] | None = None
-        self.handle: Any = Producer({**defaults, **properties, **always, **enforced}, logger=LOG)
+        self.handle = self._opened({**defaults, **properties, **always, **enforced})
+
+    def _opened(self, settings: dict[str, Any]) -> Any:
+        called = {
+            "delivery.report.only.error": True,
+            "on_delivery": self._failed,
+            "error_cb": lambda error: LOG.info("%s: %s", self.who, error.str()),
+        }
+        return Producer({**settings, **called}, logger=LOG)
 
     def _failed(self, error: Any, message: Any) -> None:
         self.failures += 1
@@ -47,6 +52,7 @@ class _Sender:
             self.first = (error, f"delivering a record to {message.topic()}[{message.partition()}]")
 
     def enqueue(self, records: Iterable[Outgoing]) -> None:
+        """Hand records over; blocks only while librdkafka's queue is full."""
         produce = self.handle.produce
         try:
             for record in records:
@@ -72,14 +78,28 @@ class _Sender:
         except (KafkaException, SystemError) as refused:
             raise translated(refused, "delivering", self.who, self.handle) from refused
 
+    def forget_failures(self) -> None:
+        """As if every delivery so far had gone well."""
+        self.first, self.failures = None, 0
+
     def raise_failures(self) -> None:
         """Raise TransportError if any delivery failed since the last call."""
-        first, count, self.first, self.failures = self.first, self.failures, None, 0
+        first, count = self.first, self.failures
+        self.forget_failures()
         if first is not None:
             error, doing = first
             raise translated(KafkaException(error), f"{doing} (the first of {count} that failed)", self.who)
 
+    def group(self, name: str) -> Any:
+        """What Kafka wants to know of a group whose members assign by hand; taken from a passing consumer handle."""
+        consumer = Consumer({**self._properties, "group.id": name}, logger=LOG)
+        try:
+            return consumer.consumer_group_metadata()
+        finally:
+            consumer.close()
+
     def close(self) -> None:
+        """Release the handle, dropping what is on its way."""
         if self.handle is not None:
             handle, self.handle = self.handle, None
             # Without a broker librdkafka would wait for ever to abort a transaction that the broker aborts anyway.
@@ -98,8 +118,10 @@ class _Sender:
 class KafkaWriter:
     """An idempotent producer handle without transactions."""
 
+    _sending = Sender
+
     def __init__(self, properties: Mapping[str, Any]) -> None:
-        self._sender = _Sender(properties, "writer", {})
+        self._sender = self._sending(properties, "writer", {})
 
     def send(self, records: Iterable[Outgoing]) -> None:
         """Enqueue; blocks only while librdkafka's queue is full."""
@@ -122,10 +144,11 @@ class KafkaWriter:
 class KafkaTransactionalWriter:
     """One producer handle under a transactional.id."""
 
+    _sending = Sender
+
     def __init__(self, properties: Mapping[str, Any], identity: str) -> None:
-        self._properties = properties
         self._who = f"writer {identity}"
-        self._sender = _Sender(properties, self._who, {"transactional.id": identity})
+        self._sender = self._sending(properties, self._who, {"transactional.id": identity})
         self._groups: dict[str, Any] = {}
         self._active = False
         self._refused: BaseException | None = None
@@ -180,11 +203,8 @@ class KafkaTransactionalWriter:
             raise
 
     def _group(self, name: str) -> Any:
-        """What Kafka wants to know of a group whose members assign by hand; taken from a passing consumer handle."""
         if name not in self._groups:
-            consumer = Consumer({**self._properties, "group.id": name}, logger=LOG)
-            self._groups[name] = consumer.consumer_group_metadata()
-            consumer.close()
+            self._groups[name] = self._sender.group(name)
         return self._groups[name]
 
     def abort(self) -> None:
@@ -194,7 +214,7 @@ class KafkaTransactionalWriter:
             try:
                 self._wait(self._sender.handle.abort_transaction, "aborting")
             finally:
-                self._sender.first, self._sender.failures = None, 0  # purged records report themselves as failed
+                self._sender.forget_failures()  # purged records report themselves as failed
 
     def _wait(self, call: Callable[[float], Any], doing: str) -> None:
         patiently(call, doing, self._who, _PATIENCE_S, self._sender.handle)

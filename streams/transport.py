@@ -51,14 +51,15 @@ class Fetched:
 
     offsets : shape (records,).
     known_us : record timestamps in microseconds since 1970, shape (records,), -1 where absent; whole milliseconds.
-    keys, values : as long as `offsets`; None is null, which is not the same as empty.
+    keys, values : as long as `offsets`; None is null, which is not the same as empty. Lists, or `Packed` by a client
+        that makes no objects.
     """
 
     partition: Partition
     offsets: Int64Array
     known_us: Int64Array
-    keys: list[bytes | None]
-    values: list[bytes | None]
+    keys: Sequence[bytes | None]
+    values: Sequence[bytes | None]
 
     def __len__(self) -> int:
         return len(self.values)

@@ -15,9 +15,11 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("schemas", "streams", "trainers", "monitors", "console", "testing", "examples")
 FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts)
 HOMES = {
-    "confluent_kafka": ["streams/kafka_*.py", "streams/local_kafka.py", "streams/registry.py"],
+    "confluent_kafka": ["streams/kafka_*.py", "streams/librdkafka.py", "streams/local_kafka.py", "streams/registry.py"],
+    "ctypes": ["streams/librdkafka.py"],
     "fastavro": ["schemas/avro.py"],
-    "numba": ["streams/kernel.py"],
+    "numba": ["streams/kernel.py", "streams/librdkafka_kernel.py"],
+    "llvmlite": ["streams/librdkafka_kernel.py"],
     "duckdb": ["streams/point_in_time.py"],
     "sklearn": ["trainers/boosted_trees.py", "trainers/linear_models.py", "streams/estimator.py"],
     "skops": ["streams/estimator.py"],

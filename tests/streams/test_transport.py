@@ -28,11 +28,12 @@ from samestream.streams.transport import (
 Opened = Callable[[], Transport]
 
 
-@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
+@pytest.fixture(params=["memory", *(pytest.param(client, marks=pytest.mark.kafka) for client in ("native", "python"))])
 def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
+    """The log in memory, and genuine Kafka by either client."""
     made: Transport
-    if request.param == "kafka":
-        made = KafkaTransport(request.getfixturevalue("broker"))
+    if request.param != "memory":
+        made = KafkaTransport(request.getfixturevalue("broker"), client=request.param)
     else:
         made = MemoryTransport(MemoryBroker())
     yield made
