@@ -10,7 +10,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 ARGS ?=
 PYTEST_ARGS ?=
 
-.PHONY: help demo test faults bench-state env dev node lint types imports check-wheel constraints clean
+.PHONY: help demo test faults bench-state bench-transport env dev node lint types imports check-wheel constraints clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -59,6 +59,9 @@ faults: dev ## The fault suite in its long form, on genuine Kafka: over a thousa
 
 bench-state: $(VENV)/.ready ## How state grows: events a second and memory, by keys, tiles and features (ARGS="--events N")
 	$(BIN)/python bench/state.py $(ARGS)
+
+bench-transport: $(VENV)/.ready ## What moving records costs: our own librdkafka handles beside confluent-kafka's API
+	$(BIN)/python bench/transport.py $(ARGS)
 
 lint: dev
 	$(BIN)/ruff check .

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,12 @@ from samestream.streams.kafka_errors import LOG, translated
 from samestream.streams.kafka_writers import KafkaTransactionalWriter, KafkaWriter, Sender
 from samestream.streams.librdkafka import PRODUCER, Handle, Partitions, Report, check, check_error
 from samestream.streams.packed import Packed
+from samestream.streams.parcel import Parcel
 from samestream.streams.transport import NOW, Int64Array, Outgoing, stamp_ms
 
 _CHUNK = 10_000  # records packed at once
 _PURGED = 1 | 2 | 4  # RD_KAFKA_PURGE_F_QUEUE, _INFLIGHT and _NON_BLOCKING
-_HEADERS = attrgetter("headers")
+_TOPIC, _KEY, _VALUE, _KNOWN, _PARTITION, _HEADERS = map(itemgetter, range(6))  # of an Outgoing
 
 
 class NativeProducer:
@@ -32,18 +33,23 @@ class NativeProducer:
         self.report[kernel.NAME_OF] = self._known.address("topic_name")
         self._produceva = self._known.address("produceva")
         self._names: dict[str, Packed] = {}
-        self.send([], np.empty(0, np.int64), np.empty(0, np.int64), Packed.of([]), Packed.of([]))  # compiles now
+        none = np.empty(0, np.int64)
+        self.send([], none, none, none, Packed.of([]), Packed.of([]))  # compiles now
 
     def send(
-        self, topics: Sequence[str], numbers: Int64Array, stamps_ms: Int64Array, keys: Packed, values: Packed
+        self,
+        topics: Sequence[str],
+        places: Int64Array,
+        numbers: Int64Array,
+        stamps_ms: Int64Array,
+        keys: Packed,
+        values: Packed,
     ) -> None:
         """Enqueue records; waits while librdkafka's queue is full. Raises KafkaException where it refuses one.
 
-        numbers : partitions, -1 to let the key decide; stamps_ms : 0 for the clock's
+        places : which of the topics; numbers : partitions, -1 to let the key decide; stamps_ms : 0 for the clock's
         """
-        different = {name: place for place, name in enumerate(dict.fromkeys(topics))}
-        names = np.array([self._address(name) for name in different], np.int64)
-        places: Int64Array = np.fromiter(map(different.__getitem__, topics), np.int64, len(topics))
+        names = np.array([self._address(topic) for topic in topics], np.int64)
         refused, at = np.zeros(1, np.int64), 0
         while True:
             at = kernel.send(
@@ -62,7 +68,7 @@ class NativeProducer:
                 at,
                 refused,
             )
-            if at == len(topics):
+            if at == len(places):
                 return
             self._wait_for_room(int(refused[0]))
 
@@ -165,6 +171,9 @@ class NativeSender(Sender):
     def enqueue(self, records: Iterable[Outgoing]) -> None:
         """Pack and enqueue, a chunk at a time; records with headers go one by one, as they are few."""
         try:
+            if isinstance(records, Parcel):
+                self._send_parcel(records)
+                records = ()
             for chunk in _chunks(records):
                 if any(map(_HEADERS, chunk)):
                     for has_headers, run in groupby(chunk, lambda record: bool(record.headers)):
@@ -180,13 +189,24 @@ class NativeSender(Sender):
             raise translated(refused, "sending", self.who, self.handle) from refused
 
     def _send(self, records: list[Outgoing]) -> None:
-        topics, keys, values, known, partitions, _ = zip(*records, strict=True)
-        known_us = np.array(known, np.int64)
-        for row in np.flatnonzero((known_us < 1000) & (known_us != NOW)).tolist():
-            stamp_ms(records[row])  # raises
-        numbers = np.array([-1 if number is None else number for number in partitions], np.int64)
-        stamps_ms = np.where(known_us == NOW, 0, known_us // 1000)
-        self.handle.send(topics, numbers, stamps_ms, Packed.of(keys), Packed.of(values))
+        # not zip(*records): with thousands of arguments that takes several times as long
+        topics, keys, values = (list(map(part, records)) for part in (_TOPIC, _KEY, _VALUE))
+        known_us: Int64Array = np.fromiter(map(_KNOWN, records), np.int64, len(records))
+        partitions = list(map(_PARTITION, records))
+        if None in partitions:
+            partitions = [-1 if number is None else number for number in partitions]
+        different = {name: place for place, name in enumerate(dict.fromkeys(topics))}
+        places = np.zeros(len(records), np.int64)
+        if len(different) > 1:
+            places[:] = list(map(different.__getitem__, topics))
+        stamps_ms = _stamps_ms(known_us, topics)
+        numbers = np.array(partitions, np.int64)
+        self.handle.send(list(different), places, numbers, stamps_ms, Packed.of(keys), Packed.of(values))
+
+    def _send_parcel(self, parcel: Parcel) -> None:
+        stamps_ms = _stamps_ms(parcel.known_us, [parcel.topic] * len(parcel))
+        places = np.zeros(len(parcel), np.int64)
+        self.handle.send([parcel.topic], places, parcel.partitions, stamps_ms, parcel.keys, parcel.values)
 
     def flush(self) -> None:
         """Wait for all deliveries, and see what became of them."""
@@ -206,6 +226,13 @@ class NativeSender(Sender):
     def group(self, name: str) -> Any:
         """The name is all that is needed."""
         return name
+
+
+def _stamps_ms(known_us: Int64Array, topics: Sequence[str]) -> Int64Array:
+    """The record timestamps to send. Raises TransportError for the first that cannot be."""
+    for row in np.flatnonzero((known_us < 1000) & (known_us != NOW)).tolist():
+        stamp_ms(Outgoing(topics[row], None, None, int(known_us[row])))
+    return np.where(known_us == NOW, 0, known_us // 1000)
 
 
 def _chunks(records: Iterable[Outgoing]) -> Iterator[list[Outgoing]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, overload
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +36,13 @@ class Packed(Sequence[bytes | None]):
         if isinstance(values, Packed):
             return values
         bounds, there = np.zeros(len(values) + 1, np.int64), np.ones(len(values), np.uint8)
-        if None in values:
+        measured: Callable[[Any], int] = len
+        try:
+            lengths = np.fromiter(map(measured, values), np.int64, len(values))
+        except TypeError:  # one is null, which has no length
             there[:] = [value is not None for value in values]
             values = [value or b"" for value in values]
-        lengths: Int64Array = np.fromiter(map(len, values), np.int64, len(values))  # type: ignore[arg-type]
+            lengths = np.fromiter(map(measured, values), np.int64, len(values))
         np.cumsum(lengths, out=bounds[1:])
         # a bytearray: numba would compile a second version for the read-only bytes
         return cls(np.frombuffer(bytearray().join(values) or bytearray(1), np.uint8), bounds, there)  # type: ignore[arg-type]

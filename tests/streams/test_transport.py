@@ -9,9 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import pytest
 
-from samestream.schemas.errors import FencedError, TransportError
+from samestream.schemas.errors import FencedError, SettingsError, TransportError
+from samestream.streams import librdkafka
+from samestream.streams.kafka_native_reader import NativeReader
 from samestream.streams.kafka_transport import KafkaTransport
 from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
+from samestream.streams.packed import Packed
+from samestream.streams.parcel import Parcel
 from samestream.streams.transport import (
     EARLIEST,
     NOW,
@@ -140,6 +144,46 @@ def test_timestamps_nulls_and_empty_bytes_survive(transport: Transport) -> None:
     assert before_us <= known_us[3] <= time.time_ns() // 1000
     writer.close()
     reader.close()
+
+
+def test_a_parcel_arrives_as_its_records_do(transport: Transport) -> None:
+    topic = new_topic(transport, 3)
+    texts: list[bytes | None] = [b"zero", None, b"", *(b"%d" % i for i in range(3, 2000))]
+    keys = [None if i % 5 == 4 else b"%d" % i for i in range(2000)]
+    known_us = np.arange(2000) * 1000 + 1_360_000_000_000_000
+    partitions = np.where(np.array([key is None for key in keys]), 1, -1)
+    parcel = Parcel(topic, Packed.of([b"x", *keys])[1:], Packed.of([b"x", *texts])[1:], known_us, partitions)
+    writer = transport.transactional_writer(topic)
+    writer.open()
+    writer.begin()
+    writer.send(parcel)
+    writer.commit()
+    writer.begin()
+
+    def deliver() -> None:
+        writer.send(Parcel(topic, Packed.of([None]), Packed.of([None]), np.array([999]), np.array([0])))
+        writer.commit()
+
+    with pytest.raises(TransportError, match="timestamp"):
+        deliver()
+    writer.close()
+    found = decided(transport, topic)
+    for number in range(3):
+        rows = [i for i, key in enumerate(keys) if (1 if key is None else partition_of(key, 3)) == number]
+        mine = [fetched for fetched in found if fetched.partition.partition == number]
+        assert values(mine) == [texts[i] for i in rows]
+        assert [key for fetched in mine for key in fetched.keys] == [keys[i] for i in rows]
+        assert np.concatenate([fetched.known_us for fetched in mine]).tolist() == known_us[rows].tolist()
+
+
+def test_records_with_headers_keep_their_place(transport: Transport) -> None:
+    topic = new_topic(transport)
+    headers = (("reason", b"because"), ("empty", b""), ("null", None))
+    sent = [Outgoing(topic, None, b"%d" % i, NOW, 0, headers if i % 3 == 1 else ()) for i in range(20)]
+    writer = transport.writer()
+    writer.send(sent)
+    writer.close()
+    assert values(decided(transport, topic)) == [record.value for record in sent]
 
 
 def test_a_timestamp_that_kafka_cannot_express_is_refused(transport: Transport) -> None:
@@ -444,6 +488,36 @@ def test_a_writer_that_was_never_opened_says_what_to_call(transport: Transport) 
 def test_it_says_what_it_is(transport: Transport) -> None:
     assert transport.kind in ("memory", "kafka")
     assert transport.kind in transport.version().lower()
+    if isinstance(transport, KafkaTransport):
+        assert f"({transport.client} client)" in transport.version()
+        reader = transport.reader()
+        assert isinstance(reader, NativeReader) == (transport.client == "native")
+        reader.close()
+
+
+def test_the_client_follows_the_library_unless_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(librdkafka.CLIENT, raising=False)
+    assert librdkafka.chosen() == "native"
+    monkeypatch.setenv(librdkafka.CLIENT, "python")
+    assert librdkafka.chosen() == "python"
+    assert librdkafka.chosen("native") == "native"
+    monkeypatch.setenv(librdkafka.CLIENT, "java")
+    with pytest.raises(SettingsError, match="no such Kafka client"):
+        librdkafka.chosen()
+
+
+def test_a_library_of_another_version_is_left_to_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(librdkafka.CLIENT, raising=False)
+    monkeypatch.setattr(librdkafka, "TESTED", ())
+    librdkafka.library.cache_clear()
+    librdkafka.unusable.cache_clear()
+    try:
+        assert librdkafka.chosen() == "python"
+        with pytest.raises(SettingsError, match="librdkafka cannot be used"):
+            librdkafka.chosen("native")
+    finally:
+        librdkafka.library.cache_clear()
+        librdkafka.unusable.cache_clear()
 
 
 def test_an_absent_broker_is_reported_with_its_address_and_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
