@@ -38,7 +38,8 @@ def read_back(plan: Plan, transport: MemoryTransport) -> list[Read]:
                 fetched.offsets.tolist(), fetched.known_us.tolist(), fetched.keys, fetched.values, strict=True
             ):
                 if value is not None:
-                    values = codec.decode(value)
+                    decoded = codec.decode(value)
+                    values = {name: None if part != part else part for name, part in decoded.items()}  # NaN is null
                 else:  # a tombstone
                     assert key is not None
                     entity = int(key) if input.columns[input.key] is Kind.INT else key.decode()
