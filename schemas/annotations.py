@@ -61,7 +61,8 @@ def _resolved(
     if typing.get_origin(hint) in (typing.Union, UnionType):
         members = [member for member in typing.get_args(hint) if member is not NoneType]
         nullable = len(members) < len(typing.get_args(hint))
-        hint = members[0] if len(members) == 1 else None
+        if len(members) == 1:
+            hint = members[0]
     origin, parts = typing.get_origin(hint), typing.get_args(hint)
     if hint in _PLAIN:
         return _PLAIN[hint](), nullable

@@ -12,6 +12,7 @@ On the class, a field is an expression (``Departure.dep_delay > 15``); on an ins
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, ClassVar, Unpack, dataclass_transform, overload
 
@@ -22,6 +23,7 @@ from samestream.schemas.aggregates import Count, TimeSinceLast, declare_aggregat
 from samestream.schemas.durations import Duration
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.expressions import Expr, Kind
+from samestream.schemas.field_types import Instant
 from samestream.schemas.fields import Field, event_time, field, key
 from samestream.schemas.nested import Members, Nested, collect, fill, nested
 from samestream.schemas.topics import OPTIONS, TopicOptions
@@ -83,12 +85,14 @@ class Event:
                 expected=", ".join(("topic, lateness, alignment, ahead", *OPTIONS, "owner, tags")),
                 hint="see `help(samestream.schemas.Event)`.",
             )
-        if not topic or not set(topic) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"):
+        cls.members = collect(cls)
+        # Kafka takes 249 characters: the namespace, and what is added for late events, need room.
+        if not isinstance(topic, str) or not re.fullmatch(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,180}", topic):
             raise DeclarationError(
                 "an event needs a Kafka topic",
                 where=here,
                 found=repr(topic),
-                expected="letters, digits, dots, dashes, underscores",
+                expected="letters, digits, dots, dashes, underscores, at most 180",
                 hint=f'class {here}(Event, topic="app.{here.lower()}s").',
             )
         cls.topic, cls.topic_options = topic, TopicOptions().with_options(here, kept)
@@ -96,7 +100,6 @@ class Event:
         cls.alignment_us = durations.parse(alignment, f"{here}.alignment")
         cls.ahead_us = durations.parse(ahead, f"{here}.ahead")
         cls.about = about_class(cls, owner, tags)
-        cls.members = collect(cls)
         cls.fields = _flat(cls)
         cls.columns = {}
         for name, part in cls.fields.items():
@@ -114,13 +117,14 @@ class Event:
                 expected="Field[str] or Field[int]",
                 hint="declare the key so, and keep the other value in a plain field.",
             )
-        if cls.time_field is not None and (cls.time_field.kind is not Kind.TIME or cls.time_field.nullable):
+        time = cls.time_field
+        if time is not None and (not isinstance(time.type_, Instant) or time.nullable):
             raise DeclarationError(
                 "the event time must be a datetime, never null",
-                where=f"{here}.{cls.time_field.name}",
-                found=cls.time_field.kind.value,
+                where=f"{here}.{time.name}",
+                found=time.type_.written + (" | None" if time.nullable else ""),
                 expected="Field[datetime]",
-                hint=f"{cls.time_field.name}: Field[datetime] = event_time().",
+                hint=f"{time.name}: Field[datetime] = event_time().",
             )
 
     def __init__(self, **values: Any) -> None:

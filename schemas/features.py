@@ -17,9 +17,10 @@ from typing import Any, ClassVar, Self
 from samestream.schemas.about import About, about_class
 from samestream.schemas.aggregable import Several
 from samestream.schemas.aggregates import Windowed
+from samestream.schemas.class_body import public, refuse_kept, stray
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.events import Event, Field
-from samestream.schemas.expressions import Expr, Literal
+from samestream.schemas.expressions import Expr, Kind, Literal
 from samestream.schemas.tables import AsOf, is_table
 
 Key = Field[Any] | AsOf
@@ -72,6 +73,8 @@ class Features:
         **options: Any,
     ) -> None:
         here = cls.__name__
+        refuse_kept(cls, "features")
+        declared = public(cls)
         cls.about = about_class(cls, owner, tags)
         keys = by if isinstance(by, tuple) else (by,)
         if options or not keys or not all(is_key(part) for part in keys):
@@ -83,6 +86,14 @@ class Features:
                 hint=f"class {here}(Features, by=Departure.carrier); a table's field by Plane.of(Departure.tailnum).maker.",
             )
         cls.by = tuple(part for part in keys if part is not None)
+        if many := [part for part in cls.by if part.kind in (Kind.LIST, Kind.MAP)]:
+            raise DeclarationError(
+                "a list or a map names no entity",
+                where=here,
+                found=f"{many[0]!r} ({many[0].kind.value})",
+                expected="a number, condition, time or text",
+                hint="keep what names the entity in a field of its own.",
+            )
         cls.event = cls.by[0].event
         if any(part.event is not cls.event for part in cls.by):
             raise DeclarationError(
@@ -92,14 +103,16 @@ class Features:
                 hint="declare one view per event.",
             )
         cls.features, cls.several = {}, {}
-        for name, value in list(vars(cls).items()):
-            if isinstance(value, Expr) and name not in ("by",) and not name.startswith("_"):
+        for name, value in declared.items():
+            if isinstance(value, Expr):
                 cls._declare(name, value)
             elif isinstance(value, Several):
                 cls.several[name] = {over: f"{name}_{over}" for over in value}
                 for over, each in value.items():
                     cls._declare(f"{name}_{over}", each)
                 setattr(cls, name, cls._of_several(name, cls.features))
+            else:
+                raise stray(cls, name, value, "a feature: an expression of aggregates")
         if not cls.features:
             raise DeclarationError(
                 "a view declares no feature",
@@ -128,11 +141,12 @@ class Features:
     def of(cls, *keys: Key) -> type[Self]:
         """The same view looked up by other fields of the trigger, or of tables, in the order of ``by``."""
         kinds = [part.kind for part in cls.by]
-        if [key.kind for key in keys] != kinds:
+        if [getattr(key, "kind", None) for key in keys] != kinds:
             raise DeclarationError(
                 "the keys do not fit the view",
                 where=f"{cls.__name__}.of",
-                found=", ".join(f"{key!r} ({key.kind.value})" for key in keys) or "no key",
+                found=", ".join(f"{key!r} ({key.kind.value})" if is_key(key) else repr(key) for key in keys)
+                or "no key",
                 expected=", ".join(f"{part!r} ({part.kind.value})" for part in cls.by),
                 hint="pass one trigger field for each key of the view, in its order.",
             )

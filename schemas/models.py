@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from samestream.schemas import durations
 from samestream.schemas.about import About, about_class
 from samestream.schemas.aggregable import Several
+from samestream.schemas.class_body import public, stray
 from samestream.schemas.durations import Duration
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.events import Event, Field
@@ -122,6 +123,7 @@ class Model:
         **options: Any,
     ) -> None:
         here = cls.__name__
+        declared = public(cls)
         cls.about = about_class(cls, owner, tags)
         is_event = isinstance(on, type) and issubclass(on, Event) and on.timed
         if options or on is None or not is_event or not isinstance(trainer, Trainer):
@@ -132,13 +134,21 @@ class Model:
                 expected="on=an Event class, trainer=a trainer",
                 hint=f'class {here}(Model, on=Boarding, trainer=gradient_boosting(every="1d", history="30d")).',
             )
-        declared = {name: value for name, value in vars(cls).items() if not name.startswith("_")}
-        cls.on, cls.trainer = on, trainer
-        cls.inputs = {
-            name: resolved(value, on, f"{here}.{name}")
-            for declared_as, part in declared.items()
-            for name, value in _inputs_of(declared_as, part)
-        }
+        cls.on, cls.trainer, cls.inputs = on, trainer, {}
+        for declared_as, part in declared.items():
+            inputs = list(_inputs_of(declared_as, part))
+            if not inputs and not isinstance(part, Label):
+                raise stray(cls, declared_as, part, "an input (an expression, a view, a table) or the label")
+            for name, value in inputs:
+                if name in cls.inputs:
+                    raise DeclarationError(
+                        "two inputs have one name",
+                        where=f"{here}.{name}",
+                        found=f"{cls.inputs[name]!r} and {value!r}",
+                        expected="a name for each: of several windows ..._1h, of a view ..._<feature>",
+                        hint="rename one of the two.",
+                    )
+                cls.inputs[name] = resolved(value, on, f"{here}.{name}")
         labels = {name: value for name, value in declared.items() if isinstance(value, Label)}
         if len(labels) != 1:
             raise DeclarationError(

@@ -16,12 +16,14 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform, overload
 
 from samestream.schemas.about import About, about_class, as_tags
+from samestream.schemas.class_body import refuse_kept
 from samestream.schemas.errors import DeclarationError, ValueRefusedError
 from samestream.schemas.fields import Field, field
 
@@ -64,7 +66,7 @@ class Nested(Generic[R_co]):
     def declare(self, owner: type[Any], name: str, hint: Any) -> None:
         """Learn one's class, name and record. Raises DeclarationError."""
         inside = typing.get_args(hint)[0] if typing.get_origin(hint) is Nested and typing.get_args(hint) else None
-        members = typing.get_args(inside) if isinstance(inside, types.UnionType) else (inside,)
+        members = typing.get_args(inside) if typing.get_origin(inside) in (typing.Union, types.UnionType) else (inside,)
         records = [member for member in members if isinstance(member, type) and issubclass(member, Record)]
         if len(records) != 1 or len(members) > 2 or (len(members) == 2 and types.NoneType not in members):
             raise DeclarationError(
@@ -119,8 +121,8 @@ class Record:
     about: ClassVar[About]
 
     def __init_subclass__(cls, *, owner: str = "", tags: str | Iterable[str] = (), **options: Any) -> None:
-        cls.about = about_class(cls, owner, tags)
         cls.members = collect(cls)
+        cls.about = about_class(cls, owner, tags)
         if options or not cls.members:
             raise DeclarationError(
                 "a record is made of fields",
@@ -166,6 +168,7 @@ def grouped(name: str, columns: Mapping[str, Any]) -> type[Any]:
 
 def collect(cls: type[Any]) -> Members:
     """The fields and records that a class declares, in order. Raises DeclarationError."""
+    refuse_kept(cls, "members")
     try:
         hints = typing.get_type_hints(cls)
     except NameError as error:
@@ -175,6 +178,15 @@ def collect(cls: type[Any]) -> Members:
             found=str(error),
             hint="import the name at the top of the module.",
         ) from error
+    for name in inspect.get_annotations(cls):
+        if typing.get_origin(hints[name]) not in (Field, Nested, ClassVar) and not name.startswith("_"):
+            raise DeclarationError(
+                "a field is annotated as one",
+                where=f"{cls.__name__}.{name}",
+                found=getattr(hints[name], "__name__", str(hints[name])),
+                expected="Field[...], or Nested[...] for a record",
+                hint=f"{name}: Field[float] = field().",
+            )
     members: Members = {}
     for name, member in list(vars(cls).items()):
         if isinstance(member, Field | Nested):
@@ -184,7 +196,11 @@ def collect(cls: type[Any]) -> Members:
         if typing.get_origin(hint) in (Field, Nested) and name not in members:
             made = "field()" if typing.get_origin(hint) is Field else "nested()"
             raise DeclarationError(
-                "a field is annotated but not declared", where=f"{cls.__name__}.{name}", hint=f"{name}: ... = {made}."
+                "a field is annotated but not declared",
+                where=f"{cls.__name__}.{name}",
+                found="no value",
+                expected=made,
+                hint=f"{name}: ... = {made}.",
             )
     return members
 

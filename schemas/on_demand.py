@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from samestream.schemas.about import About, about_class
 from samestream.schemas.aggregates import Windowed
+from samestream.schemas.class_body import public, refuse_kept, stray
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.events import Event, Field
 from samestream.schemas.expressions import Expr
@@ -51,6 +52,8 @@ class OnDemand:
         cls, *, on: type[Event] | None = None, owner: str = "", tags: str | Iterable[str] = (), **options: Any
     ) -> None:
         here = cls.__name__
+        refuse_kept(cls, "features")
+        declared = public(cls)
         cls.about = about_class(cls, owner, tags)
         if options or not (isinstance(on, type) and issubclass(on, Event)) or issubclass(on, Table):
             raise DeclarationError(
@@ -61,13 +64,14 @@ class OnDemand:
                 hint=f"class {here}(OnDemand, on=Boarding).",
             )
         cls.on, cls.features = on, {}
-        for name, value in list(vars(cls).items()):
-            if isinstance(value, Expr) and not name.startswith("_"):
-                where = f"{here}.{name}"
-                expression = resolved(value, on, where)
-                check_readable(expression, on, where)
-                cls.features[name] = Requested(cls, name, expression)
-                setattr(cls, name, cls.features[name])
+        for name, value in declared.items():
+            if not isinstance(value, Expr):
+                raise stray(cls, name, value, f"a feature: an expression of fields of {on.__name__} and other features")
+            where = f"{here}.{name}"
+            expression = resolved(value, on, where)
+            check_readable(expression, on, where)
+            cls.features[name] = Requested(cls, name, expression)
+            setattr(cls, name, cls.features[name])
         if not cls.features:
             time = on.time_field.name if on.time_field is not None else "at"
             raise DeclarationError(

@@ -46,6 +46,22 @@ class TopicOptions:
                     hint=f"{name}={'True' if name == 'compact' else 2}.",
                 )
             made = replace(made, **{name: value})
+        if made.min_insync is not None and made.replication is not None and made.min_insync > made.replication:
+            raise DeclarationError(
+                "a topic could never be written to",
+                where=where,
+                found=f"min_insync={made.min_insync}, replication={made.replication}",
+                expected="at most as many copies in sync as there are",
+                hint="min_insync=2 goes with replication=3.",
+            )
+        if made.retention_us is not None and made.retention_us < 1000:
+            raise DeclarationError(
+                "a topic keeps nothing",
+                where=f"{where}.retention",
+                found=f"{made.retention_us} microseconds",
+                expected="1ms or more",
+                hint='retention="90d"; leave it out to keep events for ever.',
+            )
         return made
 
     def config(self) -> dict[str, str]:

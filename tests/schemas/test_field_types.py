@@ -201,7 +201,11 @@ class Empty(StrEnum):
         (Field[int], field(default=None), "x.a: the default does not fit the field\nFound: None (NoneType)"),
         (Nested[Colour], nested(), "x.a: a nested field needs its record\n"),
         (Field[int], nested(), "x.a: a nested field needs its record\n"),
-        (Nested[Place], None, "x.a: a field is annotated but not declared\nHint: a: ... = nested()."),
+        (
+            Nested[Place],
+            None,
+            "x.a: a field is annotated but not declared\nFound: no value\nExpected: nested()\nHint: a: ... = nested().",
+        ),
     ],
 )
 def test_wrong_declarations(hint: Any, made: Any, message: str) -> None:
