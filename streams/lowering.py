@@ -254,6 +254,8 @@ def _sources(value: Expr[Any]) -> Iterator[tuple[str, str]]:
             yield leaf.table.__name__, leaf.field.name
             yield from _sources(leaf.by)
         elif isinstance(leaf, FeatureRef):
+            for key in leaf.view.by:  # a table that says wrongly whose event it is spoils a feature, too
+                yield from _sources(key) if isinstance(key, AsOf) else ()
             yield from _sources(leaf.expression)
         elif isinstance(leaf, Windowed):
             read = [part for part in (leaf.aggregate.input, leaf.where) if part is not None]

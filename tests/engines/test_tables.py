@@ -141,6 +141,11 @@ def test_an_event_that_comes_hours_later_than_a_request_may_still_asks_for_its_p
     assert {read.decision for read in log} == {"applied"}
 
 
+def test_the_table_that_a_chain_goes_through_is_a_source_of_the_feature() -> None:
+    model = compile_app(GROUND).models["LongDelay"]
+    assert model.lineage["maker_delay"] == (("Plane", "maker"), ("Departure", "tail"), ("Departure", "delay"))
+
+
 def test_what_was_known_before_the_first_event_survives_a_restart() -> None:
     transport, codec = harness.fresh(FLEET, PLAN), Codec(PLAN.models["LongDelay"].vector_schema)
     for records in (
