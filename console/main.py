@@ -30,6 +30,8 @@ MODULES = (
     "offline",
     "training_sets",
     "replay",
+    "backfill",
+    "counterfactual",
     "monitor",
 )
 """Modules of the console that register commands."""
@@ -49,6 +51,8 @@ STORY = (
     "train",
     "training-set",
     "replay",
+    "backfill",
+    "counterfactual",
     "parity",
     "monitor",
     "down",

@@ -1,0 +1,118 @@
+"""`samestream backfill` and `counterfactual`: another definition over the history that one has served."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import harness
+import pyarrow.parquet as pq
+import pytest
+
+from samestream.schemas.app import load
+from samestream.streams.feature_log import FeatureLog
+from samestream.streams.feature_task import FeatureTask
+from samestream.streams.lowering import compile_app
+from samestream.streams.memory_transport import MemoryTransport
+from samestream.streams.provision import provision
+
+from .conftest import Cli
+
+SHOP = Path(harness.__file__).with_name("shop.py").read_text()
+ORDERS = """
+
+class OrdersNow(Features, by=Order.user):
+    spent_1h = Order.amount.sum(over="1h")
+"""
+LONGER = SHOP.replace('views_10m = View.count(over="10m")', 'views_10m = View.count(over="30m")')
+WIDER = SHOP.replace("\n\nclass Buys(", f"{ORDERS}\n\nclass Buys(").replace(
+    "    bought =", "    spent = OrdersNow.spent_1h\n    bought ="
+)
+
+
+@pytest.fixture
+def served(transport: MemoryTransport, tmp_path: Path) -> Path:
+    """A module `shop.py` that has served 500 events."""
+    path = tmp_path / "shop.py"
+    path.write_text(SHOP)
+    app = load(str(path))
+    plan = compile_app(app)
+    provision(transport, app, plan)
+    harness.send(transport, harness.shop_events(500))
+    harness.work_off(transport, FeatureTask(plan), plan, batch_records=60)
+    harness.write_log(transport, FeatureLog(tmp_path / ".samestream" / "log"), plan)
+    return path
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    (tmp_path / "other").mkdir()
+    return tmp_path / "other" / "shop.py"
+
+
+def test_the_same_definition_differs_in_nothing(cli: Cli, served: Path) -> None:
+    done = cli("counterfactual", served, served, "--json", "found.json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(Path("found.json").read_text())["Buys"]
+    assert found["vectors"] > 200
+    assert found["only_old"] == found["only_new"] == 0
+    assert {name: part["differ"] for name, part in found["features"].items()} == dict.fromkeys(found["features"], 0)
+    assert "no scores: no published model fits both" in done.stdout
+
+
+def test_a_longer_window_changes_its_feature_alone(
+    transport: MemoryTransport, cli: Cli, served: Path, other: Path, tmp_path: Path
+) -> None:
+    other.write_text(LONGER)
+    topics = harness.contents(transport, sorted(transport.topics()))
+    assert cli("counterfactual", served, other, "--json", "found.json").exit_code == 0
+    found = json.loads(Path("found.json").read_text())["Buys"]["features"]
+    assert found["views"]["differ"] > 100
+    assert found["views"]["greatest"] >= 1
+    assert all(found[name]["differ"] == 0 for name in ("seconds", "cents", "spread"))
+    assert harness.contents(transport, sorted(transport.topics())) == topics
+
+
+def test_a_new_feature_of_a_new_topic_is_backfilled_beside_what_was_served(
+    transport: MemoryTransport, cli: Cli, served: Path, other: Path, tmp_path: Path
+) -> None:
+    other.write_text(WIDER)
+    plan = compile_app(load(str(other)))
+    log = FeatureLog(tmp_path / ".samestream" / "log")
+    logged = {(r["trigger_partition"], r["trigger_offset"]): r for r in log.read("shop.features.Buys").to_pylist()}
+    done = cli("backfill", other, "--out", "history.parquet")
+    assert done.exit_code == 0, done.output
+    rows = pq.read_table("history.parquet").to_pylist()
+    assert {(row["trigger_partition"], row["trigger_offset"]) for row in rows} == set(logged)
+    for row in rows:
+        was = logged[row["trigger_partition"], row["trigger_offset"]]
+        assert all(row[name] == was[name] for name in ("views", "seconds", "cents", "spread"))
+    # the same events sent again to a processor of the new definition from the first event on
+    again = harness.fresh(load(str(other)), plan)
+    harness.send(again, harness.shop_events(500))
+    harness.work_off(again, FeatureTask(plan), plan)
+    new = harness.write_log(again, FeatureLog(tmp_path / "again"), plan).read("shop.features.Buys").to_pylist()
+    spent = {(row["trigger_partition"], row["trigger_offset"]): row["spent"] for row in new}
+    assert {(row["trigger_partition"], row["trigger_offset"]): row["spent"] for row in rows} == spent
+    assert any(value is not None for value in spent.values())
+    lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines()[:-1])
+    assert lines["spent"].split() == ["0", "as", "served", str(len(rows)), "computed"]
+    assert lines["views"].split() == [str(len(rows)), "as", "served", "0", "computed"]
+
+
+def test_what_cannot_be_done_is_told(cli: Cli, served: Path, other: Path, tmp_path: Path) -> None:
+    other.write_text(SHOP)
+    unknown = tmp_path / "never.py"
+    unknown.write_text(SHOP)
+    for arguments, message in (
+        (("backfill", served, "--out", "h.parquet", "--features", "vews"), "no such input"),
+        (("backfill", served, "--out", "h.parquet", "--from", "2040-01-01"), "there is no history in this range"),
+        (("counterfactual", unknown, served), "there is no journal to follow"),
+        (("counterfactual", served, other, "--from", "2040-01-01"), "there is nothing to compare"),
+        (("counterfactual", served, served, "--new-version", "x"), "no such version of the model"),
+    ):
+        done = cli(*arguments)
+        assert done.exit_code in (1, 2), arguments
+        assert message in done.stderr
+        assert "Hint:" in done.stderr
+    assert not Path("h.parquet").exists()
