@@ -73,8 +73,10 @@ class SqlLog:
             )
         if name not in self._staged:
             marks = ("_rank", "_applied") if self._ranked else ()
-            self._database.stage_events(f"event_{name}", self._plan.inputs[name], marks)
-            self._staged[name] = self._enriched(f"event_{name}", name)
+            # numbered, for SQL takes names for the same that differ only in the case of a letter
+            table = f"event_{list(self._plan.inputs).index(name)}"
+            self._database.stage_events(table, self._plan.inputs[name], marks)
+            self._staged[name] = self._enriched(table, name)
         return self._staged[name]
 
     def _enriched(self, table: str, event: str) -> str:

@@ -69,6 +69,13 @@ def test_a_table_that_is_looked_up_is_kept_for_ever_and_whole(tmp_path: Path, ke
     assert [one.where for one in preflight.findings(app, plan) if one.verdict == "fail"] == ["Plane"]
 
 
+def test_names_of_events_may_differ_in_the_case_of_a_letter_only(tmp_path: Path) -> None:
+    file, source = tmp_path / "ground.py", (FLEET.parent / "ground.py").read_text()
+    file.write_text(source.replace("class Departure(", "class PLANE(").replace("Departure.", "PLANE."))
+    app = load(str(file))
+    assert [one for one in preflight.findings(app, compile_app(app)) if one.verdict == "fail"] == []
+
+
 def test_a_field_may_not_come_back_as_something_else(tmp_path: Path) -> None:
     source, transport, refused = FLEET.read_text(), MemoryTransport(MemoryBroker()), []
     for number, kind in enumerate(["int", "", "str", "float"]):
