@@ -116,3 +116,19 @@ def test_what_cannot_be_done_is_told(cli: Cli, served: Path, other: Path, tmp_pa
         assert message in done.stderr
         assert "Hint:" in done.stderr
     assert not Path("h.parquet").exists()
+
+
+def test_scores_are_compared_by_the_model_that_fits_both(cli: Cli, served: Path, other: Path) -> None:
+    halved = ("label(Order.amount > 0", "label(Order.amount > 5")  # or all labels would be the same
+    served.write_text(SHOP.replace(*halved))
+    other.write_text(LONGER.replace(*halved))
+    trained = cli("train", served, "--force")
+    assert trained.exit_code == 0, trained.output
+    version = trained.stdout.split()[1].rstrip(":")
+    done = cli("counterfactual", served, other, "--json", "found.json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(Path("found.json").read_text())["Buys"]
+    assert found["versions"] == [version, version]
+    assert found["score"]["compared"] == found["vectors"]
+    assert cli("counterfactual", served, served, "--json", "same.json").exit_code == 0
+    assert json.loads(Path("same.json").read_text())["Buys"]["score"]["differ"] == 0
