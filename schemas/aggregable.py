@@ -24,7 +24,7 @@ T_co = TypeVar("T_co", covariant=True)
 N = TypeVar("N", int, float)
 V = TypeVar("V", int, float, Decimal, str, UUID, date, datetime)
 S = TypeVar("S", bool, int, float, Decimal, str, UUID, date, datetime)
-E = TypeVar("E", bool, int, str, UUID, date, datetime)
+E = TypeVar("E", bound=int | str | UUID | date)  # no float: its text differs between engines
 
 
 class OneWindow(TypedDict, total=False):
@@ -167,9 +167,13 @@ class Aggregable(Generic[T_co]):
         return self._windowed("LastN", window, n)
 
     @overload
-    def distinct(self: Aggregable[E | None], exact: int = 1024, **window: Unpack[OneWindow]) -> Expr[int]: ...
+    def distinct(
+        self: Aggregable[int | str | UUID | date | None], exact: int = 1024, **window: Unpack[OneWindow]
+    ) -> Expr[int]: ...
     @overload
-    def distinct(self: Aggregable[E | None], exact: int = 1024, **windows: Unpack[ManyWindows]) -> Several[int]: ...
+    def distinct(
+        self: Aggregable[int | str | UUID | date | None], exact: int = 1024, **windows: Unpack[ManyWindows]
+    ) -> Several[int]: ...
     def distinct(self, exact: int = 1024, **window: Any) -> Any:
         """How many different values: exact up to a bound, above it within a few per cent; 0 when there is none."""
         return self._windowed("Distinct", window, exact)

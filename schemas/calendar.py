@@ -11,7 +11,7 @@ from samestream.schemas.operation import Operation, kind_of
 
 
 class CalendarField(Operation[Any]):
-    """A whole number read off the calendar and clock of a zone; null outside the years 2 to 9998 (UTC).
+    """A whole number read off the calendar and clock of a zone; null where the local time is outside the years 1 to 9999.
 
     ``zone`` is a name of the IANA time zone database.
     """

@@ -6,6 +6,7 @@ from typing import Any
 
 from samestream.schemas import Trainer, durations
 from samestream.schemas.durations import Duration
+from samestream.schemas.errors import DeclarationError
 
 __all__ = ["gradient_boosting", "linear"]
 
@@ -21,7 +22,7 @@ def gradient_boosting(*, every: Duration, history: Duration, **params: Any) -> T
     history : how much of the log to train on, by event time, ending where training begins
     params : any parameter of the estimator, such as ``max_iter=300``
     """
-    return Trainer("gradient_boosting", durations.parse(every), durations.parse(history), params)
+    return _trainer("gradient_boosting", every, history, params)
 
 
 def linear(*, every: Duration, history: Duration, **params: Any) -> Trainer:
@@ -34,4 +35,22 @@ def linear(*, every: Duration, history: Duration, **params: Any) -> Trainer:
     every, history : as for `gradient_boosting`
     params : ``regularization`` (default 1.0) and ``max_iter``
     """
-    return Trainer("linear", durations.parse(every), durations.parse(history), params)
+    return _trainer("linear", every, history, params)
+
+
+def _trainer(name: str, every: Duration, history: Duration, params: dict[str, Any]) -> Trainer:
+    return Trainer(name, _length_us(f"{name}(every=...)", every), _length_us(f"{name}(history=...)", history), params)
+
+
+def _length_us(where: str, length: Duration) -> int:
+    """Microseconds. Raises DeclarationError for what is no length of time, or none at all."""
+    length_us = durations.parse(length, where)
+    if not length_us:
+        raise DeclarationError(
+            "a trainer needs a length of time",
+            where=where,
+            found=repr(length),
+            expected="more than nothing",
+            hint='every="1d", history="30d".',
+        )
+    return length_us

@@ -9,6 +9,7 @@ import pytest
 
 from samestream.schemas import Event, Features, Field, event_time, field, key
 from samestream.schemas.errors import DeclarationError
+from samestream.trainers import linear
 
 
 class Ride(Event, topic="rides", lateness="1m"):
@@ -104,6 +105,11 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
         lambda: Ride.city.described(low=0),
         "Ride.city: what is said of it means nothing\nFound: low=0\n"
         f"Expected: low: nothing, for a range is of numbers\n{SAID}",
+    ),
+    (
+        lambda: linear(every="1d", history="0d"),
+        "linear(history=...): a trainer needs a length of time\nFound: '0d'\nExpected: more than nothing\n"
+        'Hint: every="1d", history="30d".',
     ),
     (
         lambda: event_time(earliest=datetime(2013, 1, 1)),

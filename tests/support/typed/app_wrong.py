@@ -23,8 +23,8 @@ class CarrierNow(Features, by=Departure.carrier):
     condition = Departure.delay.mean(over="3h", where=Departure.delay)  # wrong
     compared = Departure.count(over="1h", where=Departure.carrier > 3)  # wrong
     share = Departure.delay.share(over="1h")  # wrong
-    frequent = Departure.delay.most_frequent(over="1h")  # wrong: pyright only
-    different = Departure.delay.distinct(over="1h")  # wrong: pyright only
+    frequent = Departure.delay.most_frequent(over="1h")  # wrong
+    different = Departure.delay.distinct(over="1h")  # wrong
     how_many = Departure.carrier.last_n("3", over="1h")  # wrong
     rank = Departure.delay.quantile(over="1h")  # wrong
     sum_of_times = Departure.at.sum(over="1h")  # wrong: pyright only

@@ -8,6 +8,7 @@ from samestream.schemas import Event, Field, event_time, field, key, when
 class Order(Event, topic="o"):
     id: Field[str] = key()
     n: Field[int] = field()
+    x: Field[float] = field()
     tags: Field[list[str]] = field()
     ok: Field[bool] = field()
     at: Field[datetime] = event_time()
@@ -45,3 +46,4 @@ Order.id.mean(over="1h")
 Order.n.concat("a")
 Order.tags > Order.tags
 ~Order.id
+Order.x.distinct(over="1h")
