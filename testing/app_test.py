@@ -108,6 +108,14 @@ class AppTest:
         if known is None:
             at = event.__dict__[kind.time_field.name] if event is not None and kind.time_field is not None else None
             known = self._known + _TICK if at is None else max(at, self._known + _TICK)
+        elif known.tzinfo is None:
+            raise SettingsError(
+                "an instant needs a time zone",
+                where=f"AppTest.send({kind.__name__})",
+                found=f"known={known!r}",
+                expected="a datetime with a time zone",
+                hint='known=app.at("10:30").',
+            )
         elif known < self._known:
             raise SettingsError(
                 "the log does not learn backwards",

@@ -17,7 +17,7 @@ class Day:
     def __init__(self, day: str, zone: str = "UTC") -> None:
         try:
             self._date, self._zone = date.fromisoformat(day), ZoneInfo(zone)
-        except (ValueError, KeyError, OSError) as error:
+        except (TypeError, ValueError, KeyError, OSError) as error:
             raise SettingsError(
                 "this is no day", where="Day", found=f"{day!r} in {zone!r}", hint='Day("2026-05-01", "Europe/Berlin").'
             ) from error
@@ -31,7 +31,7 @@ class Day:
             shown = time.fromisoformat(clock)
             if shown.tzinfo is not None:
                 raise ValueError("it has a zone of its own")
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise SettingsError(
                 "this is no time of day", where="Day", found=repr(clock), hint='write "10:30" or "10:30:15.5".'
             ) from error

@@ -265,6 +265,15 @@ def test_wrong_questions_are_answered_with_names(app: AppTest) -> None:
             ask()
 
 
+def test_what_is_no_day_or_has_no_zone_is_told(app: AppTest) -> None:
+    with pytest.raises(SettingsError, match="an instant needs a time zone"):
+        app.send_bytes(next(iter(app.app.events.values())), b"k", b"", datetime(2026, 5, 1))
+    with pytest.raises(SettingsError, match="this is no time of day"):
+        app.at(10)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="this is no day"):
+        AppTest(harness.SHOP, day=datetime(2026, 5, 1))  # type: ignore[arg-type]
+
+
 def test_days_follow_the_clocks_of_their_zone() -> None:
     app = AppTest(harness.SHOP, day="2026-03-28", zone="Europe/Berlin")
     assert app.at("12:00", day=2) - app.at("12:00") == timedelta(days=1)
