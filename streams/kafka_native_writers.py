@@ -28,7 +28,8 @@ class NativeProducer:
 
     def __init__(self, settings: dict[str, Any]) -> None:
         self.report: Int64Array = np.zeros(kernel.REPORT_WORDS, np.int64)
-        self._handle = Handle(PRODUCER, settings, Report(kernel.delivered.address, self.report))
+        told: Any = kernel.delivered.address  # numba's stubs allow for none
+        self._handle = Handle(PRODUCER, settings, Report(told, self.report))
         self._known = self._handle.library
         self.report[kernel.NAME_OF] = self._known.address("topic_name")
         self._produceva = self._known.address("produceva")

@@ -48,7 +48,7 @@ class KafkaReader:
         self._next: dict[Partition, int] = {}
         self._held: set[Partition] = set()
         self._failure: TransportError | None = None
-        self._consumer = self._opened({**defaults, **properties, **enforced})
+        self._consumer: Any = self._opened({**defaults, **properties, **enforced})
 
     def _opened(self, settings: dict[str, Any]) -> Any:
         return Consumer({**settings, "error_cb": self._note_failure}, logger=LOG)

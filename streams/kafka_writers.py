@@ -36,7 +36,7 @@ class Sender:
         self.who, self._properties = who, properties
         self.failures = 0
         self.first: tuple[Any, str] | None = None
-        self.handle = self._opened({**defaults, **properties, **always, **enforced})
+        self.handle: Any = self._opened({**defaults, **properties, **always, **enforced})
 
     def _opened(self, settings: dict[str, Any]) -> Any:
         called = {

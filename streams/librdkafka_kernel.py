@@ -4,6 +4,9 @@ The layouts are those of librdkafka's public header for 64-bit machines: `rd_kaf
 bytes each. Functions of the library come as addresses, so that numba can keep the machine code on disk.
 """
 
+# numba passes an intrinsic's first argument itself, and exports what it documents by lists that checkers do not read
+# pyright: reportCallIssue=false, reportPrivateImportUsage=false
+
 from __future__ import annotations
 
 from typing import Any
