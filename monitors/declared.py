@@ -101,7 +101,7 @@ class Monitors:
             raise DeclarationError(
                 "monitors need the model they watch",
                 where=here,
-                found=", ".join(options) or f"of={of!r}",
+                found=", ".join(options) or f"of={getattr(of, '__name__', repr(of))}",
                 expected="of=a Model class",
                 hint=f'class {here}(Monitors, of=LateArrival, alarms="1/week").',
             )
@@ -117,7 +117,11 @@ class Monitors:
                 )
         if not declared:
             raise DeclarationError(
-                "nothing is monitored", where=here, hint='say what to watch: features = parity(), drift(window="1d").'
+                "nothing is monitored",
+                where=here,
+                found="none",
+                expected="an attribute named features or scores",
+                hint='say what to watch: features = parity(), drift(window="1d").',
             )
         checks = {name: _checks(f"{here}.{name}", _ALLOWED[name], value) for name, value in declared.items()}
         cls.__monitors__ = Declared(of=of, alarms_per_week=_per_week(here, alarms), **checks)
@@ -191,7 +195,11 @@ def _check_length(where: str, what: str, check: Any, length_of: Callable[[Any], 
         ) from error
     if length_us <= 0:
         raise DeclarationError(
-            f"the length in {what} must be above zero", where=where, found=repr(check), hint='write for example "2h".'
+            f"the length in {what} must be above zero",
+            where=where,
+            found=repr(check),
+            expected="more than 0",
+            hint='write for example "2h".',
         )
 
 

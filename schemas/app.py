@@ -109,7 +109,8 @@ def load(reference: str, namespace: str = "") -> App:
             "the module declares no model",
             where=reference,
             found=", ".join(app.events) or "no events",
-            hint="add a class that derives from Model.",
+            expected="at least one class that derives from Model",
+            hint='add it: class LateArrival(Model, on=Boarding, trainer=gradient_boosting(every="1d", history="30d")).',
         )
     return app
 
@@ -135,6 +136,8 @@ def app_of(declared: App | ModuleType | str | Iterable[type], name: str = "", na
         raise DeclarationError(
             "these classes do not say which app they belong to",
             where=", ".join(cls.__name__ for cls in classes) or "no class",
+            found="no name",
+            expected="the name of the app, beside its classes",
             hint='name it (name="flights"), or pass the module that declares them.',
         )
     models = [cls for cls in classes if issubclass(cls, Model) and cls is not Model]
@@ -191,7 +194,11 @@ def _import(reference: str) -> ModuleType:
             _tell(error, reference)
     if not path.is_file():
         raise DeclarationError(
-            "no such file", where=reference, hint="give the path of the module that declares your app."
+            "no such file",
+            where=reference,
+            found=f"no file of this name in {path.absolute().parent}",
+            expected="the Python file that declares your app",
+            hint="give its path from where you are, or an importable module (shop.models).",
         )
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None

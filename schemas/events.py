@@ -106,7 +106,7 @@ class Event:
             cls.columns[name] = part
             if part.type_.written == "Decimal":
                 cls.columns[f"{name}.minor_units"] = part.minor_units()
-        cls.key_field = _only(cls, "key", "flight_id: Field[str] = key()")
+        cls.key_field = _only(cls, "key", "id: Field[str] = key()")
         has_time = cls.timed or any(declared.role == "event_time" for declared in cls.fields.values())
         cls.time_field = _only(cls, "event_time", "at: Field[datetime] = event_time()") if has_time else None
         if cls.key_field.kind not in (Kind.STRING, Kind.INT) or cls.key_field.nullable:
@@ -179,9 +179,10 @@ def _only(cls: type[Event], role: str, example: str) -> Field[Any]:
     found = [declared for declared in cls.fields.values() if declared.role == role]
     if len(found) != 1:
         raise DeclarationError(
-            f"an event has exactly one {role.replace('_', ' ')}",
+            f"{'an event' if cls.timed else 'a table'} has exactly one {role.replace('_', ' ')}",
             where=cls.__name__,
             found=", ".join(declared.name for declared in found) or "none",
-            hint=f"declare it as {example}.",
+            expected=f"one field that is declared by {role}()",
+            hint="keep one of them, and make a plain field() of every other." if found else f"declare it: {example}.",
         )
     return found[0]

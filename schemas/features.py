@@ -100,6 +100,7 @@ class Features:
                 "the keys of a view belong to one event",
                 where=here,
                 found=", ".join(map(repr, cls.by)),
+                expected=f"fields of {cls.event.__name__}",
                 hint="declare one view per event.",
             )
         cls.features, cls.several = {}, {}
@@ -117,6 +118,8 @@ class Features:
             raise DeclarationError(
                 "a view declares no feature",
                 where=here,
+                found="none",
+                expected="at least one, computed from aggregates",
                 hint=f'add one, such as count_1h = {cls.event.__name__}.count(over="1h").',
             )
 
@@ -127,6 +130,7 @@ class Features:
                 "two features have one name",
                 where=f"{cls.__name__}.{name}",
                 found="a feature over several windows takes the names of all of them",
+                expected=f"{name} declared once",
                 hint="rename one of the two.",
             )
         _check_feature(cls, name, value)
@@ -179,5 +183,5 @@ def _check_feature(view: type[Features], name: str, value: Expr[Any]) -> None:
                 where=where,
                 found=leaf.event.__name__,
                 expected=view.event.__name__,
-                hint=f"declare another view: class {leaf.event.__name__}Now(Features, by={leaf.event.__name__}....).",
+                hint=f"declare it in another view: class {leaf.event.__name__}Now(Features, by={leaf.event.__name__}.<field>).",
             )

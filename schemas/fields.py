@@ -128,6 +128,8 @@ class Field(Expr[T_co], Generic[T_co]):
             raise DeclarationError(
                 "a field name is ASCII and does not start with an underscore",
                 where=where,
+                found=name,
+                expected="letters a to z, digits and underscores, a letter first",
                 hint="Avro knows no others, and those with an underscore are kept for the log.",
             )
         if self.default is not MISSING:

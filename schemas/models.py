@@ -63,7 +63,11 @@ def label(value: Expr[Any], *, by: Field[Any], within: Duration) -> Label:
     """
     if not isinstance(by, Field):
         raise DeclarationError(
-            "a label is joined by a field", where="label", found=repr(by), hint="by=Arrival.flight_id."
+            "a label is joined by a field",
+            where="label",
+            found=f"by={by!r}",
+            expected="the field of the later event that holds the trigger's key",
+            hint="by=Arrival.flight_id.",
         )
     here = f"label(by={by!r})"
     if not by.event.timed:
@@ -80,7 +84,7 @@ def label(value: Expr[Any], *, by: Field[Any], within: Duration) -> Label:
             where=here,
             found=repr(value),
             expected=f"an expression of fields of {by.event.__name__}",
-            hint=f"label({by.event.__name__}.... > 15, by={by!r}, within='1d').",
+            hint="take value and by= of the later event: label(Arrival.delay > 15, by=Arrival.flight_id, within='1d').",
         )
     if value.kind not in OUTPUTS:
         raise DeclarationError(
@@ -91,7 +95,13 @@ def label(value: Expr[Any], *, by: Field[Any], within: Duration) -> Label:
         )
     within_us = durations.parse(within, here)
     if within_us == 0:
-        raise DeclarationError("a label needs a horizon", where=here, found=repr(within), hint='within="1d".')
+        raise DeclarationError(
+            "a label needs a horizon",
+            where=here,
+            found=f"within={within!r}",
+            expected="how long after the trigger it may come",
+            hint='within="1d".',
+        )
     return Label(value, by, within_us)
 
 
@@ -130,13 +140,21 @@ class Model:
             raise DeclarationError(
                 "a model needs its trigger and its trainer",
                 where=here,
-                found=", ".join(options) or f"on={on!r}, trainer={trainer!r}",
-                expected="on=an Event class, trainer=a trainer",
+                found=", ".join(options) or f"on={_said(on)}, trainer={_said(trainer)}",
+                expected="on=an Event class, no table; trainer=gradient_boosting(...) or linear(...)",
                 hint=f'class {here}(Model, on=Boarding, trainer=gradient_boosting(every="1d", history="30d")).',
             )
         cls.on, cls.trainer, cls.inputs = on, trainer, {}
         for declared_as, part in declared.items():
             inputs = list(_inputs_of(declared_as, part))
+            if not inputs and isinstance(part, type) and any(isinstance(value, Expr) for value in vars(part).values()):
+                raise DeclarationError(
+                    "no model can take any of this",
+                    where=f"{here}.{declared_as}",
+                    found=f"{part.__name__}, of which nothing is a number, a condition or text",
+                    expected="a view or a table with at least one of these",
+                    hint="take from a list or a time what matters: its length(), at(0) or hour().",
+                )
             if not inputs and not isinstance(part, Label):
                 raise stray(cls, declared_as, part, "an input (an expression, a view, a table) or the label")
             for name, value in inputs:
@@ -159,7 +177,11 @@ class Model:
             )
         if not cls.inputs:
             raise DeclarationError(
-                "a model needs inputs", where=here, hint="add features or fields of the trigger as attributes."
+                "a model needs inputs",
+                where=here,
+                found="none",
+                expected=f"at least one feature, or field of {on.__name__}",
+                hint=f"add one as an attribute: delay = CarrierNow.mean_delay_3h, or of the trigger, {on.__name__}.<field>.",
             )
         ((cls.outcome_name, cls.outcome),) = labels.items()
         for name, value in cls.inputs.items():
@@ -172,6 +194,13 @@ class Model:
                 expected=f"{on.key_field!r} ({on.key_field.kind.value})",
                 hint="join by the field that holds the trigger's key.",
             )
+
+
+def _said(option: Any) -> str:
+    """An option of the class statement as it was written, about."""
+    if isinstance(option, Trainer):
+        return f"{option.name}(...)"
+    return str(getattr(option, "__name__", repr(option)))
 
 
 def _inputs_of(name: str, declared: Any) -> Iterator[tuple[str, Expr[Any]]]:
@@ -203,7 +232,13 @@ def _same_key(on: type[Event], part: Key) -> Key | None:
 def _check_input(model: type[Model], name: str, value: Expr[Any]) -> None:
     where = f"{model.__name__}.{name}"
     if name in RESERVED:
-        raise DeclarationError("this name is kept for the vector itself", where=where, hint="choose another name.")
+        raise DeclarationError(
+            "this name is kept for the vector itself",
+            where=where,
+            found=name,
+            expected=f"none of {', '.join(sorted(RESERVED))}",
+            hint="choose another name.",
+        )
     if value.kind not in OUTPUTS:
         raise DeclarationError(
             "a model's input must be a number, a condition or text",

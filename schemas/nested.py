@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform, overload
 
 from samestream.schemas.about import About, about_class, as_tags
-from samestream.schemas.class_body import refuse_kept
+from samestream.schemas.class_body import refuse_kept, stray
 from samestream.schemas.errors import DeclarationError, ValueRefusedError
 from samestream.schemas.fields import Field, field
 
@@ -192,13 +192,15 @@ def collect(cls: type[Any]) -> Members:
         if isinstance(member, Field | Nested):
             member.declare(cls, name, hints.get(name))
             members[name] = member
+        elif not (name.startswith("_") or name in hints or callable(member) or hasattr(member, "__get__")):
+            raise stray(cls, name, member, f"a field, {name}: Field[float] = field()")
     for name, hint in hints.items():
         if typing.get_origin(hint) in (Field, Nested) and name not in members:
             made = "field()" if typing.get_origin(hint) is Field else "nested()"
             raise DeclarationError(
                 "a field is annotated but not declared",
                 where=f"{cls.__name__}.{name}",
-                found="no value",
+                found="no value" if name not in vars(cls) else f"{vars(cls)[name]!r:.80}",
                 expected=made,
                 hint=f"{name}: ... = {made}.",
             )

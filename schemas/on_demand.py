@@ -59,8 +59,8 @@ class OnDemand:
             raise DeclarationError(
                 "on-demand features need their request",
                 where=here,
-                found=", ".join(options) or f"on={on!r}",
-                expected="on=an Event class",
+                found=", ".join(options) or f"on={getattr(on, '__name__', repr(on))}",
+                expected="on=an Event class, and no table",
                 hint=f"class {here}(OnDemand, on=Boarding).",
             )
         cls.on, cls.features = on, {}

@@ -41,7 +41,7 @@ class TopicOptions:
                 raise DeclarationError(
                     "a topic needs partitions" if name == "partitions" else "an option of a topic means nothing",
                     where=where if name == "partitions" else f"{where}.{name}",
-                    found=value,
+                    found=repr(value),
                     expected="True or False" if name == "compact" else "1 or more",
                     hint=f"{name}={'True' if name == 'compact' else 2}.",
                 )

@@ -367,7 +367,7 @@ def _tiled(window: Window, tile: Duration | None, here: str) -> Window:
         )
     if not 0 < tile_us <= window.longest_us:
         raise DeclarationError(
-            "a tile must be shorter than its window",
+            "a tile must be shorter than its window" if tile_us else "a tile has no length",
             where=here,
             found=f"tile {durations.text(tile_us)}, window {durations.text(window.longest_us)}",
             hint="leave tile= out: the default cuts the window in 60 to a few hundred tiles.",

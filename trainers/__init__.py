@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from samestream.schemas import Trainer, durations
+from samestream.schemas import Trainer
 from samestream.schemas.durations import Duration
-from samestream.schemas.errors import DeclarationError
+from samestream.trainers.declared import GRADIENT_BOOSTING, LINEAR, declared
 
 __all__ = ["gradient_boosting", "linear"]
 
@@ -20,9 +20,11 @@ def gradient_boosting(*, every: Duration, history: Duration, **params: Any) -> T
     ----------
     every : how often it should be trained anew; nothing schedules that yet, `samestream train` does it once
     history : how much of the log to train on, by event time, ending where training begins
-    params : any parameter of the estimator, such as ``max_iter=300``
+    params : some of ``max_iter``, ``learning_rate``, ``max_leaf_nodes``, ``min_samples_leaf`` and ``l2_regularization``
+
+    Raises DeclarationError for a parameter that it does not have, and for a duration of no length.
     """
-    return _trainer("gradient_boosting", every, history, params)
+    return declared("gradient_boosting", every, history, params, GRADIENT_BOOSTING)
 
 
 def linear(*, every: Duration, history: Duration, **params: Any) -> Trainer:
@@ -34,23 +36,7 @@ def linear(*, every: Duration, history: Duration, **params: Any) -> Trainer:
     ----------
     every, history : as for `gradient_boosting`
     params : ``regularization`` (default 1.0) and ``max_iter``
+
+    Raises DeclarationError as `gradient_boosting` does.
     """
-    return _trainer("linear", every, history, params)
-
-
-def _trainer(name: str, every: Duration, history: Duration, params: dict[str, Any]) -> Trainer:
-    return Trainer(name, _length_us(f"{name}(every=...)", every), _length_us(f"{name}(history=...)", history), params)
-
-
-def _length_us(where: str, length: Duration) -> int:
-    """Microseconds. Raises DeclarationError for what is no length of time, or none at all."""
-    length_us = durations.parse(length, where)
-    if not length_us:
-        raise DeclarationError(
-            "a trainer needs a length of time",
-            where=where,
-            found=repr(length),
-            expected="more than nothing",
-            hint='every="1d", history="30d".',
-        )
-    return length_us
+    return declared("linear", every, history, params, LINEAR)

@@ -8,16 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from samestream.schemas.outputs import Output
+from samestream.trainers.declared import GRADIENT_BOOSTING as DEFAULTS
 from samestream.trainers.fitting import Fitted, check_params, checked, fitted
-
-DEFAULTS: Mapping[str, float] = {
-    "max_iter": 150,
-    "learning_rate": 0.06,
-    "max_leaf_nodes": 15,
-    "min_samples_leaf": 200,
-    "l2_regularization": 1.0,
-}
-"""What may be set, with scikit-learn's meanings: many small steps of small trees, which seldom need tuning."""
 
 
 def fit(

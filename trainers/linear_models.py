@@ -9,10 +9,8 @@ from numpy.typing import ArrayLike
 
 from samestream.schemas.outputs import Output
 from samestream.streams.predictor import within_reach
+from samestream.trainers.declared import LINEAR as DEFAULTS
 from samestream.trainers.fitting import Fitted, check_params, checked, fitted
-
-DEFAULTS: Mapping[str, float] = {"regularization": 1.0, "max_iter": 1000}
-"""What may be set. regularization : weight of the squared coefficients, as ridge's alpha (logistic's 1 / C)."""
 
 
 def fit(

@@ -53,7 +53,8 @@ def test_a_name_is_taken_once() -> None:
 
     assert str(refused.value) == (
         "Now.fare_1h: two features have one name\n"
-        "Found: a feature over several windows takes the names of all of them\nHint: rename one of the two."
+        "Found: a feature over several windows takes the names of all of them\n"
+        "Expected: fare_1h declared once\nHint: rename one of the two."
     )
 
 

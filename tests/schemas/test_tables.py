@@ -163,7 +163,7 @@ Expected: a field of Boarding
 Hint: aggregate the other event in a Features class, or this would be a leak from the future.""",
     no_request: """M: on-demand features need their request
 Found: on=None
-Expected: on=an Event class
+Expected: on=an Event class, and no table
 Hint: class M(OnDemand, on=Boarding).""",
     nothing_on_demand: """M: on-demand features are declared without any
 Hint: add one, such as hour = Boarding.at.hour().""",
