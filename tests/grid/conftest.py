@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import agreement
 import pytest
 
 GRIDS = pytest.StashKey[dict[str, list[str]]]()
@@ -17,7 +18,8 @@ def grids(pytestconfig: pytest.Config) -> dict[str, list[str]]:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print them."""
-    for title, lines in config.stash.get(GRIDS, {}).items():
+    expressions = {agreement.TITLE: agreement.lines()} if agreement.TRIED else {}
+    for title, lines in {**config.stash.get(GRIDS, {}), **expressions}.items():
         terminalreporter.section(title)
         for line in lines:
             terminalreporter.write_line(line)
