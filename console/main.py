@@ -18,6 +18,7 @@ from samestream.schemas.errors import FencedError, SamestreamError, SettingsErro
 
 MODULES = (
     "demo",
+    "example",
     "check",
     "plan",
     "diff",
@@ -38,6 +39,7 @@ MODULES = (
 
 STORY = (
     "demo",
+    "example",
     "check",
     "plan",
     "diff",

@@ -1,6 +1,6 @@
 """Is a card payment the owner's? Reference tables and what hangs on them, sessions, sketches, keys of two fields, classes.
 
-Try it: ``samestream demo cards``.
+Try it: ``samestream example cards``.
 """
 
 from datetime import datetime

@@ -5,7 +5,7 @@ prices and refunds, and the account. Counted without blank lines, comments and d
 purchases 43, returns 44, users 17, the joins 28. The same features and the same join take 48 lines here, imports, events and
 the table included (from the first class to the model's inputs); label, trainer and monitors take 13 more, and need nothing else.
 
-Try it: ``samestream demo checkouts``.
+Try it: ``samestream example checkouts``.
 """
 
 from datetime import datetime

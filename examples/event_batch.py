@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -88,7 +88,15 @@ def in_batches(happened: Iterable[tuple[Event, datetime]]) -> dict[str, EventBat
         of_event = columns.setdefault(name, {column: [] for column in values})
         for column, value in values.items():
             of_event[column].append(value)
-        keys.setdefault(name, []).append(values[event.key_field.name])
+        keys.setdefault(name, []).append(values[type(event).key_field.name])
         known.setdefault(name, []).append(-((EPOCH - known_at) // timedelta(milliseconds=1)) * 1000)
     made = (EventBatch(name, {**columns[name]}, keys[name], np.array(known[name], np.int64)) for name in columns)
     return {batch.event: batch.by_known_time() for batch in made}
+
+
+def split(batches: Mapping[str, EventBatch], at: datetime) -> tuple[dict[str, EventBatch], dict[str, EventBatch]]:
+    """The events known before an instant, and the others."""
+    at_us = (at - EPOCH) // timedelta(microseconds=1)
+    early = {name: batch.take(np.flatnonzero(batch.known_us < at_us)) for name, batch in batches.items()}
+    late = {name: batch.take(np.flatnonzero(batch.known_us >= at_us)) for name, batch in batches.items()}
+    return early, late

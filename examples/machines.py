@@ -1,6 +1,6 @@
 """How worn is a machine's tool? A number to predict, from sensors: calendar days, lifetimes, quantiles, decay, records in records.
 
-Try it: ``samestream demo machines``.
+Try it: ``samestream example machines``.
 """
 
 from datetime import datetime

@@ -13,16 +13,20 @@ there is to find:
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import numpy as np
 import numpy.typing as npt
 
-from samestream.examples.event_batch import EventBatch, Int64s
+from samestream.examples.event_batch import EventBatch, Int64s, split
 from samestream.schemas.errors import SettingsError
+from samestream.schemas.kinds import EPOCH
 
 GENEROUS_SHARE = 0.15
 
 ZONES = 12
 DAYS = 7
+TRAINING_DAYS = 5
 REQUESTS = 8_000
 STATUS_EVERY_MINUTES = 30
 START_US = 1_714_953_600_000_000  # Monday, 6 May 2024, 00:00 UTC
@@ -68,6 +72,11 @@ def load(seed: int = 7) -> dict[str, EventBatch]:
         _statuses(random, surge),
     ]
     return {batch.event: batch.by_known_time() for batch in events}
+
+
+def releases(seed: int = 7) -> tuple[dict[str, EventBatch], dict[str, EventBatch]]:
+    """What is known in the days that train, and what comes after."""
+    return split(load(seed), EPOCH + timedelta(microseconds=START_US + TRAINING_DAYS * DAY_US))
 
 
 def _wander(random: np.random.Generator, ticks: int, persistence: float) -> Floats:
