@@ -139,10 +139,10 @@ def test_what_is_not_well_is_said(findings: Any, what: str) -> None:
 
 def test_a_name_too_long_for_kafka_fails(cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "flights.py"
-    path.write_text(Path(FLIGHTS).read_text().replace("flights.arrivals", "flights." + "x" * 236))
+    path.write_text(Path(FLIGHTS).read_text().replace("LateArrival", "Late" + "x" * 230))
     done = cli("check", path, "--offline", "--namespace", "dev")
     assert done.exit_code == 1
-    assert "fail  names      dev.flights." in done.stdout
+    assert "fail  names      dev.flights.features.Late" in done.stdout
     assert "characters, Kafka takes at most 249. Hint: shorten" in done.stdout
 
 

@@ -56,7 +56,15 @@ def table(window: Window, compiled: bool) -> Table:
         wanted = aggregate.cells() if compiled else ()
         used = tuple(cells.setdefault(CellPlan(op, column, param), len(cells)) for op, param in wanted)
         parts.append(AggregatePlan(aggregate, column, 0, used))
-    return Table("E", ("k",), tuple(inputs), tuple(cells), (WindowPlan(window, tuple(cells.values())),), tuple(parts))
+    return Table(
+        "E",
+        ("k",),
+        (Kind.INT,),
+        tuple(inputs),
+        tuple(cells),
+        (WindowPlan(window, tuple(cells.values())),),
+        tuple(parts),
+    )
 
 
 def made(

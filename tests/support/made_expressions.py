@@ -89,7 +89,9 @@ def conditions() -> list[Maker]:
     numbers = [*constants(INT), *constants(FLOAT)]
     for type in SCALARS:
         for options in (constants(type), *([numbers] if type in NUMBERS else [])):
-            found.append(maker(cp.IsIn, BOOL, type, more=st.lists(st.sampled_from(options), min_size=1, max_size=4)))
+            some = st.lists(st.sampled_from(options), min_size=1, max_size=4, unique_by=repr)
+            # they are a set: in one order, equal ones are written alike
+            found.append(maker(cp.IsIn, BOOL, type, more=some.map(lambda values: sorted(values, key=repr))))
     return found
 
 
