@@ -27,7 +27,7 @@ from samestream.streams.performance import performance
 from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.processor import Health, Processor, Task
 from samestream.streams.scorer import ScorerTask
-from samestream.streams.transport import Transport
+from samestream.streams.transport import Partition, Transport
 from samestream.trainers.train import Trained, train
 
 Batches = Mapping[str, EventBatch]
@@ -120,6 +120,11 @@ def _write_log(transport: Transport, plan: Plan, log: FeatureLog) -> None:
 
 
 def _records(transport: Transport, topics: list[str]) -> int:
+    """How many records some topics hold, once every transaction on them is decided: Kafka marks them after it has answered."""
+    counts = transport.topics()
+    partitions = [Partition(topic, number) for topic in topics for number in range(counts[topic])]
+    while any(end.stable < end.high for end in transport.ends(partitions).values()):
+        time.sleep(0.01)
     return sum(len(fetched) for topic in topics for fetched in transport.read_all(topic))
 
 

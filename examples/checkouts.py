@@ -2,8 +2,8 @@
 
 Its training set is what a shop knows at each checkout: the customer's purchases and returns over 3, 14 and 30 days, the last
 prices and refunds, and the account. Counted without blank lines, comments and docstrings, Chronon declares that in 132 lines:
-purchases 43, returns 44, users 17, the joins 28. The same features and the same join take 48 lines here, imports, events and
-the table included (from the first class to the model's inputs); label, trainer and monitors take 13 more, and need nothing else.
+purchases 43, returns 44, users 17, the joins 28. Counted alike, all of this file takes 47, and has the events' types, the label,
+the trainer and the monitors besides.
 
 Try it: ``samestream example checkouts``.
 """

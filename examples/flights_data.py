@@ -229,7 +229,7 @@ def _flight_events(flights: Arrow, zones: dict[str, str]) -> dict[str, EventBatc
     year, month, day, number = (flights[name].to_numpy() for name in ("year", "month", "day", "flight"))
     date = year * 10_000 + month * 100 + day
     flight_id = pc.binary_join_element_wise(
-        pa.array(date).cast(pa.string()),
+        pa.array(date).cast(pa.string()),  # pyright: ignore[reportUnknownMemberType]
         flights["carrier"],
         flights["flight"].cast(pa.string()),
         flights["origin"],
