@@ -150,3 +150,14 @@ def to_python(column: ColumnData) -> list[Any]:
     if column.valid.all():
         return values  # type: ignore[no-any-return]
     return [value if there else None for value, there in zip(values, column.valid.tolist(), strict=True)]
+
+
+def plain(column: pa.ChunkedArray[Any]) -> pa.ChunkedArray[Any]:
+    """An Arrow column with times as whole microseconds, also in a list or map."""
+    if pa.types.is_timestamp(column.type):
+        return column.cast(pa.int64())
+    if pa.types.is_list(column.type) and pa.types.is_timestamp(column.type.value_type):
+        return column.cast(pa.list_(pa.int64()))
+    if pa.types.is_map(column.type) and pa.types.is_timestamp(column.type.item_type):
+        return column.cast(pa.map_(column.type.key_type, pa.int64()))
+    return column

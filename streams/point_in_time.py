@@ -193,9 +193,9 @@ def _stage(database: duckdb.DuckDBPyConnection, name: str, input: Input, table: 
     for column in ("_row", *marks, *input.columns):
         kind = input.columns.get(column)
         if column in table.column_names:
-            taken[column] = _plain(table[column].cast(types[column]) if kind else table[column])
+            taken[column] = cols.plain(table[column].cast(types[column]) if kind else table[column])
         elif kind and (not len(table) or column in input.nullable):  # a log from before the field was declared
-            taken[column] = _plain(pa.chunked_array([pa.array([None] * len(table), types[column])]))
+            taken[column] = cols.plain(pa.chunked_array([pa.array([None] * len(table), types[column])]))
         else:
             raise FeatureLogError(
                 "a column is missing",
@@ -216,17 +216,6 @@ def _stage(database: duckdb.DuckDBPyConnection, name: str, input: Input, table: 
         f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {', '.join(['_row', time, *marks, *columns])} FROM staged"
     )
     database.unregister("staged")
-
-
-def _plain(column: pa.ChunkedArray[Any]) -> pa.ChunkedArray[Any]:
-    """The column with times as whole microseconds, also in a list or map."""
-    if pa.types.is_timestamp(column.type):
-        return column.cast(pa.int64())
-    if pa.types.is_list(column.type) and pa.types.is_timestamp(column.type.value_type):
-        return column.cast(pa.list_(pa.int64()))
-    if pa.types.is_map(column.type) and pa.types.is_timestamp(column.type.item_type):
-        return column.cast(pa.map_(column.type.key_type, pa.int64()))
-    return column
 
 
 def _typed(found: pa.Table, model: ModelPlan) -> pa.Table:

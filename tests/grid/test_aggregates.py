@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import edges
 import harness
 import pytest
-from edges import EDGES, INPUTS, ROWS
-from engines import ENGINES, read_back
+from edges import EDGES, INPUTS, ROWS, agrees
+from engines import ENGINES, on_spark, read_back
 from made_aggregates import MAKE
 from oracle import Oracle
 
@@ -19,8 +19,6 @@ from samestream.schemas.aggregates import Aggregate
 from samestream.schemas.algebra import WORDS
 from samestream.schemas.errors import DeclarationError
 from samestream.streams.feature_task import FeatureTask
-
-INEXACT = (ag.Sum, ag.Variance, ag.DecayedSum)  # and what derives from them
 
 
 def below(cls: type[Aggregate]) -> set[type[Aggregate]]:
@@ -53,26 +51,9 @@ def test_a_combination_that_has_no_cell_is_refused(case: edges.Case) -> None:
     )
 
 
-def agrees(found: Any, expected: Any, aggregate: Aggregate, edge: str, tolerance: float) -> bool:
-    """To the bit; in SQL, sums of floats within 1e-9 of the sum of the sizes (DESIGN section 2), and any sign of zero."""
-    if tolerance and isinstance(found, float) and found == expected == 0.0:
-        return True
-    exact = not tolerance or not isinstance(aggregate, INEXACT) or aggregate.input is None
-    if exact or not isinstance(found, float) or not isinstance(expected, float):
-        return repr(found) == repr(expected)
-    if not (math.isfinite(found) and math.isfinite(expected)):
-        return repr(found) == repr(expected)
-    values = [row.get(repr(aggregate.input).removeprefix("Fact.")) for row in EDGES[edge]]
-    sizes = [abs(float(value)) for value in values if value is not None and math.isfinite(value)]
-    if not isinstance(aggregate, ag.Variance):
-        return abs(found - expected) <= tolerance * sum(sizes)
-    if isinstance(aggregate, ag.Std):
-        found, expected = found * found, expected * expected
-    return abs(found - expected) <= tolerance * sum(x * x for x in sizes)
-
-
-def test_no_cell_is_empty_and_all_agree(tmp_path: Path, grids: dict[str, list[str]]) -> None:
+def test_no_cell_is_empty_and_all_agree(tmp_path: Path, grids: dict[str, list[str]], spark: Any) -> None:
     app, plan, shown = edges.model()
+    engines = {**ENGINES, "spark": (partial(on_spark, session=spark), 1e-9)}
     transport = harness.fresh(app, plan)
     harness.send(transport, edges.log(plan))
     harness.work_off(transport, FeatureTask(plan), plan)
@@ -84,20 +65,20 @@ def test_no_cell_is_empty_and_all_agree(tmp_path: Path, grids: dict[str, list[st
     # by engine, edge and output
     found = {
         name: {edge_of[trigger]: vector for trigger, vector in compute(plan, transport, log, tmp_path / name).items()}
-        for name, (compute, _) in ENGINES.items()
+        for name, (compute, _) in engines.items()
     }
     expected = {edge_of[trigger]: vector for trigger, vector in judge.vectors.items()}
     wrong: list[str] = []
-    lines = [f"{'aggregate':<18}{'input':<9}{'columnar by':<13}" + "".join(f"{name:>10}" for name in ENGINES)]
+    lines = [f"{'aggregate':<18}{'input':<9}{'columnar by':<13}" + "".join(f"{name:>10}" for name in engines)]
     for case in edges.cases():
         name = f"{case.made[0].name}({case.input})" if case.made else ""
         if not case.made:
-            lines.append(f"{case.cls.__name__:<18}{case.input:<9}{'refused':<13}" + f"{'refused':>10}" * len(ENGINES))
+            lines.append(f"{case.cls.__name__:<18}{case.input:<9}{'refused':<13}" + f"{'refused':>10}" * len(engines))
             continue
         kinds = edges.edges_of(case.input)
         path = "kernel" if all(made.cells() for made in case.made) else "general path"
         cells = []
-        for engine, (_, tolerance) in ENGINES.items():
+        for engine, (_, tolerance) in engines.items():
             good = 0
             for edge in kinds:
                 told = found[engine].get(edge, {})

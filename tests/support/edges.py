@@ -139,3 +139,24 @@ def log(plan: Plan) -> list[Outgoing]:
     ]
     facts += [harness.encode(plan, "Fact", values["edge"], asked - SECOND_US, **values) for values in late]
     return facts + [harness.encode(plan, "Ask", edge, asked, edge=edge, at=asked) for edge in EDGES]
+
+
+INEXACT = (ag.Sum, ag.Variance, ag.DecayedSum)  # and what derives from them
+
+
+def agrees(found: Any, expected: Any, aggregate: Aggregate, edge: str, tolerance: float) -> bool:
+    """To the bit; in SQL, sums of floats within 1e-9 of the sum of the sizes (DESIGN section 2), and any sign of zero."""
+    if tolerance and isinstance(found, float) and found == expected == 0.0:
+        return True
+    exact = not tolerance or not isinstance(aggregate, INEXACT) or aggregate.input is None
+    if exact or not isinstance(found, float) or not isinstance(expected, float):
+        return repr(found) == repr(expected)
+    if not (math.isfinite(found) and math.isfinite(expected)):
+        return repr(found) == repr(expected)
+    values = [row.get(repr(aggregate.input).removeprefix("Fact.")) for row in EDGES[edge]]
+    sizes = [abs(float(value)) for value in values if value is not None and math.isfinite(value)]
+    if not isinstance(aggregate, ag.Variance):
+        return abs(found - expected) <= tolerance * sum(sizes)
+    if isinstance(aggregate, ag.Std):
+        found, expected = found * found, expected * expected
+    return abs(found - expected) <= tolerance * sum(x * x for x in sizes)

@@ -76,13 +76,15 @@ def replay(plan: Plan, transport: MemoryTransport, log: list[Read], folder: Path
     return found
 
 
-def sql(plan: Plan, transport: MemoryTransport, log: list[Read], folder: Path) -> Vectors:
-    """As known, in DuckDB: an independent computation, told each event's rank and whether it was applied."""
+def judged(
+    plan: Plan, transport: MemoryTransport, log: list[Read], folder: Path
+) -> tuple[pa.Table, dict[str, pa.Table]]:
+    """The triggers and the events in the feature log, told each one's rank and whether it was applied."""
     (model,) = plan.models.values()
     feature_log = harness.write_log(transport, FeatureLog(folder), plan)
     place = {(read.topic, read.partition, read.offset): read for read in log}
 
-    def judged(event: str) -> pa.Table:
+    def told(event: str) -> pa.Table:
         topic = plan.inputs[event].topic
         table = feature_log.read(topic)
         reads = [
@@ -92,15 +94,34 @@ def sql(plan: Plan, transport: MemoryTransport, log: list[Read], folder: Path) -
         table = table.append_column("_rank", pa.array([read.rank for read in reads], pa.int64()))
         return table.append_column("_applied", pa.array([read.decision == "applied" for read in reads], pa.bool_()))
 
-    events = {table.event: judged(table.event) for table in plan.tables}
-    triggers = judged(model.trigger)
-    found = as_known(plan, model, triggers.filter(triggers["_applied"]), events).to_pylist()
+    triggers = told(model.trigger)
+    return triggers.filter(triggers["_applied"]), {table.event: told(table.event) for table in plan.tables}
+
+
+def by_trigger(plan: Plan, found: pa.Table) -> Vectors:
+    """Vectors in SQL's form by their triggers."""
+    (model,) = plan.models.values()
     return {
         (plan.inputs[model.trigger].topic, row["_partition"], row["_offset"]): {
             name: row[name] for name in model.outputs
         }
-        for row in found
+        for row in found.to_pylist()
     }
+
+
+def sql(plan: Plan, transport: MemoryTransport, log: list[Read], folder: Path) -> Vectors:
+    """As known, in DuckDB: an independent computation."""
+    (model,) = plan.models.values()
+    return by_trigger(plan, as_known(plan, model, *judged(plan, transport, log, folder)))
+
+
+def on_spark(plan: Plan, transport: MemoryTransport, log: list[Read], folder: Path, session: Any) -> Vectors:
+    """As known, on Spark: too slow to be asked in every test."""
+    from samestream.streams import spark_point_in_time
+
+    (model,) = plan.models.values()
+    given = judged(plan, transport, log, folder)
+    return by_trigger(plan, spark_point_in_time.as_known(plan, model, *given, session).toArrow())
 
 
 ENGINES: Mapping[str, tuple[Callable[[Plan, MemoryTransport, list[Read], Path], Vectors], float]] = {
