@@ -104,25 +104,25 @@ class _Spark:
     def _stage(self, name: str, input: Input, rows: Rows, marks: Sequence[str]) -> None:
         """Make a table of an input's columns in the types of `spark_terms.TYPES`, of where each row lies, and when it was."""
         if isinstance(rows, pa.Table):
-            rows = self._session.createDataFrame(_timeless(rows, input))
+            frame: DataFrame = self._session.createDataFrame(_timeless(rows, input))
         else:
-            rows = _handed(rows, self._session)
-        types = {field.name: field.dataType.typeName() for field in rows.schema.fields}
+            frame = _handed(rows, self._session)
+        types = {field.name: field.dataType.typeName() for field in frame.schema.fields}
         columns = []
         for column in ("_partition", "_offset", *(() if input.time else ("_known",)), *marks):
             if column not in types:
-                raise _missing(input, column, rows.columns)
+                raise _missing(input, column, frame.columns)
             text = f"unix_micros({column})" if types[column] == "timestamp" else column
             columns.append(f"{text} AS {column}")
         for column, kind in input.columns.items():
             if column in types:
-                columns.append(f"{_value(column, kind, input.items.get(column), rows.schema[column].dataType)}")
+                columns.append(f"{_value(column, kind, input.items.get(column), frame.schema[column].dataType)}")
             elif column in input.nullable:  # a log from before the field was declared
                 item = input.items.get(column)
                 columns.append(f"CAST(NULL AS {WORDS.dialect.type_of(kind, item)}) AS {quoted(column)}")
             else:
-                raise _missing(input, column, rows.columns)
-        rows.createOrReplaceTempView("staged")
+                raise _missing(input, column, frame.columns)
+        frame.createOrReplaceTempView("staged")
         # the order of rows is the order of these numbers
         self.make("staged", f"SELECT monotonically_increasing_id() AS _row, {', '.join(columns)} FROM staged")
         self.make(name, f"SELECT *, {quoted(input.time or '_known')} AS _time FROM staged")
