@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from samestream.streams import key_index, tiles
 from samestream.streams.columns import ColumnData
-from samestream.streams.key_index import KeyIndex
-from samestream.streams.tiles import QUERY, UPDATE, Cell, CellOp, TileTable, Window
+from samestream.streams.engine import key_index, tiles
+from samestream.streams.engine.key_index import KeyIndex
+from samestream.streams.engine.tiles import QUERY, UPDATE, Cell, CellOp, TileTable, Window
 
 TILE_US = 60_000_000
 BATCH = 10_000

@@ -18,14 +18,14 @@ import numpy as np
 
 from samestream.schemas import avro
 from samestream.schemas.expressions import Kind
-from samestream.streams.decode import Decoder
-from samestream.streams.kafka_transport import KafkaTransport
-from samestream.streams.local_kafka import LocalKafka
-from samestream.streams.packed import Packed
-from samestream.streams.parcel import Parcel
+from samestream.streams.kafka.local_kafka import LocalKafka
+from samestream.streams.kafka.transport import KafkaTransport
 from samestream.streams.plan import Input
-from samestream.streams.schema_store import SchemaStore
 from samestream.streams.transport import NOW, Outgoing, Partition, TopicSpec
+from samestream.streams.wire.decode import Decoder
+from samestream.streams.wire.packed import Packed
+from samestream.streams.wire.parcel import Parcel
+from samestream.streams.wire.schema_store import SchemaStore
 
 CLIENTS = ("native", "python")
 BATCH = 10_000

@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple
 
 from samestream.schemas.app import App
 from samestream.schemas.errors import SettingsError
-from samestream.streams import provision
+from samestream.streams.deploy import provision
+from samestream.streams.engine.processor import Task
 from samestream.streams.plan import Plan
-from samestream.streams.processor import Task
 
 Resource = Literal["topic", "group", "transactional-id", "cluster"]
 Operation = Literal["Read", "Write", "Describe", "DescribeConfigs", "Create"]
@@ -104,9 +104,9 @@ def _outputs(plan: Plan, task: str) -> list[str]:
 
 def _tasks(app: App, plan: Plan) -> list[Task]:
     from samestream.monitors.task import MonitorTask
-    from samestream.streams.feature_task import FeatureTask
-    from samestream.streams.outcomes import OutcomeTask
-    from samestream.streams.scorer import ScorerTask
+    from samestream.streams.engine.feature_task import FeatureTask
+    from samestream.streams.models.outcomes import OutcomeTask
+    from samestream.streams.models.scorer import ScorerTask
 
     found: list[Task] = [FeatureTask(plan)]
     for model in plan.models.values():

@@ -77,7 +77,7 @@ def apply(
 
     from samestream.console.settings import connect
     from samestream.schemas.app import load
-    from samestream.streams import provision
+    from samestream.streams.deploy import provision
     from samestream.streams.lowering import compile_app
 
     declared = load(module, settings.namespace)
@@ -109,7 +109,7 @@ def apply(
 def require(transport: Transport, app: App, *names: str) -> None:
     """Raises TransportError where topics of the app do not exist: those named, or any if none is."""
     from samestream.schemas.errors import TransportError
-    from samestream.streams import provision
+    from samestream.streams.deploy import provision
     from samestream.streams.lowering import compile_app
 
     existing = transport.topics()
@@ -149,8 +149,8 @@ def _check(transport: Transport, app: App, plan: Plan, specs: Sequence[TopicSpec
     """Print what follows from applying. Raises ChangeRefusedError where something of it is refused and not allowed."""
     from samestream.console.diff import consequence
     from samestream.schemas.errors import ChangeRefusedError, SettingsError
-    from samestream.streams.changes import ALLOWABLE
-    from samestream.streams.deployment import differing, examine
+    from samestream.streams.deploy.changes import ALLOWABLE
+    from samestream.streams.deploy.deployment import differing, examine
 
     if unknown := [code for code in allow if code not in ALLOWABLE]:
         raise SettingsError(
@@ -186,8 +186,8 @@ def _show(transport: Transport, app: App, plan: Plan, specs: Sequence[TopicSpec]
     """What `provision` would make, as a table."""
     from samestream.console import tables
     from samestream.schemas import durations
-    from samestream.streams import provision
-    from samestream.streams.schema_store import SchemaStore
+    from samestream.streams.deploy import provision
+    from samestream.streams.wire.schema_store import SchemaStore
 
     existing = transport.topics()
     rows = []

@@ -54,11 +54,12 @@ def backfill(
     from samestream.console.offline import check_folder, instant_of, one_model, progress_end, show_progress
     from samestream.console.settings import connect
     from samestream.schemas.app import load
-    from samestream.streams import declaration, hypothetical, logged_features
-    from samestream.streams.feature_log import FeatureLog
+    from samestream.streams.deploy import declaration
+    from samestream.streams.log import hypothetical, logged_features
+    from samestream.streams.log.feature_log import FeatureLog
+    from samestream.streams.log.vector_file import VectorFile
+    from samestream.streams.log.vector_replay import covered, span
     from samestream.streams.lowering import compile_app
-    from samestream.streams.vector_file import VectorFile
-    from samestream.streams.vector_replay import covered, span
 
     app = load(module, settings.namespace)
     plan = compile_app(app)

@@ -34,7 +34,7 @@ def up(
     samestream up
     samestream up --folder /data/shop --port 9092
     """
-    from samestream.streams.local_kafka import LocalKafka
+    from samestream.streams.kafka.local_kafka import LocalKafka
 
     found = LocalKafka(settings.kafka_folder, port).up(print)
     print(f"Kafka {found.version} answers at {found.bootstrap} (process {found.pid}, data in {found.folder})")
@@ -49,7 +49,7 @@ def down(settings: Settings) -> None:
     \b
     samestream down
     """
-    from samestream.streams.local_kafka import LocalKafka
+    from samestream.streams.kafka.local_kafka import LocalKafka
 
     kafka = LocalKafka(settings.kafka_folder)
     was_running = kafka.status().running
@@ -75,7 +75,7 @@ def status(
     from contextlib import closing
 
     from samestream.console import settings as connections
-    from samestream.streams.local_kafka import LocalKafka
+    from samestream.streams.kafka.local_kafka import LocalKafka
 
     if settings.bootstrap is None:
         found = LocalKafka(settings.kafka_folder).status()

@@ -13,8 +13,8 @@ from samestream.console.options import CONNECTION, Module, configured
 if TYPE_CHECKING:
     from samestream.console.settings import Settings
     from samestream.schemas.app import App
+    from samestream.streams.deploy.preflight import Finding
     from samestream.streams.plan import Plan
-    from samestream.streams.preflight import Finding
     from samestream.streams.transport import Transport
 
 
@@ -48,8 +48,8 @@ def check(
     from dataclasses import asdict
 
     from samestream.schemas.app import load
+    from samestream.streams.deploy.preflight import findings
     from samestream.streams.lowering import compile_app
-    from samestream.streams.preflight import findings
 
     app = load(module, settings.namespace)
     plan = compile_app(app)
@@ -73,7 +73,7 @@ def _of_broker(settings: Settings, app: App, plan: Plan) -> list[Finding]:
 
     from samestream.console.settings import connect
     from samestream.schemas.errors import SamestreamError
-    from samestream.streams.preflight import Finding
+    from samestream.streams.deploy.preflight import Finding
 
     try:
         with closing(connect(settings)) as transport:
@@ -87,10 +87,10 @@ def _of_broker(settings: Settings, app: App, plan: Plan) -> list[Finding]:
 
 def deployed(transport: Transport, app: App, plan: Plan) -> Iterator[Finding]:
     """How the declaration fits what is deployed."""
-    from samestream.streams import provision
-    from samestream.streams.declaration import recorded
-    from samestream.streams.deployment import differing, examine
-    from samestream.streams.preflight import Finding
+    from samestream.streams.deploy import provision
+    from samestream.streams.deploy.declaration import recorded
+    from samestream.streams.deploy.deployment import differing, examine
+    from samestream.streams.deploy.preflight import Finding
 
     specs = provision.topics(app, plan)
     existing = transport.topics()
@@ -126,9 +126,9 @@ def deployed(transport: Transport, app: App, plan: Plan) -> Iterator[Finding]:
 
 def _schemas(transport: Transport, plan: Plan) -> Iterator[Finding]:
     from samestream.schemas.avro import schema_fingerprint
-    from samestream.streams import provision
-    from samestream.streams.preflight import Finding
-    from samestream.streams.schema_store import SchemaStore
+    from samestream.streams.deploy import provision
+    from samestream.streams.deploy.preflight import Finding
+    from samestream.streams.wire.schema_store import SchemaStore
 
     store, wanted = SchemaStore(transport, plan.schemas), provision.schemas(plan)
     absent = [subject for subject, schema in wanted if store.find(schema_fingerprint(schema)) is None]
@@ -141,8 +141,8 @@ def _schemas(transport: Transport, plan: Plan) -> Iterator[Finding]:
 
 
 def _champions(transport: Transport, plan: Plan) -> Iterator[Finding]:
-    from samestream.streams.model_registry import CHAMPION, versions
-    from samestream.streams.preflight import Finding
+    from samestream.streams.deploy.preflight import Finding
+    from samestream.streams.models.model_registry import CHAMPION, versions
 
     latest = {one.model: one for one in versions(transport, plan.registry) if one.slot == CHAMPION}
     for name, model in plan.models.items():

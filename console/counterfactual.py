@@ -14,7 +14,7 @@ from samestream.schemas.errors import RecoveryError
 
 if TYPE_CHECKING:
     from samestream.console.settings import Settings
-    from samestream.streams.hypothetical import Change, ModelChange
+    from samestream.streams.log.hypothetical import Change, ModelChange
 
 
 def register(app: typer.Typer) -> None:
@@ -59,10 +59,10 @@ def counterfactual(
     from samestream.console.offline import check_folder, instant_of, progress_end, show_progress
     from samestream.console.settings import connect
     from samestream.schemas.app import load
-    from samestream.streams import hypothetical
-    from samestream.streams.feature_log import FeatureLog
+    from samestream.streams.log import hypothetical
+    from samestream.streams.log.feature_log import FeatureLog
+    from samestream.streams.log.vector_replay import covered
     from samestream.streams.lowering import compile_app
-    from samestream.streams.vector_replay import covered
 
     before, after = compile_app(load(old, settings.namespace)), compile_app(load(new, settings.namespace))
     from_us, to_us = instant_of(from_, "--from"), instant_of(to, "--to")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from samestream.console.backlog import backlog, gaps
 from samestream.console.roles import Role
 from samestream.schemas.errors import SamestreamError, TransportError
-from samestream.streams.processor import Processor
+from samestream.streams.engine.processor import Processor
 from samestream.streams.transport import Partition, Transport
 
 log = logging.getLogger("samestream")

@@ -20,7 +20,7 @@ from typing import IO, Any, Self
 from samestream.console.roles import ROLES, Role, build
 from samestream.schemas import app as apps
 from samestream.schemas.errors import BrokerError, BrokerUnavailableError, SamestreamError
-from samestream.streams.feature_log import FeatureLog
+from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.lowering import compile_app
 from samestream.streams.transport import Transport
 
@@ -81,10 +81,10 @@ class Cluster:
         self._clean_up()
 
     def _connect(self) -> Transport:
-        from samestream.streams.kafka_transport import KafkaTransport
+        from samestream.streams.kafka.transport import KafkaTransport
 
         if self._bootstrap is None:
-            from samestream.streams.local_kafka import LocalKafka
+            from samestream.streams.kafka.local_kafka import LocalKafka
 
             broker = self._broker = LocalKafka(self.folder / "kafka")
             started = time.monotonic()
@@ -103,7 +103,7 @@ class Cluster:
         return KafkaTransport(self._bootstrap, self._properties)
 
     def _in_memory(self, error: BrokerError) -> Transport:
-        from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
+        from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
 
         self._broker = None
         banner = "!" * 78

@@ -10,7 +10,7 @@ import numpy as np
 
 from samestream.schemas import records
 from samestream.schemas.avro import Codec
-from samestream.streams.performance import performance
+from samestream.streams.models.performance import performance
 from samestream.streams.transport import Transport
 
 _OUTCOME, _INCIDENT = Codec(records.OUTCOME), Codec(records.INCIDENT)

@@ -21,8 +21,8 @@ from samestream.console.journal_tail import JournalTail
 from samestream.examples import faults, flights_data, producing
 from samestream.schemas import app as apps
 from samestream.schemas.errors import SamestreamError, SettingsError
-from samestream.streams import provision
-from samestream.streams.feature_log import FeatureLog
+from samestream.streams.deploy import provision
+from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.lowering import compile_app
 from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.transport import Transport

@@ -13,8 +13,8 @@ from samestream.console.options import CONNECTION, configured
 
 if TYPE_CHECKING:
     from samestream.console.settings import Settings
-    from samestream.streams.changes import Consequence, Difference
-    from samestream.streams.declaration import Declaration
+    from samestream.streams.deploy.changes import Consequence, Difference
+    from samestream.streams.deploy.declaration import Declaration
 
 _SHOWN = 6
 """How many of the parts that a change touches are named."""
@@ -54,7 +54,7 @@ def diff(
     Exit codes: 0, or with --exit-code 1 if anything differs; 2 wrong usage.
     """
     from samestream.schemas.errors import SettingsError
-    from samestream.streams.changes import compare
+    from samestream.streams.deploy.changes import compare
 
     if len(modules) != (1 if deployed else 2):
         raise SettingsError(
@@ -137,7 +137,7 @@ def _as_json(before: Declaration, after: Declaration, found: Difference) -> dict
 def _declared(reference: str) -> Declaration:
     """The declaration in a module. What it imports from beside it is forgotten: the other one may have files of these names."""
     from samestream.schemas.app import load
-    from samestream.streams.declaration import declare
+    from samestream.streams.deploy.declaration import declare
     from samestream.streams.lowering import compile_app
 
     modules, path = set(sys.modules), list(sys.path)
@@ -161,7 +161,7 @@ def _deployed(settings: Settings, reference: str) -> Declaration:
     from samestream.console.settings import connect
     from samestream.schemas.app import load
     from samestream.schemas.errors import SettingsError
-    from samestream.streams.declaration import recorded
+    from samestream.streams.deploy.declaration import recorded
 
     app = load(reference, settings.namespace)
     with closing(connect(settings)) as transport:

@@ -56,7 +56,7 @@ def example(
         )
     from samestream.console.example_run import run_example
     from samestream.schemas.app import load
-    from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
+    from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
 
     data = importlib.import_module(f"samestream.examples.{name}_data")
     app = load(str(Path(data.__file__ or "").with_name(f"{name}.py")))

@@ -17,16 +17,18 @@ from samestream.schemas import records
 from samestream.schemas.app import App
 from samestream.schemas.avro import Codec
 from samestream.schemas.errors import SamestreamError
-from samestream.streams import artifact, journal, provision
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import FeatureTask
-from samestream.streams.log_writer import LogWriter, logged_inputs
+from samestream.streams.deploy import provision
+from samestream.streams.engine import journal
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.engine.processor import Health, Processor, Task
+from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log.log_writer import LogWriter, logged_inputs
 from samestream.streams.lowering import compile_app
-from samestream.streams.outcomes import OutcomeTask
-from samestream.streams.performance import performance
+from samestream.streams.models import artifact
+from samestream.streams.models.outcomes import OutcomeTask
+from samestream.streams.models.performance import performance
+from samestream.streams.models.scorer import ScorerTask
 from samestream.streams.plan import ModelPlan, Plan
-from samestream.streams.processor import Health, Processor, Task
-from samestream.streams.scorer import ScorerTask
 from samestream.streams.transport import Partition, Transport
 from samestream.trainers.train import Trained, train
 

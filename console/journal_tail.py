@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from samestream.streams import journal
-from samestream.streams.journal import Balance
+from samestream.streams.engine import journal
+from samestream.streams.engine.journal import Balance
 from samestream.streams.transport import Partition, Transport
 
 

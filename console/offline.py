@@ -51,9 +51,9 @@ def train(
     from samestream.console.apply import require
     from samestream.console.settings import connect
     from samestream.schemas.app import load
-    from samestream.streams.feature_log import FeatureLog
+    from samestream.streams.log.feature_log import FeatureLog
     from samestream.streams.lowering import compile_app
-    from samestream.streams.model_registry import CHAMPION, versions
+    from samestream.streams.models.model_registry import CHAMPION, versions
     from samestream.trainers.train import train as run
 
     app = load(module, settings.namespace)
@@ -104,7 +104,7 @@ def parity(
     from samestream.monitors.parity_incident import publish
     from samestream.monitors.vector_parity import verify
     from samestream.schemas.app import load
-    from samestream.streams.feature_log import FeatureLog
+    from samestream.streams.log.feature_log import FeatureLog
     from samestream.streams.lowering import compile_app
 
     app = load(module, settings.namespace)

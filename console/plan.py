@@ -99,7 +99,7 @@ def _said(window: Window) -> str:
 def _cost(table: Table) -> str:
     """Memory and time; raw events of the open heads come on top of the former."""
     from samestream.streams.cost import cost_of
-    from samestream.streams.preflight import size
+    from samestream.streams.deploy.preflight import size
 
     cost = cost_of(table)
     low, high = cost.event_us
@@ -109,7 +109,7 @@ def _cost(table: Table) -> str:
 
 def _decoded(source: Input) -> str:
     """Why the events of a source are not decoded by compiled code; nothing where they are."""
-    from samestream.streams.avro_program import NotCovered, Program
+    from samestream.streams.wire.avro_program import NotCovered, Program
 
     try:
         Program.compile(source.schema, source.schema, source.columns, source.key)

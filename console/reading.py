@@ -13,9 +13,9 @@ from typing import Any
 from samestream.schemas import avro
 from samestream.schemas.avro_names import Names, kind_of_type, logical
 from samestream.schemas.errors import SchemaError
-from samestream.streams.avro_values import UNIT_US
-from samestream.streams.schema_store import SchemaStore, framing
 from samestream.streams.transport import Partition, Transport, read_until
+from samestream.streams.wire.avro_values import UNIT_US
+from samestream.streams.wire.schema_store import SchemaStore, framing
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PREVIEW_BYTES = 40

@@ -13,11 +13,11 @@ from samestream.schemas.avro import Codec
 from samestream.schemas.avro_names import simple_name
 from samestream.schemas.errors import SchemaError, SettingsError
 from samestream.schemas.expressions import Kind
-from samestream.streams.avro_values import UNITS, Rows
-from samestream.streams.decode import encode_key
 from samestream.streams.plan import Input
-from samestream.streams.schema_store import SchemaStore, framing
 from samestream.streams.transport import MAX_EVENT_BYTES
+from samestream.streams.wire.avro_values import UNITS, Rows
+from samestream.streams.wire.decode import encode_key
+from samestream.streams.wire.schema_store import SchemaStore, framing
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EXPECTED = {

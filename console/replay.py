@@ -68,10 +68,10 @@ def replay(
     from samestream.console.offline import check_folder, instant_of, one_model, progress_end, show_progress
     from samestream.console.settings import connect
     from samestream.schemas.app import load
-    from samestream.streams.feature_log import FeatureLog
+    from samestream.streams.log.feature_log import FeatureLog
+    from samestream.streams.log.vector_file import VectorFile
+    from samestream.streams.log.vector_resend import Pace, VectorResend
     from samestream.streams.lowering import compile_app
-    from samestream.streams.vector_file import VectorFile
-    from samestream.streams.vector_resend import Pace, VectorResend
 
     app = load(module, settings.namespace)
     plan = compile_app(app)
@@ -155,7 +155,7 @@ def _features(plan: Plan, models: list[str], text: str | None, topic: str | None
 
 def _refuse_production(app: App, plan: Plan, topic: str) -> None:
     """Raises SettingsError where a topic is the app's own, in its namespace or in production."""
-    from samestream.streams import provision
+    from samestream.streams.deploy import provision
 
     own = {spec.name for spec in provision.topics(app, plan)}
     own |= {name.removeprefix(f"{plan.namespace}.") for name in own if plan.namespace}

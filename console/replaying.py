@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from samestream.schemas.errors import RecoveryError
-from samestream.streams import journal
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import NAME
-from samestream.streams.log_source import LogSource
+from samestream.streams.engine import journal
+from samestream.streams.engine.feature_task import NAME
+from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log.log_source import LogSource
+from samestream.streams.log.vector_file import VectorFile
+from samestream.streams.log.vector_replay import Progress, covered, followed, span, topic_source
+from samestream.streams.log.vector_resend import VectorResend
 from samestream.streams.plan import Plan
 from samestream.streams.transport import Transport
-from samestream.streams.vector_file import VectorFile
-from samestream.streams.vector_replay import Progress, covered, followed, span, topic_source
-from samestream.streams.vector_resend import VectorResend
 
 
 @dataclass

@@ -18,11 +18,11 @@ from samestream.console.redrive import Known
 from samestream.console.rejected import Rejected, find, parse
 from samestream.console.repair import Form
 from samestream.schemas.errors import SamestreamError, SchemaError, SettingsError
-from samestream.streams import provision
-from samestream.streams.decode import UNKNOWN_KNOWN_US, Decoder
+from samestream.streams.deploy import provision
 from samestream.streams.plan import Input, Plan
-from samestream.streams.schema_store import SchemaStore
 from samestream.streams.transport import NOW, Fetched, Outgoing, Partition, Transport, send_all
+from samestream.streams.wire.decode import UNKNOWN_KNOWN_US, Decoder
+from samestream.streams.wire.schema_store import SchemaStore
 
 _NAMED = 20  # places in a message
 _EPOCH, _US = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)

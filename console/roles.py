@@ -8,15 +8,15 @@ from typing import Protocol
 
 from samestream.schemas.app import App
 from samestream.schemas.errors import SettingsError
-from samestream.streams import provision
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import FeatureTask
-from samestream.streams.log_writer import LogWriter
+from samestream.streams.deploy import provision
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.engine.processor import Health, Processor, Task
+from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log.log_writer import LogWriter
 from samestream.streams.lowering import compile_app
-from samestream.streams.outcomes import OutcomeTask
+from samestream.streams.models.outcomes import OutcomeTask
+from samestream.streams.models.scorer import ScorerTask
 from samestream.streams.plan import ModelPlan, Plan
-from samestream.streams.processor import Health, Processor, Task
-from samestream.streams.scorer import ScorerTask
 from samestream.streams.transport import Transport
 
 ROLES = {

@@ -49,7 +49,7 @@ def export(
     samestream schemas export examples/flights.py
     samestream schemas export examples/flights.py --out build/avro
     """
-    from samestream.streams import provision
+    from samestream.streams.deploy import provision
 
     found = dict(provision.schemas(_plan(module, settings.namespace)))
     out.mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def check(
 
     from samestream.schemas.evolution import Level
     from samestream.schemas.evolution import check as violated
-    from samestream.streams import provision
+    from samestream.streams.deploy import provision
 
     chosen, plan = _level(level), _plan(module, settings.namespace)
     found = dict(provision.schemas(plan))
@@ -146,8 +146,8 @@ def _versions(
 
     from samestream.console.settings import connect
     from samestream.schemas.errors import SettingsError
-    from samestream.streams.registry import Registry
-    from samestream.streams.schema_store import published
+    from samestream.streams.wire.registry import Registry
+    from samestream.streams.wire.schema_store import published
 
     chosen = against or (REGISTRY if settings.registry_url else BROKER)
     if chosen == REGISTRY:

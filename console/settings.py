@@ -125,9 +125,9 @@ def connect(settings: Settings) -> Transport:
         raise TransportError(
             "nothing answers at this address", where=bootstrap, hint="start a local Kafka: `samestream up`."
         )
-    from samestream.streams.kafka_errors import kafka_error
-    from samestream.streams.kafka_transport import KafkaTransport
-    from samestream.streams.registry import Registry
+    from samestream.streams.kafka.errors import kafka_error
+    from samestream.streams.kafka.transport import KafkaTransport
+    from samestream.streams.wire.registry import Registry
 
     try:
         registry = Registry(settings.registry_url) if settings.registry_url else None
@@ -167,7 +167,7 @@ def connect(settings: Settings) -> Transport:
 
 
 def _local(settings: Settings) -> str:
-    from samestream.streams.local_kafka import LocalKafka
+    from samestream.streams.kafka.local_kafka import LocalKafka
 
     status = LocalKafka(settings.kafka_folder).status()
     if status.bootstrap is None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from samestream.console.backlog import backlog
 from samestream.schemas.app import App
 from samestream.schemas.errors import TransportError
-from samestream.streams import journal, provision
-from samestream.streams.journal import Balance, Entry
+from samestream.streams.deploy import provision
+from samestream.streams.engine import journal
+from samestream.streams.engine.journal import Balance, Entry
 from samestream.streams.plan import Plan
 from samestream.streams.transport import Partition, Transport
 
@@ -73,8 +74,8 @@ def _standing(transport: Transport, counts: Mapping[str, int], plan: Plan, name:
 
 
 def _logged(transport: Transport, counts: Mapping[str, int], plan: Plan, log_uri: str) -> list[Standing]:
-    from samestream.streams.feature_log import FeatureLog
-    from samestream.streams.log_writer import logged_inputs
+    from samestream.streams.log.feature_log import FeatureLog
+    from samestream.streams.log.log_writer import logged_inputs
 
     if not log_uri:
         return []

@@ -75,8 +75,9 @@ def _list(transport: Transport, app: App, plan: Plan, as_json: bool) -> None:
 
 def _rows(transport: Transport, app: App, plan: Plan) -> list[dict[str, Any]]:
     """One row per topic of the app; the counts of late and dead events are the journal's, and exact."""
-    from samestream.streams import journal, provision
-    from samestream.streams.journal import Balance
+    from samestream.streams.deploy import provision
+    from samestream.streams.engine import journal
+    from samestream.streams.engine.journal import Balance
 
     counts = transport.topics()
     specs = provision.topics(app, plan)
@@ -142,7 +143,7 @@ def _show(transport: Transport, plan: Plan, topic: str, reason: str, limit: int,
     from samestream.console.reading import Translator, exact, instant, newest
     from samestream.console.rejected import Rejected, find, parse
     from samestream.schemas.errors import SettingsError
-    from samestream.streams import provision
+    from samestream.streams.deploy import provision
 
     find(transport, topic)
     translator = Translator(provision.store(transport, plan), exact if as_json else instant)

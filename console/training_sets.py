@@ -77,7 +77,7 @@ def training_set(
     from samestream.console.offline import instant_of, one_model
     from samestream.console.settings import connect
     from samestream.schemas.app import load
-    from samestream.streams.feature_log import FeatureLog
+    from samestream.streams.log.feature_log import FeatureLog
     from samestream.streams.lowering import compile_app
     from samestream.trainers import dataset, dataset_files
 

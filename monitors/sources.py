@@ -18,7 +18,7 @@ from samestream.monitors.diagnosis import UNITS, Unit, instant
 from samestream.monitors.distances import ks_distance, ks_sides
 from samestream.monitors.incidents import HOUR_US, Finding
 from samestream.monitors.rows import Rows
-from samestream.streams.profile import BUCKET_LOW, BUCKETS, ZERO, buckets_of, run_lengths
+from samestream.streams.models.profile import BUCKET_LOW, BUCKETS, ZERO, buckets_of, run_lengths
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 
 from samestream.schemas.errors import FeatureLogError
-from samestream.streams.difference import Difference, difference
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.merge_rank import MergeRanks
+from samestream.streams.engine.merge_rank import MergeRanks
+from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.plan import ModelPlan, Plan
-from samestream.streams.point_in_time import as_known, point_in_time
+from samestream.streams.sql.difference import Difference, difference
+from samestream.streams.sql.point_in_time import as_known, point_in_time
 
 
 def compare_as_known(plan: Plan, model: ModelPlan, log: FeatureLog, ranks: MergeRanks) -> Mapping[str, Difference]:

@@ -18,16 +18,16 @@ from samestream.schemas import records
 from samestream.schemas.avro import Codec
 from samestream.schemas.errors import ArtifactError
 from samestream.schemas.expressions import Kind
-from samestream.streams import artifact
-from samestream.streams.avro_values import UNITS, described
-from samestream.streams.clock import Clocks
 from samestream.streams.columns import ColumnData
-from samestream.streams.decode import vector_input
-from samestream.streams.model_registry import CHAMPION, registry_input
-from samestream.streams.order import Batch
+from samestream.streams.engine.clock import Clocks
+from samestream.streams.engine.order import Batch
+from samestream.streams.engine.processor import Emitted
+from samestream.streams.models import artifact
+from samestream.streams.models.model_registry import CHAMPION, registry_input
 from samestream.streams.plan import Input, ModelPlan, Plan
-from samestream.streams.processor import Emitted
 from samestream.streams.transport import Outgoing
+from samestream.streams.wire.avro_values import UNITS, described
+from samestream.streams.wire.decode import vector_input
 
 log = logging.getLogger("samestream")
 _CODEC = Codec(records.INCIDENT)

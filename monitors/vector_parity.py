@@ -14,14 +14,14 @@ from typing import Any
 
 from samestream.monitors.sql_parity import compare_as_known, compare_point_in_time, vectors_that_differ
 from samestream.schemas.avro import Codec
-from samestream.streams import provision
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import VectorEncoder
-from samestream.streams.journal import ends
-from samestream.streams.merge_rank import MergeRanks
+from samestream.streams.deploy import provision
+from samestream.streams.engine.feature_task import VectorEncoder
+from samestream.streams.engine.journal import ends
+from samestream.streams.engine.merge_rank import MergeRanks
+from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log.vector_replay import Progress, replayed
 from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.transport import Partition, Transport, partition_of
-from samestream.streams.vector_replay import Progress, replayed
 
 Trigger = tuple[str, int, int]
 Served = tuple[bytes | None, bytes | None, int]  # key, value, known time

@@ -21,8 +21,8 @@ from samestream.monitors.distances import psi
 from samestream.monitors.incidents import CALM_US, HOUR_US, PARITY, Finding, Incident, IncidentBook, Lineage
 from samestream.monitors.rows import Rows
 from samestream.monitors.sources import DAY_US, DAYS_LEARNED
-from samestream.streams.category_profile import Profile, merged, profile_of, read_profile, side_by_side
-from samestream.streams.profile import NumericProfile
+from samestream.streams.models.category_profile import Profile, merged, profile_of, read_profile, side_by_side
+from samestream.streams.models.profile import NumericProfile
 
 ROWS = 200
 LEAST_PSI = 0.25

@@ -2,7 +2,7 @@
 
 The state of some events is ``zero`` with each of them added, in the order in which they were applied; ``merge`` joins the
 states of two stretches of time, the earlier one on the left; ``result`` is the value at an instant. States are immutable
-values that pickle and compare. What the compiled kernel can hold says so by its cells (`streams.tiles.CellOp`), and gives
+values that pickle and compare. What the compiled kernel can hold says so by its cells (`streams.engine.tiles.CellOp`), and gives
 the same bits there.
 
 Values are ``int``, ``float`` (never NaN), ``bool``, ``str``, and times as whole microseconds since 1970.

@@ -1,7 +1,7 @@
 """Expressions: what can be computed from the fields of one event, or from the features of one vector.
 
 One class per operation, in `arithmetic`, `comparisons`, `conditional` and their neighbours. An expression is a value: it can
-be printed, compared by meaning and translated to every engine (`streams.evaluate` runs it on columns, `streams.sql_dialect` renders
+be printed, compared by meaning and translated to every engine (`streams.engine.evaluate` runs it, `streams.sql.dialect` renders
 it), because it never hides inside a function body.
 
 Null rules, the same in every engine: an operation on a null gives null; dividing by zero gives null; ``where=`` counts a

@@ -16,7 +16,7 @@ Moments = tuple[int, float, float]
 Faded = tuple[int, float, float]
 
 ANY_KIND = SCALARS | {Kind.LIST, Kind.MAP}
-# Coefficients of the power series of 2**-x. The kernel computes weights by the same operations: `streams.kernel.weight`.
+# Coefficients of the power series of 2**-x. The kernel computes weights by the same operations: `streams.engine.kernel.weight`.
 HALVING = [1.0]
 for _term in range(1, 18):
     HALVING.append(HALVING[-1] * -0.6931471805599453 / _term)

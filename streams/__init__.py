@@ -9,18 +9,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from samestream.streams.drift import Drift, Incident
-    from samestream.streams.predictions import Prediction, Predictions
-    from samestream.streams.producer import AsyncProducer, LostEvent, Producer
+    from samestream.streams.clients.drift import Drift, Incident
+    from samestream.streams.clients.predictions import Prediction, Predictions
+    from samestream.streams.clients.producer import AsyncProducer, LostEvent, Producer
 
 _HOMES = {
-    "AsyncProducer": "producer",
-    "Drift": "drift",
-    "Incident": "drift",
-    "LostEvent": "producer",
-    "Prediction": "predictions",
-    "Predictions": "predictions",
-    "Producer": "producer",
+    "AsyncProducer": "clients.producer",
+    "Drift": "clients.drift",
+    "Incident": "clients.drift",
+    "LostEvent": "clients.producer",
+    "Prediction": "clients.predictions",
+    "Predictions": "clients.predictions",
+    "Producer": "clients.producer",
 }
 
 __all__ = ["AsyncProducer", "Drift", "Incident", "LostEvent", "Prediction", "Predictions", "Producer"]

@@ -42,7 +42,7 @@ class Cost:
 
 def cost_of(table: Table) -> Cost:
     """The cost of a table."""
-    from samestream.streams.tiles import CellOp
+    from samestream.streams.engine.tiles import CellOp
 
     tiers: dict[int, tuple[int, set[int]]] = {}
     for part in table.windows:

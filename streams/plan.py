@@ -73,7 +73,7 @@ class TableInput:
 
 
 class CellPlan(NamedTuple):
-    """A cell of the kernel (`streams.tiles.CellOp`, by name), the input column it accumulates, and its parameter."""
+    """A cell of the kernel (`streams.engine.tiles.CellOp`, by name), the input column it accumulates, and its parameter."""
 
     op: str
     input: int
@@ -92,7 +92,7 @@ class WindowPlan:
 class AggregatePlan:
     """An aggregate of a table, of one of its input columns over one of its windows.
 
-    ``cells`` of that window hold its state; without any it runs on the general path (`streams.algebra_table`).
+    ``cells`` of that window hold its state; without any it runs on the general path (`streams.engine.algebra_table`).
     """
 
     aggregate: Aggregate
@@ -108,7 +108,7 @@ class AggregatePlan:
 
 @dataclass(frozen=True)
 class Table:
-    """The state of one event's stream grouped by one key: cells in tiles (`streams.tiles.TileTable`), and algebras."""
+    """The state of one event's stream grouped by one key: cells in tiles (`streams.engine.tiles.TileTable`), and algebras."""
 
     event: str
     by: tuple[str, ...]

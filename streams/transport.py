@@ -1,6 +1,6 @@
 """How records move: what the rest of samestream asks of a log, whichever one is behind it.
 
-Two transports fulfil these protocols: genuine Kafka (`kafka_transport.py`) and one in memory (`memory_transport.py`).
+Two transports fulfil these protocols: genuine Kafka (`kafka/transport.py`) and one in memory (`memory/transport.py`).
 The same tests run on both. Readers see committed records only; whoever needs order asks for it (DESIGN section 2).
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samestream.schemas.errors import TransportError
-from samestream.streams.registry import Registry
+from samestream.streams.wire.registry import Registry
 
 Int64Array: TypeAlias = NDArray[np.int64]
 

@@ -21,19 +21,20 @@ from samestream.schemas.errors import ExpectationError, SettingsError
 from samestream.schemas.events import Event
 from samestream.schemas.kinds import EPOCH
 from samestream.schemas.models import Model
-from samestream.streams import artifact, model_registry, provision
+from samestream.streams.clients.predictions import Prediction, prediction_of
+from samestream.streams.clients.subscription import Position, instant
 from samestream.streams.columns import Columns
-from samestream.streams.decode import Decoder
-from samestream.streams.feature_task import FeatureTask
+from samestream.streams.deploy import provision
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.engine.processor import Health, Processor, Task
 from samestream.streams.lowering import compile_app
-from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
-from samestream.streams.outcomes import OutcomeTask
+from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
+from samestream.streams.models import artifact, model_registry
+from samestream.streams.models.outcomes import OutcomeTask
+from samestream.streams.models.scorer import ScorerTask
 from samestream.streams.plan import ModelPlan
-from samestream.streams.predictions import Prediction, prediction_of
-from samestream.streams.processor import Health, Processor, Task
-from samestream.streams.scorer import ScorerTask
-from samestream.streams.subscription import Position, instant
 from samestream.streams.transport import Fetched, Outgoing, Partition, partition_of, send_all
+from samestream.streams.wire.decode import Decoder
 from samestream.testing.day import Day
 from samestream.testing.explanation import Explanation
 from samestream.testing.found import Outcome, Rejected, Sent, Vector

@@ -13,9 +13,9 @@ from samestream.schemas.features import FeatureRef, Features
 from samestream.schemas.kinds import EPOCH
 from samestream.schemas.models import Model, lookup_keys
 from samestream.schemas.windows import Session, Window
+from samestream.streams.clients.subscription import Position
 from samestream.streams.columns import Columns
-from samestream.streams.evaluate import condition
-from samestream.streams.subscription import Position
+from samestream.streams.engine.evaluate import condition
 from samestream.testing.day import Day
 from samestream.testing.found import Sent, Vector
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from samestream.schemas.events import Event
-from samestream.streams.subscription import Position
+from samestream.streams.clients.subscription import Position
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ import numpy as np
 from samestream.schemas.errors import SettingsError
 from samestream.schemas.kinds import Kind
 from samestream.streams import columns as cols
-from samestream.streams.artifact import Artifact
 from samestream.streams.columns import Columns, Float64Array
-from samestream.streams.encoding import Encoding
+from samestream.streams.models.artifact import Artifact
+from samestream.streams.models.encoding import Encoding
+from samestream.streams.models.predictor import Predictor
 from samestream.streams.plan import ModelPlan
-from samestream.streams.predictor import Predictor
 
 Answer = float | Mapping[str, float]
 """A score, or where the model predicts classes, every class's probability."""

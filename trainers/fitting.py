@@ -25,7 +25,7 @@ MOST_CLASSES = 100
 
 
 class Fitted(NamedTuple):
-    """A trained estimator as `samestream.streams.artifact` stores it, and how it does on its own training rows.
+    """A trained estimator as `samestream.streams.models.artifact` stores it, and how it does on its own training rows.
 
     Metrics are named `train_...` because they flatter: judge a model on rows it has not seen.
     """
@@ -88,7 +88,7 @@ def fitted(model: Any, x: NDArray[np.float64], y: NDArray[np.float64], output: O
     """
     from threadpoolctl import threadpool_limits
 
-    from samestream.streams.estimator import dump_estimator
+    from samestream.streams.models.estimator import dump_estimator
 
     with threadpool_limits(1):  # the engine needs the other cores, and sums keep one order
         try:
@@ -101,9 +101,9 @@ def fitted(model: Any, x: NDArray[np.float64], y: NDArray[np.float64], output: O
 
 
 def _metrics(estimator: bytes, x: NDArray[np.float64], y: NDArray[np.float64], output: Output) -> dict[str, float]:
-    from samestream.streams import scoring_metrics as metrics
-    from samestream.streams.estimator import load_estimator
-    from samestream.streams.predictor import Predictor
+    from samestream.streams.models import scoring_metrics as metrics
+    from samestream.streams.models.estimator import load_estimator
+    from samestream.streams.models.predictor import Predictor
 
     inputs = tuple(str(column) for column in range(x.shape[1]))
     classes = tuple(str(place) for place in range(int(y.max()) + 1)) if output == "class" else ()

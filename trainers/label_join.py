@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from samestream.schemas.expressions import Kind
 from samestream.streams import columns as cols
-from samestream.streams import evaluate
 from samestream.streams.columns import BoolArray, Int64Array
+from samestream.streams.engine import evaluate
 from samestream.streams.plan import ModelPlan, Plan
 
 

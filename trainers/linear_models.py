@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from samestream.schemas.outputs import Output
-from samestream.streams.predictor import within_reach
+from samestream.streams.models.predictor import within_reach
 from samestream.trainers.declared import LINEAR as DEFAULTS
 from samestream.trainers.fitting import Fitted, check_params, checked, fitted
 

@@ -11,17 +11,16 @@ import numpy as np
 from samestream.schemas.errors import TrainingError
 from samestream.schemas.expressions import Kind
 from samestream.schemas.outputs import Output
-from samestream.streams import artifact, model_registry
 from samestream.streams import columns as cols
-from samestream.streams.artifact import Artifact
-from samestream.streams.category_profile import profile_of
 from samestream.streams.columns import Float64Array
-from samestream.streams.estimator import load_estimator
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.model_registry import ModelVersion
-from samestream.streams.plan import ModelPlan, Plan
-from samestream.streams.predictor import Predictor
-from samestream.streams.scoring_metrics import (
+from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.models import artifact, model_registry
+from samestream.streams.models.artifact import Artifact
+from samestream.streams.models.category_profile import profile_of
+from samestream.streams.models.estimator import load_estimator
+from samestream.streams.models.model_registry import ModelVersion
+from samestream.streams.models.predictor import Predictor
+from samestream.streams.models.scoring_metrics import (
     accuracy,
     auc,
     log_loss,
@@ -29,6 +28,7 @@ from samestream.streams.scoring_metrics import (
     multiclass_log_loss,
     root_mean_squared_error,
 )
+from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.transport import Transport
 from samestream.trainers import boosted_trees, linear_models, training_set
 from samestream.trainers.fitting import Fit, Fitted

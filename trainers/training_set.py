@@ -21,8 +21,8 @@ from samestream.schemas.errors import TrainingError
 from samestream.schemas.expressions import Kind
 from samestream.streams import columns as cols
 from samestream.streams.columns import ColumnData, Float64Array, Int64Array
-from samestream.streams.encoding import Encoding
-from samestream.streams.feature_log import FeatureLog
+from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.models.encoding import Encoding
 from samestream.streams.plan import ModelPlan, Plan
 from samestream.trainers import label_join
 

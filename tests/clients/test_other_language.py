@@ -15,12 +15,15 @@ import pytest
 
 from samestream.examples import flights
 from samestream.schemas.app import app_of
-from samestream.streams import Predictions, journal, model_registry, provision
-from samestream.streams.feature_task import FeatureTask
-from samestream.streams.kafka_transport import KafkaTransport
+from samestream.streams import Predictions
+from samestream.streams.deploy import provision
+from samestream.streams.engine import journal
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.engine.processor import Processor, Task
+from samestream.streams.kafka.transport import KafkaTransport
 from samestream.streams.lowering import compile_app
-from samestream.streams.processor import Processor, Task
-from samestream.streams.scorer import ScorerTask
+from samestream.streams.models import model_registry
+from samestream.streams.models.scorer import ScorerTask
 from samestream.testing.given_model import given_artifact
 
 ROOT = Path(__file__).parents[2]

@@ -13,9 +13,9 @@ from samestream.console import main, settings
 from samestream.schemas.app import App, load
 from samestream.schemas.avro import Codec
 from samestream.schemas.avro_schemas import event_schema
+from samestream.streams.deploy.provision import provision
 from samestream.streams.lowering import compile_app
-from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
-from samestream.streams.provision import provision
+from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
 from samestream.streams.transport import Outgoing
 
 FLIGHTS = str(Path(__file__).parents[2] / "examples" / "flights.py")

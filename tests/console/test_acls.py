@@ -11,13 +11,13 @@ from recording import Access, RecordingTransport
 
 from samestream.console.acls import Need, commands, needs
 from samestream.monitors.task import MonitorTask
-from samestream.streams import provision
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import FeatureTask
-from samestream.streams.memory_transport import MemoryBroker
-from samestream.streams.outcomes import OutcomeTask
-from samestream.streams.processor import Task
-from samestream.streams.scorer import ScorerTask
+from samestream.streams.deploy import provision
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.engine.processor import Task
+from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.memory.transport import MemoryBroker
+from samestream.streams.models.outcomes import OutcomeTask
+from samestream.streams.models.scorer import ScorerTask
 
 from .conftest import FLIGHTS, Cli
 

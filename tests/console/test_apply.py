@@ -9,12 +9,12 @@ import pytest
 
 from samestream.schemas.app import App
 from samestream.schemas.errors import TransportError
-from samestream.streams.declaration import recorded
+from samestream.streams.deploy.declaration import recorded
+from samestream.streams.deploy.provision import schemas, topics
 from samestream.streams.lowering import compile_app
-from samestream.streams.memory_transport import MemoryTransport
-from samestream.streams.provision import schemas, topics
-from samestream.streams.schema_store import SchemaStore
+from samestream.streams.memory.transport import MemoryTransport
 from samestream.streams.transport import TopicSpec
+from samestream.streams.wire.schema_store import SchemaStore
 
 from .conftest import FLIGHTS, Cli
 
@@ -219,7 +219,7 @@ def test_what_failed_half_way_is_finished_by_doing_it_again(
         raise TransportError("the broker went away", where="somewhere", hint="run it again.")
 
     with monkeypatch.context() as patched:
-        patched.setattr("samestream.streams.provision.SchemaStore.publish", fail)
+        patched.setattr("samestream.streams.deploy.provision.SchemaStore.publish", fail)
         assert cli("apply", FLIGHTS).exit_code == 1
     assert recorded(transport, "flights.schemas") == []
     done = cli("apply", FLIGHTS)

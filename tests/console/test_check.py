@@ -11,10 +11,13 @@ import pytest
 from samestream.schemas import aggregates
 from samestream.schemas.comparisons import Greater
 from samestream.schemas.conditional import Fill
-from samestream.streams import evaluate, model_registry, sql_aggregates, sql_duckdb
+from samestream.streams.engine import evaluate
 from samestream.streams.lowering import compile_app
-from samestream.streams.memory_transport import MemoryTransport
-from samestream.streams.model_registry import ModelVersion
+from samestream.streams.memory.transport import MemoryTransport
+from samestream.streams.models import model_registry
+from samestream.streams.models.model_registry import ModelVersion
+from samestream.streams.sql import aggregates as sql_aggregates
+from samestream.streams.sql import duckdb as sql_duckdb
 from samestream.streams.transport import TopicSpec
 
 from .conftest import FLIGHTS, T0_US, Cli

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from samestream.console.roles import ROLES
-from samestream.streams.jars import kafka_version
+from samestream.streams.kafka.jars import kafka_version
 
 from .conftest import Cli
 

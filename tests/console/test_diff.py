@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from samestream.streams.memory_transport import MemoryTransport
+from samestream.streams.memory.transport import MemoryTransport
 
 from .conftest import FLIGHTS, Cli
 

@@ -19,9 +19,9 @@ from samestream.console.health import HealthServer
 from samestream.console.progress import Progress
 from samestream.schemas.app import App
 from samestream.schemas.errors import SettingsError, TransportError
-from samestream.streams.journal import Balance
-from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
-from samestream.streams.processor import Health
+from samestream.streams.engine.journal import Balance
+from samestream.streams.engine.processor import Health
+from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
 
 
 class Waiting:

@@ -10,11 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from samestream.schemas.app import load
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import FeatureTask
+from samestream.streams.deploy.provision import provision
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.lowering import compile_app
-from samestream.streams.memory_transport import MemoryTransport
-from samestream.streams.provision import provision
+from samestream.streams.memory.transport import MemoryTransport
 
 from .conftest import Cli
 

@@ -9,7 +9,7 @@ import pytest
 
 from samestream.schemas import records
 from samestream.schemas.avro import Codec
-from samestream.streams.memory_transport import MemoryTransport
+from samestream.streams.memory.transport import MemoryTransport
 from samestream.streams.transport import Outgoing
 
 from .conftest import FLIGHTS, HOUR_US, T0_US, Cli

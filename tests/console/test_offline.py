@@ -11,13 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from samestream.schemas.avro import Codec
-from samestream.streams import model_registry, vector_file
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import FeatureTask
-from samestream.streams.memory_transport import MemoryTransport
-from samestream.streams.model_registry import ModelVersion
-from samestream.streams.provision import provision
-from samestream.streams.vector_resend import Pace
+from samestream.streams.deploy.provision import provision
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.log import vector_file
+from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log.vector_resend import Pace
+from samestream.streams.memory.transport import MemoryTransport
+from samestream.streams.models import model_registry
+from samestream.streams.models.model_registry import ModelVersion
 from samestream.trainers import train as training
 from samestream.trainers.train import Trained
 

@@ -11,7 +11,7 @@ import pytest
 from samestream.schemas.app import App
 from samestream.schemas.avro import Codec
 from samestream.schemas.avro_schemas import event_schema
-from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
+from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
 from samestream.streams.transport import Fetched, Outgoing, Partition
 
 from .conftest import FLIGHTS, HOUR_US, T0_US, Cli, Send, departure

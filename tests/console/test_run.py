@@ -26,13 +26,13 @@ from samestream.schemas.app import App, load
 from samestream.schemas.avro import Codec
 from samestream.schemas.avro_schemas import event_schema
 from samestream.schemas.errors import FencedError, TransportError
-from samestream.streams import journal
-from samestream.streams.kafka_transport import KafkaTransport
-from samestream.streams.local_kafka import LocalKafka
+from samestream.streams.deploy.provision import provision
+from samestream.streams.engine import journal
+from samestream.streams.engine.processor import Health
+from samestream.streams.kafka.local_kafka import LocalKafka
+from samestream.streams.kafka.transport import KafkaTransport
 from samestream.streams.lowering import compile_app
-from samestream.streams.memory_transport import MemoryTransport
-from samestream.streams.processor import Health
-from samestream.streams.provision import provision
+from samestream.streams.memory.transport import MemoryTransport
 from samestream.streams.transport import Outgoing
 
 from .conftest import FLIGHTS, T0_US, Cli, departure
@@ -161,8 +161,8 @@ def test_the_second_signal_ends_the_process_at_once(module: Path, number: signal
     code = (
         "import sys, threading\n"
         "from samestream.console import apply, main, roles, settings\n"
-        "from samestream.streams.memory_transport import MemoryBroker, MemoryTransport\n"
-        "from samestream.streams.processor import Health\n"
+        "from samestream.streams.memory.transport import MemoryBroker, MemoryTransport\n"
+        "from samestream.streams.engine.processor import Health\n"
         "class Hung:\n"
         "    health = Health('hung', 'running')\n"
         "    def run(self, stop):\n"

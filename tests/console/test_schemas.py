@@ -9,10 +9,10 @@ import pytest
 from registry import running
 
 from samestream.schemas import avro
-from samestream.streams import provision
+from samestream.streams.deploy import provision
 from samestream.streams.lowering import compile_app
-from samestream.streams.memory_transport import MemoryTransport
-from samestream.streams.registry import Registry
+from samestream.streams.memory.transport import MemoryTransport
+from samestream.streams.wire.registry import Registry
 
 from .conftest import FLIGHTS, Cli
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
-from samestream.streams.memory_transport import MemoryTransport
+from samestream.streams.memory.transport import MemoryTransport
 from samestream.streams.transport import Partition
 
 from .conftest import FLIGHTS, Cli, Send

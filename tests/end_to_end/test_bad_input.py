@@ -11,10 +11,11 @@ from harness import PLAN, SECOND_US, SHOP, START_US
 
 from samestream.schemas import records
 from samestream.schemas.avro import Codec
-from samestream.streams import journal, provision
-from samestream.streams.feature_task import FeatureTask
-from samestream.streams.kafka_transport import KafkaTransport
-from samestream.streams.outcomes import OutcomeTask
+from samestream.streams.deploy import provision
+from samestream.streams.engine import journal
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.kafka.transport import KafkaTransport
+from samestream.streams.models.outcomes import OutcomeTask
 from samestream.streams.transport import Outgoing, Transport
 
 YEAR_1_US, YEAR_9999_US = -62_135_596_800_000_000, 253_370_764_800_000_000

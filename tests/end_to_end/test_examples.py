@@ -13,10 +13,10 @@ from samestream.console.example import EXAMPLES
 from samestream.console.example_run import run_example
 from samestream.console.main import app as command
 from samestream.schemas.app import load
-from samestream.streams import provision
-from samestream.streams.kafka_transport import KafkaTransport
+from samestream.streams.deploy import provision
+from samestream.streams.kafka.transport import KafkaTransport
 from samestream.streams.lowering import compile_app
-from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
+from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
 from samestream.streams.transport import Transport
 
 # what the model must do better than saying the usual, on what it never saw

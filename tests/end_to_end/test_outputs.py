@@ -18,16 +18,17 @@ from samestream.monitors.vector_parity import verify
 from samestream.schemas import records
 from samestream.schemas.app import load
 from samestream.schemas.avro import Codec
-from samestream.streams import artifact, provision
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import FeatureTask
+from samestream.streams.deploy import provision
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.engine.processor import Processor, Task
+from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.lowering import compile_app
-from samestream.streams.memory_transport import MemoryTransport
-from samestream.streams.outcomes import OutcomeTask
-from samestream.streams.performance import performance
+from samestream.streams.memory.transport import MemoryTransport
+from samestream.streams.models import artifact
+from samestream.streams.models.outcomes import OutcomeTask
+from samestream.streams.models.performance import performance
+from samestream.streams.models.scorer import ScorerTask
 from samestream.streams.plan import ModelPlan
-from samestream.streams.processor import Processor, Task
-from samestream.streams.scorer import ScorerTask
 from samestream.streams.transport import Outgoing
 from samestream.trainers import gradient_boosting, linear
 from samestream.trainers.train import train

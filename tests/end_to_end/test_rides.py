@@ -15,13 +15,14 @@ from samestream.monitors.task import MonitorTask
 from samestream.monitors.vector_parity import verify
 from samestream.schemas.app import load
 from samestream.schemas.avro import Codec
-from samestream.streams import journal, provision
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import FeatureTask
-from samestream.streams.kafka_transport import KafkaTransport
+from samestream.streams.deploy import provision
+from samestream.streams.engine import journal
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.kafka.transport import KafkaTransport
+from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.lowering import compile_app
-from samestream.streams.outcomes import OutcomeTask
-from samestream.streams.scorer import ScorerTask
+from samestream.streams.models.outcomes import OutcomeTask
+from samestream.streams.models.scorer import ScorerTask
 from samestream.streams.transport import Transport
 from samestream.trainers.train import train
 

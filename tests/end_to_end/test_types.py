@@ -17,11 +17,12 @@ from samestream.monitors.task import MonitorTask
 from samestream.monitors.vector_parity import verify
 from samestream.schemas import Features, Model, label
 from samestream.schemas.app import app_of
-from samestream.streams import Producer, provision
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import FeatureTask
+from samestream.streams import Producer
+from samestream.streams.deploy import provision
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.lowering import compile_app
-from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
+from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
 from samestream.trainers import gradient_boosting
 
 START = datetime(2024, 2, 28, tzinfo=UTC)

@@ -8,7 +8,7 @@ import pytest
 
 from samestream.console import demo_run
 from samestream.schemas.errors import BrokerError, BrokerUnavailableError
-from samestream.streams.local_kafka import LocalKafka
+from samestream.streams.kafka.local_kafka import LocalKafka
 
 
 def test_the_demo_says_so_and_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

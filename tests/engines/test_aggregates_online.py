@@ -16,11 +16,11 @@ from samestream.schemas import Event, Features, Field, Model, event_time, field,
 from samestream.schemas.app import App
 from samestream.schemas.avro import Codec
 from samestream.streams.columns import to_python
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import FeatureTask
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log.vector_replay import replayed
 from samestream.streams.lowering import compile_app
 from samestream.streams.transport import Outgoing
-from samestream.streams.vector_replay import replayed
 from samestream.trainers import gradient_boosting
 
 

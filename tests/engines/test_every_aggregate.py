@@ -12,16 +12,16 @@ from made_facts import HOUR, SECOND, START, WINDOWS, planned
 
 from samestream.schemas import avro
 from samestream.streams import columns as cols
-from samestream.streams import order
-from samestream.streams.clock import Clocks
-from samestream.streams.columnar import ColumnarEngine
-from samestream.streams.decode import Decoder
-from samestream.streams.difference import difference
-from samestream.streams.log_writer import to_arrow
+from samestream.streams.engine import order
+from samestream.streams.engine.clock import Clocks
+from samestream.streams.engine.columnar import ColumnarEngine
+from samestream.streams.log.log_writer import to_arrow
 from samestream.streams.plan import Plan
-from samestream.streams.point_in_time import as_known
-from samestream.streams.schema_store import SchemaStore
+from samestream.streams.sql.difference import difference
+from samestream.streams.sql.point_in_time import as_known
 from samestream.streams.transport import Fetched, Partition
+from samestream.streams.wire.decode import Decoder
+from samestream.streams.wire.schema_store import SchemaStore
 
 
 def random_log(seed: int, count: int) -> dict[str, list[tuple[int, int, dict[str, Any]]]]:

@@ -16,7 +16,7 @@ from oracle import Read
 
 from samestream.schemas.app import load
 from samestream.schemas.avro import Codec
-from samestream.streams.feature_task import FeatureTask
+from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.lowering import compile_app
 from samestream.streams.transport import Outgoing
 

@@ -16,8 +16,8 @@ from samestream.schemas import Event, Field, event_time, field, key
 from samestream.schemas.avro import Codec
 from samestream.schemas.avro_schemas import event_schema
 from samestream.streams import Producer
-from samestream.streams.kafka_transport import KafkaTransport
-from samestream.streams.local_kafka import LocalKafka
+from samestream.streams.kafka.local_kafka import LocalKafka
+from samestream.streams.kafka.transport import KafkaTransport
 from samestream.streams.transport import TopicSpec
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(500)]

@@ -14,8 +14,8 @@ import pytest
 from nursery import Nursery
 from own_shop import LONG, OwnShop, until
 
-from samestream.streams.feature_task import FeatureTask
-from samestream.streams.local_kafka import LocalKafka
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.kafka.local_kafka import LocalKafka
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(500)]
 

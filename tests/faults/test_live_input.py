@@ -14,9 +14,9 @@ from own_shop import OwnShop, until
 from samestream.monitors.vector_parity import verify
 from samestream.schemas import records
 from samestream.schemas.avro import Codec
-from samestream.streams import journal
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import FeatureTask
+from samestream.streams.engine import journal
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.transport import Outgoing
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]

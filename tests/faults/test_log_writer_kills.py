@@ -15,10 +15,10 @@ from victim import LOG_POINTS
 
 from samestream.schemas import records
 from samestream.schemas.avro import Codec
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import FeatureTask
-from samestream.streams.log_writer import logged_inputs
-from samestream.streams.outcomes import OutcomeTask
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log.log_writer import logged_inputs
+from samestream.streams.models.outcomes import OutcomeTask
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 KILLS = 12

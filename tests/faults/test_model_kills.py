@@ -13,13 +13,13 @@ from harness import START_US
 from own_shop import HOUR_US, OwnShop
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from samestream.streams import artifact, model_registry
-from samestream.streams.estimator import dump_estimator
-from samestream.streams.feature_task import FeatureTask
-from samestream.streams.model_registry import ModelVersion
-from samestream.streams.outcomes import OutcomeTask
-from samestream.streams.processor import Task
-from samestream.streams.scorer import ScorerTask
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.engine.processor import Task
+from samestream.streams.models import artifact, model_registry
+from samestream.streams.models.estimator import dump_estimator
+from samestream.streams.models.model_registry import ModelVersion
+from samestream.streams.models.outcomes import OutcomeTask
+from samestream.streams.models.scorer import ScorerTask
 from samestream.streams.transport import Transport
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]

@@ -10,7 +10,7 @@ import pytest
 from own_shop import OwnShop
 from victim import ONCE, PROCESSOR_POINTS
 
-from samestream.streams.feature_task import FeatureTask
+from samestream.streams.engine.feature_task import FeatureTask
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 EVENTS = 3000

@@ -13,7 +13,7 @@ import harness
 import pytest
 from own_shop import OwnShop, until
 
-from samestream.streams.feature_task import FeatureTask
+from samestream.streams.engine.feature_task import FeatureTask
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 

@@ -18,7 +18,7 @@ from samestream.schemas import aggregates as ag
 from samestream.schemas.aggregates import Aggregate
 from samestream.schemas.algebra import WORDS
 from samestream.schemas.errors import DeclarationError
-from samestream.streams.feature_task import FeatureTask
+from samestream.streams.engine.feature_task import FeatureTask
 
 
 def below(cls: type[Aggregate]) -> set[type[Aggregate]]:

@@ -22,8 +22,8 @@ from samestream.schemas.expressions import Expr, Kind
 from samestream.schemas.numbers import Exp, Log
 from samestream.schemas.operation import Operation
 from samestream.streams import columns as cols
-from samestream.streams import evaluate
-from samestream.streams.sql_duckdb import DUCKDB
+from samestream.streams.engine import evaluate
+from samestream.streams.sql.duckdb import DUCKDB
 
 
 def stored(type: made_columns.Type) -> pa.DataType:

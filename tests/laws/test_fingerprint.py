@@ -17,8 +17,8 @@ from samestream.schemas.arithmetic import Add, Divide, Multiply, Subtract
 from samestream.schemas.comparisons import Equal, Greater, GreaterOrEqual, Less, LessOrEqual
 from samestream.schemas.conditional import And, Or
 from samestream.schemas.expressions import Column, Expr, Kind
-from samestream.streams import evaluate
 from samestream.streams.columns import ColumnData
+from samestream.streams.engine import evaluate
 from samestream.streams.lowering import compile_app
 from samestream.streams.plan import Plan
 

@@ -11,9 +11,10 @@ from harness import PLAN, START_US
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from samestream.streams import journal, provision
-from samestream.streams.feature_task import FeatureTask
-from samestream.streams.processor import Processor
+from samestream.streams.deploy import provision
+from samestream.streams.engine import journal
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.engine.processor import Processor
 from samestream.streams.transport import Fetched, Outgoing
 
 EVENTS = harness.shop_events(600)

@@ -16,7 +16,7 @@ from samestream.schemas import records
 from samestream.schemas.app import load
 from samestream.schemas.avro import Codec
 from samestream.streams.lowering import compile_app
-from samestream.streams.outcomes import OutcomeTask
+from samestream.streams.models.outcomes import OutcomeTask
 from samestream.streams.transport import Outgoing
 
 KINDS = load(str(Path(harness.__file__).with_name("kinds.py")))

@@ -10,8 +10,8 @@ from harness import SECOND_US, START_US
 
 from samestream.schemas import Event, Features, Field, Model, event_time, field, key, label
 from samestream.schemas.app import App
-from samestream.streams import table_state
-from samestream.streams.feature_task import FeatureTask
+from samestream.streams.engine import table_state
+from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.lowering import compile_app
 from samestream.trainers import gradient_boosting
 

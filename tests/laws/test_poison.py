@@ -8,9 +8,9 @@ from harness import PLAN, START_US
 
 from samestream.schemas import records
 from samestream.schemas.avro import Codec
-from samestream.streams import journal
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import FeatureTask
+from samestream.streams.engine import journal
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.transport import MAX_RECORD_BYTES, Outgoing
 
 _REJECTED, _SCHEMA = Codec(records.REJECTED), Codec(records.SCHEMA)

@@ -12,10 +12,10 @@ from harness import PLAN, SECOND_US, START_US
 from samestream.schemas import records
 from samestream.schemas.avro import Codec
 from samestream.schemas.errors import TransportError
-from samestream.streams import provision
-from samestream.streams.feature_task import FeatureTask
-from samestream.streams.outcomes import OutcomeTask
-from samestream.streams.processor import Processor
+from samestream.streams.deploy import provision
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.engine.processor import Processor
+from samestream.streams.models.outcomes import OutcomeTask
 from samestream.streams.transport import Outgoing, Partition, partition_of
 
 MODEL = PLAN.models["Buys"]

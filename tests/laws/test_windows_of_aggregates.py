@@ -22,10 +22,10 @@ from samestream.schemas.errors import RecoveryError
 from samestream.schemas.expressions import Column, Kind
 from samestream.schemas.windows import Session, Window
 from samestream.streams import columns as cols
-from samestream.streams.algebra_table import AlgebraTable, Sessions
-from samestream.streams.period_starts import PeriodStarts
+from samestream.streams.engine.algebra_table import AlgebraTable, Sessions
+from samestream.streams.engine.period_starts import PeriodStarts
+from samestream.streams.engine.table_state import Compiled, General, Operations
 from samestream.streams.plan import AggregatePlan, CellPlan, Table, TableInput, WindowPlan
-from samestream.streams.table_state import Compiled, General, Operations
 
 SECOND_US = 1_000_000
 AGGREGATES = cases()

@@ -14,9 +14,9 @@ from samestream.monitors.task import parse
 from samestream.monitors.vector_parity import ModelParity, verify
 from samestream.schemas import records
 from samestream.schemas.avro import Codec
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import FeatureTask
-from samestream.streams.memory_transport import MemoryTransport
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.memory.transport import MemoryTransport
 from samestream.streams.transport import Outgoing, Partition
 
 MODEL = PLAN.models["Buys"]

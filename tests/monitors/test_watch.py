@@ -15,7 +15,7 @@ from samestream.monitors.declared import Declared, Parity
 from samestream.monitors.incidents import IncidentRecord
 from samestream.monitors.watch import Watch
 from samestream.schemas.errors import SamestreamError, SchemaError
-from samestream.streams.profile import NumericProfile
+from samestream.streams.models.profile import NumericProfile
 
 DAY, HOUR, START = made.DAY, made.HOUR, made.START
 STRUCK_US = START + 21 * DAY + 12 * HOUR + 20 * made.MINUTE

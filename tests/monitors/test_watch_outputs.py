@@ -13,7 +13,7 @@ from made_streams import DAY, HOUR, START
 from samestream.monitors.declared import Declared, Drift
 from samestream.monitors.incidents import IncidentRecord, Lineage
 from samestream.monitors.watch import Watch
-from samestream.streams.category_profile import profile_of
+from samestream.streams.models.category_profile import profile_of
 
 STRUCK_US = START + 20 * DAY + 12 * HOUR
 NAMES = np.array(["early", "on time", "late", "very late", ""], object)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from samestream.schemas import windows
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.windows import EPOCH
-from samestream.streams.period_starts import PeriodStarts
+from samestream.streams.engine.period_starts import PeriodStarts
 
 
 def us(text: str) -> int:

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from samestream.schemas.expressions import Expr, Kind
 from samestream.schemas.numbers import Exp, Log
 from samestream.streams import columns as cols
-from samestream.streams.spark_expressions import SPARK
-from samestream.streams.sql_duckdb import DUCKDB
+from samestream.streams.spark.expressions import SPARK
+from samestream.streams.sql.duckdb import DUCKDB
 
 OPERATIONS = sorted({maker.operation for maker in made.MAKERS}, key=lambda cls: cls.__name__)
 AT_ONCE = 9  # operations in one query: Spark takes longer to compile it than to run it

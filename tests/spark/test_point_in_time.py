@@ -15,9 +15,11 @@ from hours import HOURS, hour_log
 
 from samestream.schemas.app import app_of
 from samestream.schemas.errors import FeatureLogError
-from samestream.streams import spark_aggregates, spark_point_in_time, sql_aggregates
 from samestream.streams.lowering import compile_app
 from samestream.streams.plan import Plan
+from samestream.streams.spark import aggregates as spark_aggregates
+from samestream.streams.spark import point_in_time as spark_point_in_time
+from samestream.streams.sql import aggregates as sql_aggregates
 from samestream.streams.transport import Outgoing
 
 

@@ -19,9 +19,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from samestream.schemas.errors import ArtifactError
-from samestream.streams import artifact as artifact_module
-from samestream.streams.artifact import Artifact, load, save
-from samestream.streams.estimator import dump_estimator, load_estimator
+from samestream.streams.models import artifact as artifact_module
+from samestream.streams.models.artifact import Artifact, load, save
+from samestream.streams.models.estimator import dump_estimator, load_estimator
 
 
 @pytest.fixture(scope="module")
@@ -287,5 +287,7 @@ def test_an_artifact_must_fit_its_inputs_and_json(made, tmp_path):
 
 
 def test_reading_artifacts_loads_no_scikit_learn():
-    program = "import sys, samestream.streams.artifact; sys.exit('sklearn' in sys.modules or 'skops' in sys.modules)"
+    program = (
+        "import sys, samestream.streams.models.artifact; sys.exit('sklearn' in sys.modules or 'skops' in sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", program], check=True)

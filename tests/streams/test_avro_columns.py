@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 from samestream.schemas import avro, records
 from samestream.schemas.errors import SchemaError
 from samestream.schemas.expressions import Kind
-from samestream.streams import avro_columns, avro_kernel
 from samestream.streams import columns as cols
-from samestream.streams.avro_columns import GENERAL, GOOD, Batch, NotCovered, Program
-from samestream.streams.avro_values import Rows
-from samestream.streams.avro_wire import Wire
-from samestream.streams.decode import UNKNOWN_KNOWN_US, Decoded, Decoder, _Writer, vector_input
 from samestream.streams.plan import Gate, Input
-from samestream.streams.schema_store import SchemaStore
 from samestream.streams.transport import MAX_EVENT_BYTES, Fetched, Partition
+from samestream.streams.wire import avro_columns, avro_kernel
+from samestream.streams.wire.avro_columns import GENERAL, GOOD, Batch, NotCovered, Program
+from samestream.streams.wire.avro_values import Rows
+from samestream.streams.wire.avro_wire import Wire
+from samestream.streams.wire.decode import UNKNOWN_KNOWN_US, Decoded, Decoder, _Writer, vector_input
+from samestream.streams.wire.schema_store import SchemaStore
 
 MALFORMED = int(os.environ.get("SAMESTREAM_MALFORMED_RECORDS", "50000"))  # the long form: 1000000
 TIME = {"type": "long", "logicalType": "timestamp-micros"}

@@ -20,14 +20,14 @@ from samestream.schemas import Event, Field, Nested, avro, event_time, field, ke
 from samestream.schemas.app import app_of
 from samestream.schemas.avro_events import EventCodec, plain_record
 from samestream.schemas.kinds import EPOCH, Kind
-from samestream.streams.avro_columns import NotCovered, Program
-from samestream.streams.avro_values import Rows
 from samestream.streams.columns import to_python
-from samestream.streams.decode import Decoded, Decoder
 from samestream.streams.lowering import compile_app
 from samestream.streams.plan import Input
-from samestream.streams.schema_store import SchemaStore
 from samestream.streams.transport import Fetched, Partition
+from samestream.streams.wire.avro_columns import NotCovered, Program
+from samestream.streams.wire.avro_values import Rows
+from samestream.streams.wire.decode import Decoded, Decoder
+from samestream.streams.wire.schema_store import SchemaStore
 
 
 class Sale(Event, topic="shop.sales"):

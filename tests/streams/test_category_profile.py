@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from samestream.monitors.distances import psi
 from samestream.schemas.errors import SchemaError
-from samestream.streams.category_profile import (
+from samestream.streams.models.category_profile import (
     CAP,
     GROUPS,
     CategoryProfile,
@@ -18,7 +18,7 @@ from samestream.streams.category_profile import (
     read_profile,
     side_by_side,
 )
-from samestream.streams.profile import NumericProfile
+from samestream.streams.models.profile import NumericProfile
 
 TEXTS = st.lists(st.none() | st.text(max_size=3), max_size=40)
 

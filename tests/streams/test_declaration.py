@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from samestream.schemas.app import load
-from samestream.streams import declaration, provision
-from samestream.streams.changes import Change, Difference, compare, in_words, level, unreadable
-from samestream.streams.declaration import Declaration, declare, from_json, recorded, to_json
+from samestream.streams.deploy import declaration, provision
+from samestream.streams.deploy.changes import Change, Difference, compare, in_words, level, unreadable
+from samestream.streams.deploy.declaration import Declaration, declare, from_json, recorded, to_json
 from samestream.streams.lowering import compile_app
-from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
+from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
 
 SOURCE = """
 from datetime import datetime

@@ -11,11 +11,11 @@ import pytest
 from harness import PLAN, SHOP, encode, send
 
 from samestream.schemas.app import load
-from samestream.streams import preflight, provision
-from samestream.streams.declaration import recorded
-from samestream.streams.deployment import differing, examine
+from samestream.streams.deploy import preflight, provision
+from samestream.streams.deploy.declaration import recorded
+from samestream.streams.deploy.deployment import differing, examine
 from samestream.streams.lowering import compile_app
-from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
+from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
 from samestream.streams.transport import Partition
 
 MINUTE_US = 60_000_000
@@ -93,7 +93,7 @@ def test_a_field_may_not_come_back_as_something_else(tmp_path: Path) -> None:
 
 
 def test_genuine_kafka_makes_topics_as_declared_and_keeps_the_declaration(broker: str) -> None:
-    from samestream.streams.kafka_transport import KafkaTransport
+    from samestream.streams.kafka.transport import KafkaTransport
 
     transport = KafkaTransport(broker, {})
     app = load(FILE, f"made-{secrets.token_hex(4)}")

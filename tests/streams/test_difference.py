@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from samestream.streams.difference import difference, slack_of
+from samestream.streams.sql.difference import difference, slack_of
 
 MAY = datetime(2024, 5, 1, tzinfo=UTC)
 MOMENT = timedelta(microseconds=1)

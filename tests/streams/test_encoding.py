@@ -4,7 +4,7 @@ import numpy as np
 
 from samestream.schemas.expressions import Kind
 from samestream.streams import columns as cols
-from samestream.streams.encoding import MOST_CATEGORIES, Encoding
+from samestream.streams.models.encoding import MOST_CATEGORIES, Encoding
 
 
 def features(texts, numbers):

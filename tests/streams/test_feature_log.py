@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samestream.schemas.errors import FeatureLogError
-from samestream.streams.feature_log import KEY_SCHEMA, FeatureLog
+from samestream.streams.log.feature_log import KEY_SCHEMA, FeatureLog
 from samestream.streams.storage import Storage
 
 HOUR_US = 3_600_000_000
@@ -137,7 +137,7 @@ def test_a_process_killed_with_files_written_leaves_a_log_that_goes_on(tmp_path)
     program = """
         import os, signal, sys
         import pyarrow as pa
-        from samestream.streams.feature_log import KEY_SCHEMA, FeatureLog
+        from samestream.streams.log.feature_log import KEY_SCHEMA, FeatureLog
         from samestream.streams.storage import Storage
 
         def batch(start):

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from samestream.schemas.errors import StateLimitError
 from samestream.streams.columns import ColumnData
-from samestream.streams.key_index import KeyIndex
-from samestream.streams.state_limit import StateLimit
-from samestream.streams.tiles import QUERY, UPDATE, Cell, CellOp, TileTable, Window
+from samestream.streams.engine.key_index import KeyIndex
+from samestream.streams.engine.state_limit import StateLimit
+from samestream.streams.engine.tiles import QUERY, UPDATE, Cell, CellOp, TileTable, Window
 
 CELLS = [Cell(CellOp.COUNT, 0), Cell(CellOp.SUM_FLOAT, 0), Cell(CellOp.LAST, 0), Cell(CellOp.DECAYED, 0, 7)]
 EVERY = [0, 1, 2, 3]

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samestream.schemas.errors import SamestreamError
-from samestream.streams import key_index
 from samestream.streams.columns import ColumnData
-from samestream.streams.key_index import KeyIndex
+from samestream.streams.engine import key_index
+from samestream.streams.engine.key_index import KeyIndex
 
 TEXTS = st.sampled_from(["", "a", "b", "a\x00", "\x00", "12345678", "123456789", "é", "日本", "x" * 40]) | st.text(
     st.characters(exclude_categories=["Cs"]), max_size=20

@@ -20,10 +20,10 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from samestream.schemas.errors import BrokerError
-from samestream.streams import jars
-from samestream.streams.jars import Jar, kafka_jars, pinned_jars
-from samestream.streams.java import find_java, java_version
-from samestream.streams.local_kafka import BrokerStatus, LocalKafka
+from samestream.streams.kafka import jars
+from samestream.streams.kafka.jars import Jar, kafka_jars, pinned_jars
+from samestream.streams.kafka.java import find_java, java_version
+from samestream.streams.kafka.local_kafka import BrokerStatus, LocalKafka
 
 VALUES = [b"event %d" % number for number in range(2_000)]
 

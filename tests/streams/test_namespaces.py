@@ -13,12 +13,12 @@ from recording import RecordingTransport
 from samestream.schemas.app import load
 from samestream.schemas.avro import Codec
 from samestream.schemas.errors import SettingsError
-from samestream.streams import provision
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import FeatureTask
+from samestream.streams.deploy import provision
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.lowering import compile_app
-from samestream.streams.memory_transport import MemoryBroker
-from samestream.streams.outcomes import OutcomeTask
+from samestream.streams.memory.transport import MemoryBroker
+from samestream.streams.models.outcomes import OutcomeTask
 from samestream.streams.plan import Plan
 from samestream.streams.transport import Outgoing, Transport
 
@@ -62,7 +62,7 @@ def test_two_deployments_on_one_log_do_not_see_each_other(tmp_path: Path) -> Non
 
 
 def test_nor_on_genuine_kafka(broker: str, tmp_path: Path) -> None:
-    from samestream.streams.kafka_transport import KafkaTransport
+    from samestream.streams.kafka.transport import KafkaTransport
 
     transport = KafkaTransport(broker, {})
     one, other = (f"{word}-{secrets.token_hex(4)}" for word in ("one", "other"))

@@ -10,7 +10,7 @@ from harness import PLAN, SECOND_US, START_US
 
 from samestream.schemas import records
 from samestream.schemas.avro import Codec
-from samestream.streams.outcomes import OutcomeTask
+from samestream.streams.models.outcomes import OutcomeTask
 from samestream.streams.transport import Outgoing
 
 MODEL = PLAN.models["Buys"]

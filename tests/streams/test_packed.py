@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from samestream.schemas import avro
 from samestream.schemas.expressions import Kind
-from samestream.streams.decode import Decoder
-from samestream.streams.packed import Packed
 from samestream.streams.plan import Input
-from samestream.streams.schema_store import SchemaStore
 from samestream.streams.transport import Fetched, Partition
+from samestream.streams.wire.decode import Decoder
+from samestream.streams.wire.packed import Packed
+from samestream.streams.wire.schema_store import SchemaStore
 
 SCHEMA: avro.Schema = {
     "type": "record",

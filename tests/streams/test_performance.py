@@ -5,7 +5,7 @@ from math import log
 
 import pytest
 
-from samestream.streams.performance import performance
+from samestream.streams.models.performance import performance
 
 
 def outcome(offset, score, label=None, state="labelled", value=None, label_value=None, label_probability=None):

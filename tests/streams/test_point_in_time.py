@@ -27,16 +27,16 @@ from samestream.schemas import (
 from samestream.schemas.app import App
 from samestream.schemas.errors import FeatureLogError
 from samestream.streams import columns as cols
-from samestream.streams import evaluate, order
-from samestream.streams.clock import Clocks
-from samestream.streams.columnar import ColumnarEngine
-from samestream.streams.decode import Decoder
-from samestream.streams.difference import difference
-from samestream.streams.log_writer import to_arrow
+from samestream.streams.engine import evaluate, order
+from samestream.streams.engine.clock import Clocks
+from samestream.streams.engine.columnar import ColumnarEngine
+from samestream.streams.log.log_writer import to_arrow
 from samestream.streams.lowering import compile_app
-from samestream.streams.point_in_time import as_known, point_in_time
-from samestream.streams.schema_store import SchemaStore
+from samestream.streams.sql.difference import difference
+from samestream.streams.sql.point_in_time import as_known, point_in_time
 from samestream.streams.transport import Fetched, Partition
+from samestream.streams.wire.decode import Decoder
+from samestream.streams.wire.schema_store import SchemaStore
 from samestream.trainers import gradient_boosting
 
 SECOND = 1_000_000

@@ -34,13 +34,13 @@ from samestream.schemas.errors import (
 )
 from samestream.schemas.tables import Table
 from samestream.streams import AsyncProducer, LostEvent, Producer
-from samestream.streams.decode import Decoder
-from samestream.streams.event_records import EventRecords
-from samestream.streams.kafka_transport import KafkaTransport
+from samestream.streams.kafka.transport import KafkaTransport
 from samestream.streams.lowering import compile_app
-from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
-from samestream.streams.schema_store import SchemaStore
+from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
 from samestream.streams.transport import Fetched, Outgoing, Partition, TopicSpec, Transport, Undelivered
+from samestream.streams.wire.decode import Decoder
+from samestream.streams.wire.event_records import EventRecords
+from samestream.streams.wire.schema_store import SchemaStore
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

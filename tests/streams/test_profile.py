@@ -9,7 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samestream.schemas.errors import SchemaError
-from samestream.streams.profile import ATOM_CAP, BUCKET_HIGH, BUCKET_LOW, ZERO, NumericProfile, buckets_of, run_lengths
+from samestream.streams.models.profile import (
+    ATOM_CAP,
+    BUCKET_HIGH,
+    BUCKET_LOW,
+    ZERO,
+    NumericProfile,
+    buckets_of,
+    run_lengths,
+)
 
 rows = st.lists(
     st.tuples(

@@ -18,17 +18,17 @@ from samestream.schemas import avro
 from samestream.schemas.app import load
 from samestream.schemas.errors import RegistryError, SchemaError, SettingsError
 from samestream.schemas.evolution import Level
-from samestream.streams import provision
-from samestream.streams.decode import Decoder
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import FeatureTask
-from samestream.streams.kafka_transport import KafkaTransport
+from samestream.streams.deploy import provision
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.kafka.transport import KafkaTransport
+from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.lowering import compile_app
-from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
+from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
 from samestream.streams.plan import Plan
-from samestream.streams.registry import Registry, frame_of
-from samestream.streams.schema_store import SchemaStore
 from samestream.streams.transport import Fetched, Outgoing, Transport
+from samestream.streams.wire.decode import Decoder
+from samestream.streams.wire.registry import Registry, frame_of
+from samestream.streams.wire.schema_store import SchemaStore
 
 
 def record(**fields: Any) -> avro.Schema:

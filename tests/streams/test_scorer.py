@@ -15,14 +15,14 @@ from harness import SECOND_US, START_US
 from samestream.schemas import records
 from samestream.schemas.app import load
 from samestream.schemas.avro import Codec
-from samestream.streams import artifact, model_registry
-from samestream.streams.artifact import Artifact
 from samestream.streams.lowering import compile_app
-from samestream.streams.memory_transport import MemoryTransport
-from samestream.streams.model_registry import ModelVersion
+from samestream.streams.memory.transport import MemoryTransport
+from samestream.streams.models import artifact, model_registry
+from samestream.streams.models.artifact import Artifact
+from samestream.streams.models.model_registry import ModelVersion
+from samestream.streams.models.predictor import Predictor
+from samestream.streams.models.scorer import ScorerTask
 from samestream.streams.plan import ModelPlan
-from samestream.streams.predictor import Predictor
-from samestream.streams.scorer import ScorerTask
 from samestream.streams.transport import Outgoing
 from samestream.trainers.train import TRAINERS
 

@@ -22,10 +22,11 @@ from samestream.schemas import when
 from samestream.schemas.expressions import Column
 from samestream.schemas.kinds import Kind
 from samestream.schemas.windows import Window
-from samestream.streams import sql_aggregates, sql_windows
-from samestream.streams.difference import difference, slack_of
 from samestream.streams.plan import Plan
-from samestream.streams.point_in_time import as_known, point_in_time
+from samestream.streams.sql import aggregates as sql_aggregates
+from samestream.streams.sql import windows as sql_windows
+from samestream.streams.sql.difference import difference, slack_of
+from samestream.streams.sql.point_in_time import as_known, point_in_time
 
 
 def expected(plan: Plan, asks: Sequence[Row], facts: Sequence[Row], ranked: bool) -> list[dict[str, Any]]:

@@ -14,9 +14,9 @@ from aggregate_oracle import begin, period_start_us
 from made_facts import EPOCH, HOUR, SECOND, START, WINDOWS, Fact, Row, answers, plan_of
 
 from samestream.schemas.windows import Calendar, Window
-from samestream.streams import sql_windows
-from samestream.streams.point_in_time import as_known, point_in_time
-from samestream.streams.sql_duckdb_words import WORDS
+from samestream.streams.sql import windows as sql_windows
+from samestream.streams.sql.duckdb_words import WORDS
+from samestream.streams.sql.point_in_time import as_known, point_in_time
 
 MINUTE = 60 * SECOND
 # a tail that is no whole tile, and a head that is no whole grain

@@ -19,11 +19,11 @@ from samestream.schemas.app import App
 from samestream.schemas.avro import Codec
 from samestream.schemas.errors import SettingsError, TransportError
 from samestream.streams import Drift, Incident, Prediction, Predictions
-from samestream.streams.kafka_transport import KafkaTransport
-from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
-from samestream.streams.schema_store import schema_record
-from samestream.streams.subscription import Position
+from samestream.streams.clients.subscription import Position
+from samestream.streams.kafka.transport import KafkaTransport
+from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
 from samestream.streams.transport import Outgoing, Partition, TopicSpec, Transport, send_all
+from samestream.streams.wire.schema_store import schema_record
 
 CODEC = Codec(records.PREDICTION)
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)

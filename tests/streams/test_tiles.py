@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samestream.schemas.errors import RecoveryError, SamestreamError
-from samestream.streams import kernel, tiles
-from samestream.streams.tiles import QUERY, UPDATE, Cell, CellOp, TileTable, Window
+from samestream.streams.engine import kernel, tiles
+from samestream.streams.engine.tiles import QUERY, UPDATE, Cell, CellOp, TileTable, Window
 
 INT_OPS = [CellOp.SUM_INT, CellOp.MIN_INT, CellOp.MAX_INT]
 FLOAT_OPS = [CellOp.SUM_FLOAT, CellOp.MIN_FLOAT, CellOp.MAX_FLOAT, CellOp.MOMENTS]

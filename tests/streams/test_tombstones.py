@@ -7,10 +7,10 @@ import numpy as np
 from samestream.schemas.avro import Codec
 from samestream.schemas.expressions import Kind
 from samestream.streams.columns import to_python
-from samestream.streams.decode import Decoder
 from samestream.streams.plan import Gate, Input
-from samestream.streams.schema_store import SchemaStore
 from samestream.streams.transport import Fetched, Partition
+from samestream.streams.wire.decode import Decoder
+from samestream.streams.wire.schema_store import SchemaStore
 
 FIELDS = [{"name": "id", "type": "long"}, {"name": "year", "type": ["null", "long"]}]
 SCHEMA = {"type": "record", "name": "Plane", "fields": FIELDS}

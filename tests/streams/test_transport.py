@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 
 from samestream.schemas.errors import FencedError, SettingsError, TransportError
-from samestream.streams import librdkafka
-from samestream.streams.kafka_native_reader import NativeReader
-from samestream.streams.kafka_transport import KafkaTransport
-from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
-from samestream.streams.packed import Packed
-from samestream.streams.parcel import Parcel
+from samestream.streams.kafka import librdkafka
+from samestream.streams.kafka.native_reader import NativeReader
+from samestream.streams.kafka.transport import KafkaTransport
+from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
 from samestream.streams.transport import (
     EARLIEST,
     NOW,
@@ -28,6 +26,8 @@ from samestream.streams.transport import (
     Transport,
     partition_of,
 )
+from samestream.streams.wire.packed import Packed
+from samestream.streams.wire.parcel import Parcel
 
 Opened = Callable[[], Transport]
 
@@ -521,7 +521,7 @@ def test_a_library_of_another_version_is_left_to_the_package(monkeypatch: pytest
 
 
 def test_an_absent_broker_is_reported_with_its_address_and_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("samestream.streams.kafka_transport._ANSWER_S", 0.5)
+    monkeypatch.setattr("samestream.streams.kafka.transport._ANSWER_S", 0.5)
     transport = KafkaTransport("127.0.0.1:1")
     with pytest.raises(TransportError, match=r"127.0.0.1:1: Kafka failed[\s\S]*Hint: is the broker running"):
         transport.topics()

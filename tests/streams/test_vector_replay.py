@@ -7,10 +7,10 @@ from pathlib import Path
 import harness
 from harness import PLAN, SECOND_US, START_US
 
-from samestream.streams import vector_replay
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import FeatureTask, VectorEncoder
-from samestream.streams.log_source import LogSource
+from samestream.streams.engine.feature_task import FeatureTask, VectorEncoder
+from samestream.streams.log import vector_replay
+from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log.log_source import LogSource
 from samestream.streams.transport import Outgoing
 
 HOUR_US = 3600 * SECOND_US

@@ -13,11 +13,11 @@ from samestream.schemas import avro
 from samestream.schemas.errors import SchemaError
 from samestream.schemas.expressions import Kind
 from samestream.streams import columns as cols
-from samestream.streams.avro_columns import GOOD, Batch, Program
-from samestream.streams.avro_values import Rows
-from samestream.streams.avro_wire import Wire
 from samestream.streams.columns import ColumnData
-from samestream.streams.decode import MAX_EVENT_BYTES, _Writer
+from samestream.streams.wire.avro_columns import GOOD, Batch, Program
+from samestream.streams.wire.avro_values import Rows
+from samestream.streams.wire.avro_wire import Wire
+from samestream.streams.wire.decode import MAX_EVENT_BYTES, _Writer
 
 SUITS = {"type": "enum", "name": "Suit", "symbols": ["hearts", "spades", "clubs"]}
 HASH = {"type": "fixed", "name": "Hash", "size": 5}

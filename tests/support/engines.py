@@ -16,13 +16,13 @@ from samestream.schemas.app import App
 from samestream.schemas.avro import Codec
 from samestream.schemas.kinds import Kind
 from samestream.streams.columns import to_python
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import FeatureTask
-from samestream.streams.memory_transport import MemoryTransport
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log.vector_replay import replayed
+from samestream.streams.memory.transport import MemoryTransport
 from samestream.streams.plan import Plan
-from samestream.streams.point_in_time import as_known
+from samestream.streams.sql.point_in_time import as_known
 from samestream.streams.transport import Outgoing
-from samestream.streams.vector_replay import replayed
 
 Vectors = dict[tuple[str, int, int], dict[str, Any]]
 
@@ -117,7 +117,7 @@ def sql(plan: Plan, transport: MemoryTransport, log: list[Read], folder: Path) -
 
 def on_spark(plan: Plan, transport: MemoryTransport, log: list[Read], folder: Path, session: Any) -> Vectors:
     """As known, on Spark: too slow to be asked in every test."""
-    from samestream.streams import spark_point_in_time
+    from samestream.streams.spark import point_in_time as spark_point_in_time
 
     (model,) = plan.models.values()
     given = judged(plan, transport, log, folder)

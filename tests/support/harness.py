@@ -11,13 +11,14 @@ from typing import Any
 
 from samestream.schemas.app import App, load
 from samestream.schemas.avro import Codec
-from samestream.streams import journal, provision
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.log_writer import LogWriter, logged_inputs
+from samestream.streams.deploy import provision
+from samestream.streams.engine import journal
+from samestream.streams.engine.processor import Processor, Task
+from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log.log_writer import LogWriter, logged_inputs
 from samestream.streams.lowering import compile_app
-from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
+from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
 from samestream.streams.plan import Plan
-from samestream.streams.processor import Processor, Task
 from samestream.streams.transport import Outgoing, Partition, Transport, send_all
 
 SHOP = load(str(Path(__file__).with_name("shop.py")))

@@ -15,7 +15,7 @@ from samestream.schemas.app import App
 from samestream.schemas.expressions import Column
 from samestream.streams.lowering import TableBuilder, compile_app
 from samestream.streams.plan import Lookup, Plan
-from samestream.streams.point_in_time import as_known
+from samestream.streams.sql.point_in_time import as_known
 from samestream.trainers import gradient_boosting
 
 SECOND, HOUR = 1_000_000, 3_600_000_000

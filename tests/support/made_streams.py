@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from samestream.monitors.declared import Declared, Drift, Parity, Quality, Silence
 from samestream.monitors.watch import IncidentRecord, Lineage, SourceSpec, Watch
-from samestream.streams.profile import NumericProfile
+from samestream.streams.models.profile import NumericProfile
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR

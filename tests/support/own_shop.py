@@ -16,11 +16,12 @@ from nursery import Child, Nursery
 
 from samestream.schemas.app import load
 from samestream.schemas.avro import Codec
-from samestream.streams import journal, provision
-from samestream.streams.kafka_transport import KafkaTransport
+from samestream.streams.deploy import provision
+from samestream.streams.engine import journal
+from samestream.streams.engine.processor import Task
+from samestream.streams.kafka.transport import KafkaTransport
 from samestream.streams.lowering import compile_app
-from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
-from samestream.streams.processor import Task
+from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
 from samestream.streams.transport import Outgoing, Partition, Transport
 
 _NUMBERS = itertools.count(random.SystemRandom().randrange(10**6) * 1000)  # no two runs on one broker meet
@@ -60,7 +61,7 @@ class OwnShop:
 
     def undisturbed(self, events: list[Outgoing]) -> harness.Seen:
         """What the feature processor writes, in one life, in one batch where it can."""
-        from samestream.streams.feature_task import FeatureTask
+        from samestream.streams.engine.feature_task import FeatureTask
 
         transport = self.memory()
         harness.send(transport, events)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from samestream.streams.memory_transport import MemoryBroker, MemoryTransport
+from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
 from samestream.streams.transport import Outgoing, Partition
 
 Access = tuple[Literal["topic", "group", "transactional-id"], str, Literal["read", "write", "describe"]]

@@ -18,15 +18,16 @@ from typing import Any
 
 from samestream.schemas.app import load
 from samestream.schemas.errors import FencedError
-from samestream.streams import journal, provision, tiles
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import FeatureTask
-from samestream.streams.kafka_transport import KafkaTransport
-from samestream.streams.log_writer import LogWriter
+from samestream.streams.deploy import provision
+from samestream.streams.engine import journal, tiles
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.engine.processor import Processor, Task
+from samestream.streams.kafka.transport import KafkaTransport
+from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log.log_writer import LogWriter
 from samestream.streams.lowering import compile_app
-from samestream.streams.outcomes import OutcomeTask
-from samestream.streams.processor import Processor, Task
-from samestream.streams.scorer import ScorerTask
+from samestream.streams.models.outcomes import OutcomeTask
+from samestream.streams.models.scorer import ScorerTask
 from samestream.streams.storage import Storage
 from samestream.streams.transport import Outgoing, Partition, TransactionalWriter
 

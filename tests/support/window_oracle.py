@@ -9,7 +9,7 @@ import math
 import struct
 from dataclasses import dataclass, field
 
-from samestream.streams.tiles import Cell, CellOp, Window
+from samestream.streams.engine.tiles import Cell, CellOp, Window
 
 LEAST, GREATEST = -(2**63), 2**63 - 1
 FLOATS = (CellOp.SUM_FLOAT, CellOp.MIN_FLOAT, CellOp.MAX_FLOAT)

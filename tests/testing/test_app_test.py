@@ -12,8 +12,8 @@ import pytest
 
 from samestream.schemas import Event, Features, Field, Model, event_time, field, key, label
 from samestream.schemas.errors import ExpectationError, SamestreamError, SettingsError
-from samestream.streams.feature_task import FeatureTask
-from samestream.streams.subscription import Position
+from samestream.streams.clients.subscription import Position
+from samestream.streams.engine.feature_task import FeatureTask
 from samestream.testing import AppTest
 from samestream.trainers import gradient_boosting
 

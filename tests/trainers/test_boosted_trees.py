@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from sklearn import metrics as reference
 
 from samestream.schemas.errors import EmptyWindowError, TrainingError
-from samestream.streams import scoring_metrics
-from samestream.streams.estimator import load_estimator
-from samestream.streams.predictor import Predictor
-from samestream.streams.scoring_metrics import auc, log_loss, mean_absolute_error
+from samestream.streams.models import scoring_metrics
+from samestream.streams.models.estimator import load_estimator
+from samestream.streams.models.predictor import Predictor
+from samestream.streams.models.scoring_metrics import auc, log_loss, mean_absolute_error
 from samestream.trainers.boosted_trees import fit
 
 LABELS = np.arange(60) % 2
@@ -54,8 +54,8 @@ def test_threads_and_processes_change_no_bit():
     program = """
         import hashlib
         import numpy as np
-        from samestream.streams.estimator import load_estimator
-        from samestream.streams.predictor import Predictor
+        from samestream.streams.models.estimator import load_estimator
+        from samestream.streams.models.predictor import Predictor
         from samestream.trainers.boosted_trees import fit
         rng = np.random.default_rng(1)
         x = rng.normal(size=(20_000, 5))

@@ -18,9 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samestream.schemas.errors import FeatureLogError, TrainingError
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import FeatureTask
-from samestream.streams.memory_transport import MemoryTransport
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.memory.transport import MemoryTransport
 from samestream.streams.transport import Outgoing
 from samestream.trainers import dataset, dataset_files
 from samestream.trainers.dataset import Dataset, Request

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samestream.schemas.errors import TrainingError
-from samestream.streams.estimator import load_estimator
-from samestream.streams.predictor import Predictor
-from samestream.streams.scoring_metrics import log_loss, multiclass_log_loss, root_mean_squared_error
+from samestream.streams.models.estimator import load_estimator
+from samestream.streams.models.predictor import Predictor
+from samestream.streams.models.scoring_metrics import log_loss, multiclass_log_loss, root_mean_squared_error
 from samestream.trainers import gradient_boosting, linear
 from samestream.trainers.train import TRAINERS
 

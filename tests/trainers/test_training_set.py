@@ -9,8 +9,8 @@ import pytest
 from harness import PLAN, SECOND_US, START_US
 
 from samestream.schemas.errors import TrainingError
-from samestream.streams.feature_log import FeatureLog
-from samestream.streams.feature_task import FeatureTask
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.transport import Outgoing
 from samestream.trainers import training_set
 

@@ -1,0 +1,1 @@
+"""What applications use: producers of events, consumers of predictions and of incidents."""

@@ -1,0 +1,104 @@
+"""The columnar engine: batches in merged order to feature vectors. The default engine, and the one that replays.
+
+Tables are independent of each other given the order, so each runs its own sequence of operations through the kernel: an
+applied event of its source updates it, an applied trigger reads it, in the order of the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from samestream.schemas.expressions import Expr
+from samestream.streams import columns
+from samestream.streams.columns import ColumnData, Columns, Int64Array
+from samestream.streams.engine import evaluate
+from samestream.streams.engine.order import Batch
+from samestream.streams.engine.state_limit import StateLimit
+from samestream.streams.engine.table_state import TableState
+from samestream.streams.plan import ModelPlan, Plan
+from samestream.streams.transport import Partition
+
+
+@dataclass(eq=False)
+class Vectors:
+    """The vectors of one model in one batch, in merged order; all arrays of shape (vectors,)."""
+
+    model: ModelPlan
+    entity: ColumnData
+    event_time_us: Int64Array
+    known_us: Int64Array
+    partition: list[Partition]
+    offset: Int64Array
+    features: Columns
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+
+class ColumnarEngine:
+    """The state of a plan's tables. Batch boundaries change no value.
+
+    limit_bytes : what the compiled state of all tables may take, None for as much as there is; StateLimitError beyond.
+    """
+
+    def __init__(self, plan: Plan, limit_bytes: int | None = None) -> None:
+        self.plan = plan
+        limit = StateLimit(limit_bytes)
+        self.tables = [TableState(table, limit) for table in plan.tables]
+        lookups = [(part.event, part.lookup) for part in plan.enrichments]
+        lookups += [(model.trigger, lookup) for model in plan.models.values() for lookup in model.lookups]
+        self._readers = [[reader for reader in lookups if reader[1].table == i] for i in range(len(plan.tables))]
+
+    def process(self, batch: Batch) -> list[Vectors]:
+        """Apply a batch that the clocks have judged, and return one vector per applied trigger, by model."""
+        applied = {part.name: batch.applied(part.name) for part in batch.inputs}
+        looked_up: dict[str, dict[str, ColumnData]] = {event: {} for event in applied}
+        for index, state in enumerate(self.tables):
+            readers = self._readers[index]
+            for (event, lookup), answers in zip(readers, state.run(batch, applied, readers), strict=True):
+                looked_up[event].update(
+                    {name: answer for name, answer in zip(lookup.columns, answers, strict=False) if name}
+                )
+            for part in self.plan.enrichments:
+                if part.lookup.table == index:
+                    places, fields = applied[part.event]
+                    new = _evaluated(part.outputs, {**fields, **looked_up[part.event]}, len(places))
+                    applied[part.event] = places, {**fields, **new}
+        return [
+            self._vectors(model, batch, applied[model.trigger], looked_up[model.trigger])
+            for model in self.plan.models.values()
+        ]
+
+    def _vectors(
+        self, model: ModelPlan, batch: Batch, trigger: tuple[Int64Array, Columns], looked_up: Columns
+    ) -> Vectors:
+        places, fields = trigger
+        features = _evaluated(model.outputs, {**fields, **looked_up}, len(places))
+        input = self.plan.inputs[model.trigger]
+        return Vectors(
+            model,
+            fields[input.key],
+            batch.time_us[places],
+            batch.known_us[places],
+            [batch.partitions[rank] for rank in batch.partition[places].tolist()],
+            batch.offset[places],
+            features,
+        )
+
+
+def _evaluated(outputs: Mapping[str, Expr[Any]], read: Columns, rows: int) -> dict[str, ColumnData]:
+    return {name: evaluate.evaluate(value, read, rows) for name, value in outputs.items()}
+
+
+def to_table(vectors: Vectors) -> Mapping[str, Any]:
+    """The vectors as Python lists, one per Avro field but the fingerprint."""
+    return {
+        "entity": columns.to_python(vectors.entity),
+        "event_time": vectors.event_time_us.tolist(),
+        "trigger_topic": [part.topic for part in vectors.partition],
+        "trigger_partition": [part.partition for part in vectors.partition],
+        "trigger_offset": vectors.offset.tolist(),
+        **{name: columns.to_python(column) for name, column in vectors.features.items()},
+    }

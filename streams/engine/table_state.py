@@ -1,0 +1,293 @@
+"""The state of one table of a plan: the kernel and the general path side by side, fed by the same operations.
+
+An applied event of the table's source updates it, an applied trigger reads it, in the order of the batch. What the kernel can
+hold runs there (`streams.engine.tiles`), everything else on the general path (`streams.engine.algebra_table`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from samestream.schemas.expressions import Kind
+from samestream.schemas.windows import Calendar, Session, Tumbling
+from samestream.streams import columns as cols
+from samestream.streams.columns import BoolArray, ColumnData, Columns, Int64Array
+from samestream.streams.engine import evaluate, results
+from samestream.streams.engine.algebra_table import AlgebraTable, Asked
+from samestream.streams.engine.key_index import KeyIndex
+from samestream.streams.engine.order import Batch
+from samestream.streams.engine.period_starts import PeriodStarts
+from samestream.streams.engine.state_limit import StateLimit
+from samestream.streams.engine.tiles import QUERY, UPDATE, Cell, CellOp, TileTable, Window
+from samestream.streams.plan import Lookup, Table
+from samestream.streams.transport import position
+
+_LEAST_SWEEP = 10_000  # keys
+
+Applied = Mapping[str, tuple[Int64Array, Columns]]
+Readers = Sequence[tuple[str, Lookup]]  # an event, and what its instants ask of the table
+Starts = Sequence[Int64Array | None]  # by window: where it begins at each operation; None for a session
+
+
+@dataclass(eq=False)
+class Operations:
+    """What happens to a table in one batch, in order; arrays of shape (operations,).
+
+    reader : 0 for an update, else 1 + the number of the reader
+    row : of an update among the applied events of the table, of a query among its reader's triggers
+    """
+
+    reader: Int64Array
+    row: Int64Array
+    key: Int64Array
+    t_us: Int64Array
+    position: Int64Array
+    horizon_us: Int64Array
+
+    def updates(self) -> Int64Array:
+        """The places of the updates."""
+        return np.flatnonzero(self.reader == 0)
+
+    def queries(self) -> Int64Array:
+        """The places of the queries."""
+        return np.flatnonzero(self.reader)
+
+
+class TableState:
+    """One table: its states and the dense ids of its keys. A key of which nothing can be reached any more is forgotten.
+
+    limit : what all state may take together; states on the general path are not counted.
+    """
+
+    def __init__(self, table: Table, limit: StateLimit | None = None) -> None:
+        self.table = table
+        self.index = KeyIndex([cols.DTYPES[kind] is object for kind in table.key_kinds], limit)
+        self._sweep_at = _LEAST_SWEEP
+        self._starts = [
+            None if isinstance(part.window, Session) else PeriodStarts(part.window) for part in table.windows
+        ]
+        self._paths = (Compiled(table, limit), General(table))
+
+    def run(self, batch: Batch, applied: Applied, readers: Readers) -> list[list[ColumnData]]:
+        """Run the batch's operations on this table.
+
+        Returns for each reader the column of each aggregate that it looks up, row for row of its triggers; of the others an
+        empty one. A trigger with a null key finds nothing.
+        """
+        if len(self.index) >= self._sweep_at:
+            self.forget_idle_keys()
+        fields = applied[self.table.event][1]
+        operations = self._operations(batch, applied, readers)
+        starts = [begins(operations.t_us) if begins is not None else None for begins in self._starts]
+        inputs, answers = self._inputs(fields), {}
+        for path in self._paths:
+            answers.update(path.run(operations, inputs, starts, [lookup.columns for _, lookup in readers]))
+        asking = operations.reader[operations.queries()]
+        found: list[list[ColumnData]] = []
+        for number, (event, lookup) in enumerate(readers):
+            mine = np.flatnonzero(asking == number + 1)
+            rows = operations.row[operations.queries()][mine]
+            size = len(applied[event][0])
+            found.append(
+                [
+                    _spread(answers[part].take(mine), self.table.aggregates[part].aggregate.kind, rows, size)
+                    if name
+                    else answers[part].take(slice(0))
+                    for part, name in enumerate(lookup.columns)
+                ]
+            )
+        return found
+
+    def forget_idle_keys(self) -> None:
+        """Give back the rows and ids of keys of which nothing can be reached any more: to such a key all windows are empty."""
+        idle = np.ones(self.index.bound, np.bool_)
+        for path in self._paths:
+            path.clear_reachable(idle)
+        ids = np.flatnonzero(idle)
+        for path in self._paths:
+            path.forget(ids)
+        self.index.forget(ids)
+        self._sweep_at = max(_LEAST_SWEEP, 2 * len(self.index))
+
+    def _operations(self, batch: Batch, applied: Applied, readers: Readers) -> Operations:
+        """Updates and queries in order; a trigger that is also an event of this table is read before it is applied."""
+        sources = [(*applied[self.table.event], self.table.by)]
+        sources += [(*applied[event], lookup.keys) for event, lookup in readers]
+        parts = []
+        for number, (places, fields, by) in enumerate(sources):
+            rows = np.flatnonzero(np.logical_and.reduce([fields[name].valid for name in by]))
+            parts.append(
+                (np.full(len(rows), number), rows, self.index.ids([fields[name] for name in by], rows), places[rows])
+            )
+        reader, row, key, place = (np.concatenate(part) for part in zip(*parts, strict=True))
+        order = np.lexsort((reader == 0, place))
+        place = place[order]
+        numbers = np.array([part.partition for part in batch.partitions], np.int64)
+        return Operations(
+            reader[order],
+            row[order],
+            key[order],
+            batch.time_us[place],
+            position(numbers[batch.partition[place]], batch.offset[place]),
+            batch.horizon_us[place],
+        )
+
+    def _inputs(self, fields: Columns) -> list[ColumnData]:
+        """What the table's source feeds to each input column; of rows alone, zeros."""
+        rows = len(fields[self.table.by[0]].valid)
+        found = []
+        for fed in self.table.inputs:
+            there = evaluate.condition(fed.where, fields, rows)
+            value = evaluate.evaluate(fed.value, fields, rows) if fed.value is not None else None
+            values = value.values if value is not None else np.zeros(rows, np.int64)
+            found.append(ColumnData(values, there & value.valid if value is not None else there))
+        return found
+
+
+class Compiled:
+    """The aggregates of a table that the kernel holds."""
+
+    def __init__(self, table: Table, limit: StateLimit | None) -> None:
+        self._parts = [(number, part) for number, part in enumerate(table.aggregates) if part.is_compiled]
+        self._windows = [number for number, part in enumerate(table.windows) if part.cells]
+        self._anchored = [n for n in self._windows if isinstance(table.windows[n].window, Tumbling | Calendar)]
+        self._slots = {number: _slots(table, part.window, part.cells) for number, part in self._parts}
+        self._tiles = TileTable(
+            [Cell(CellOp[cell.op], cell.input, cell.param) for cell in table.cells],
+            [
+                (
+                    Window(window.longest_us, window.tile_us, anchored=number in self._anchored),
+                    list(table.windows[number].cells),
+                )
+                for number in self._windows
+                for window in (table.windows[number].window,)
+            ],
+            len(table.inputs),
+            limit,
+        )
+
+    def clear_reachable(self, idle: BoolArray) -> None:
+        """Clear the ids of keys of which something can still be reached."""
+        own = self._tiles.idle()
+        idle[: len(own)] &= own
+
+    def forget(self, ids: Int64Array) -> None:
+        """Make some ids as new."""
+        self._tiles.forget(ids[ids < self._tiles.keys])
+
+    def run(
+        self,
+        operations: Operations,
+        inputs: Sequence[ColumnData],
+        starts: Starts,
+        wanted: Sequence[tuple[str, ...]],
+    ) -> dict[int, ColumnData]:
+        """The results of the queries, in their order, by aggregate."""
+        if not self._parts:
+            return {}
+        updates, queries = operations.updates(), operations.queries()
+        rows, count = operations.row[updates], len(operations.row)
+        values, valid = np.zeros((count, len(inputs)), np.int64), np.zeros((count, len(inputs)), np.bool_)
+        for index, column in enumerate(inputs):
+            valid[updates, index] = column.valid[rows]
+            if column.values.dtype != object:
+                values[updates, index] = _words(column)[rows]
+        anchors = [starts[number] for number in self._anchored]
+        answers = self._tiles.run(
+            np.where(operations.reader == 0, UPDATE, QUERY).astype(np.int8),
+            operations.key,
+            operations.t_us,
+            operations.position,
+            operations.horizon_us,
+            values,
+            valid,
+            np.stack(anchors, axis=1) if anchors else None,  # type: ignore[arg-type]
+        )
+        by_window = dict(zip(self._windows, answers, strict=True))
+        instants = operations.t_us[queries]
+        return {
+            number: results.result(
+                part.aggregate, [by_window[part.window][:, slot] for slot in self._slots[number]], instants
+            )
+            for number, part in self._parts
+        }
+
+
+class General:
+    """The aggregates of a table on the general path."""
+
+    def __init__(self, table: Table) -> None:
+        self._parts = [(number, part) for number, part in enumerate(table.aggregates) if not part.is_compiled]
+        self._columns = sorted({part.input for _, part in self._parts})
+        self.table = AlgebraTable(
+            [
+                Asked(part.aggregate, self._columns.index(part.input), table.windows[part.window].window)
+                for _, part in self._parts
+            ]
+        )
+
+    def clear_reachable(self, idle: BoolArray) -> None:
+        """Clear the ids of keys of which something can still be reached."""
+        idle[self.table.reachable_keys()] = False
+
+    def forget(self, ids: Int64Array) -> None:
+        """Make some ids as new: a key that is not reachable is not held."""
+
+    def run(
+        self,
+        operations: Operations,
+        inputs: Sequence[ColumnData],
+        starts: Starts,
+        wanted: Sequence[tuple[str, ...]],
+    ) -> dict[int, ColumnData]:
+        """The results of the queries that want them, in their order, by aggregate."""
+        if not self._parts:
+            return {}
+        fed = list(zip(*(cols.to_python(inputs[column]) for column in self._columns), strict=True))
+        reader = operations.reader.tolist()
+        begins = [starts[part.window] for _, part in self._parts]
+        answers = self.table.run(
+            reader,
+            operations.key.tolist(),
+            operations.t_us.tolist(),
+            operations.position.tolist(),
+            operations.horizon_us.tolist(),
+            [() if asks else fed[row] for asks, row in zip(reader, operations.row.tolist(), strict=True)],
+            [begin.tolist() if begin is not None else None for begin in begins],
+            [
+                [at for at, (number, _) in enumerate(self._parts) if number < len(names) and names[number]]
+                for names in wanted
+            ],
+        )
+        return {
+            number: cols.from_values(found, part.aggregate.kind)
+            for (number, part), found in zip(self._parts, answers, strict=True)
+        }
+
+
+def _words(column: ColumnData) -> Int64Array:
+    """Numbers as the int64 words the kernel keeps: a float by its bits."""
+    values: Any = column.values
+    return values.view(np.int64) if values.dtype == np.float64 else values.astype(np.int64)  # type: ignore[no-any-return]
+
+
+def _spread(column: ColumnData, kind: Kind, rows: Int64Array, size: int) -> ColumnData:
+    """The column at some rows of ``size``; the others are null."""
+    if len(rows) == size:
+        return column
+    spread = cols.from_values([None] * size, kind)
+    spread.values[rows], spread.valid[rows] = column.values, column.valid
+    return spread
+
+
+def _slots(table: Table, window: int, cells: tuple[int, ...]) -> list[int]:
+    """Where the slots of some cells lie in their window's answer."""
+    starts, next_slot = {}, 0
+    for cell in table.windows[window].cells:
+        starts[cell] = next_slot
+        next_slot += CellOp[table.cells[cell].op].slots
+    return [starts[cell] + slot for cell in cells for slot in range(CellOp[table.cells[cell].op].slots)]

@@ -1,0 +1,227 @@
+"""Writing to Kafka: idempotent, with or without a transaction, every delivery checked."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+
+from samestream.schemas.errors import FencedError, TransportError
+from samestream.streams.kafka.errors import LOG, SLICE_S, patiently, translated
+from samestream.streams.transport import Outgoing, Partition, spent_writer, stamp_ms
+
+_PATIENCE_S = 60.0  # Kafka itself gives a transaction up after 60 s
+_CLOSE_S = 5.0
+
+
+class Sender:
+    """One producer handle: enqueues records and keeps the deliveries that failed."""
+
+    def __init__(self, properties: Mapping[str, Any], who: str, enforced: Mapping[str, Any]) -> None:
+        defaults = {
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "queue.buffering.max.messages": 500_000,
+        }
+        always = {
+            "enable.idempotence": True,
+            "acks": "all",
+            "partitioner": "murmur2_random",  # as Java's default for keyed records, and as `partition_of`
+        }
+        self.who, self._properties = who, properties
+        self.failures = 0
+        self.first: tuple[Any, str] | None = None
+        self.handle: Any = self._opened({**defaults, **properties, **always, **enforced})
+
+    def _opened(self, settings: dict[str, Any]) -> Any:
+        called = {
+            "delivery.report.only.error": True,
+            "on_delivery": self._failed,
+            "error_cb": lambda error: LOG.info("%s: %s", self.who, error.str()),
+        }
+        return Producer({**settings, **called}, logger=LOG)
+
+    def _failed(self, error: Any, message: Any) -> None:
+        self.failures += 1
+        if self.first is None:
+            self.first = (error, f"delivering a record to {message.topic()}[{message.partition()}]")
+
+    def enqueue(self, records: Iterable[Outgoing]) -> None:
+        """Hand records over; blocks only while librdkafka's queue is full."""
+        produce = self.handle.produce
+        try:
+            for record in records:
+                topic, key, value, known_us, partition, headers = record
+                # The checks of stamp_ms, without a call for each record.
+                stamp = known_us // 1000 if known_us >= 1000 else stamp_ms(record)
+                number = -1 if partition is None else partition
+                while True:
+                    try:
+                        produce(topic, value, key, number, None, None, stamp, list(headers) if headers else None)
+                        break
+                    except BufferError:  # librdkafka's queue is full: let some be delivered
+                        self.handle.poll(0.05)
+            self.handle.poll(0)
+        except (KafkaException, SystemError) as refused:
+            raise translated(refused, "sending", self.who, self.handle) from refused
+
+    def flush(self) -> None:
+        """Wait for all deliveries; librdkafka itself gives a record up after delivery.timeout.ms."""
+        try:
+            while self.handle.flush(SLICE_S):
+                pass
+        except (KafkaException, SystemError) as refused:
+            raise translated(refused, "delivering", self.who, self.handle) from refused
+
+    def forget_failures(self) -> None:
+        """As if every delivery so far had gone well."""
+        self.first, self.failures = None, 0
+
+    def raise_failures(self) -> None:
+        """Raise TransportError if any delivery failed since the last call."""
+        first, count = self.first, self.failures
+        self.forget_failures()
+        if first is not None:
+            error, doing = first
+            raise translated(KafkaException(error), f"{doing} (the first of {count} that failed)", self.who)
+
+    def group(self, name: str) -> Any:
+        """What Kafka wants to know of a group whose members assign by hand; taken from a passing consumer handle."""
+        consumer = Consumer({**self._properties, "group.id": name}, logger=LOG)
+        try:
+            return consumer.consumer_group_metadata()
+        finally:
+            consumer.close()
+
+    def close(self) -> None:
+        """Release the handle, dropping what is on its way."""
+        if self.handle is not None:
+            handle, self.handle = self.handle, None
+            # Without a broker librdkafka would wait for ever to abort a transaction that the broker aborts anyway.
+            closing = threading.Thread(target=self._close, args=(handle,), daemon=True)
+            closing.start()
+            closing.join(_CLOSE_S)
+
+    def _close(self, handle: Any) -> None:
+        # A fenced or unconnected producer complains here, when there is nothing left to be done about it.
+        with suppress(KafkaException, SystemError, RuntimeError), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            handle.purge(blocking=False)
+            handle.close()
+
+
+class KafkaWriter:
+    """An idempotent producer handle without transactions."""
+
+    _sending = Sender
+
+    def __init__(self, properties: Mapping[str, Any]) -> None:
+        self._sender = self._sending(properties, "writer", {})
+
+    def send(self, records: Iterable[Outgoing]) -> None:
+        """Enqueue; blocks only while librdkafka's queue is full."""
+        self._sender.enqueue(records)
+
+    def flush(self) -> None:
+        """Wait for every delivery, for up to delivery.timeout.ms (5 minutes unless set)."""
+        self._sender.flush()
+        self._sender.raise_failures()
+
+    def close(self) -> None:
+        """Flush, close the handle, then raise for what failed."""
+        if self._sender.handle is not None:
+            try:
+                self.flush()
+            finally:
+                self._sender.close()
+
+
+class KafkaTransactionalWriter:
+    """One producer handle under a transactional.id."""
+
+    _sending = Sender
+
+    def __init__(self, properties: Mapping[str, Any], identity: str) -> None:
+        self._who = f"writer {identity}"
+        self._sender = self._sending(properties, self._who, {"transactional.id": identity})
+        self._groups: dict[str, Any] = {}
+        self._active = False
+        self._refused: BaseException | None = None
+        self._spent = False
+
+    def open(self) -> None:
+        """Initialise transactions, which ends those of an older writer; takes a moment if it left one open."""
+        self._wait(self._sender.handle.init_transactions, "taking the identity over")
+
+    def begin(self) -> None:
+        """Start a transaction; Kafka hears of it with the first record."""
+        if self._spent:
+            raise spent_writer(self._who)
+        self._wait(lambda _: self._sender.handle.begin_transaction(), "beginning a transaction")
+        self._active, self._refused = True, None
+
+    def send(self, records: Iterable[Outgoing]) -> None:
+        """Enqueue; blocks only while librdkafka's queue is full."""
+        try:
+            self._sender.enqueue(records)
+        except BaseException as refused:
+            self._refused = refused
+            raise
+
+    def commit(self, offsets: Mapping[Partition, int] | None = None, group: str | None = None) -> None:
+        """Deliver, add the offsets, commit; abort on whatever goes wrong before that."""
+        if offsets and group is None:
+            hint = "pass the group the offsets belong to"
+            raise TransportError("Offsets are committed for a consumer group", where=self._who, hint=hint)
+        handle = self._sender.handle
+        try:
+            if self._refused is not None:
+                what, hint = "A batch was sent only in part, so it is not committed", "see what `send` raised"
+                raise TransportError(what, where=self._who, found=self._refused, hint=hint) from self._refused
+            self._sender.flush()
+            # After a record the broker refused, librdkafka skips a sequence number: the next transaction would fail too,
+            # with an error that names neither. Only a new handle gets a new epoch.
+            self._spent = self._sender.failures > 0
+            self._sender.raise_failures()
+            if offsets and group is not None:
+                at = [TopicPartition(*part, offset) for part, offset in offsets.items()]
+                send = partial(handle.send_offsets_to_transaction, at, self._group(group))
+                self._wait(send, f"adding the offsets of group {group}")
+            self._wait(handle.commit_transaction, "committing")
+            self._active = False
+        except FencedError:
+            self._active = False
+            raise
+        except TransportError:
+            with suppress(TransportError):  # the first error says more
+                self.abort()
+            raise
+
+    def _group(self, name: str) -> Any:
+        if name not in self._groups:
+            self._groups[name] = self._sender.group(name)
+        return self._groups[name]
+
+    def abort(self) -> None:
+        """Drop what is queued and abort; without a transaction this does nothing."""
+        if self._active:
+            self._active = False
+            try:
+                self._wait(self._sender.handle.abort_transaction, "aborting")
+            finally:
+                self._sender.forget_failures()  # purged records report themselves as failed
+
+    def _wait(self, call: Callable[[float], Any], doing: str) -> None:
+        patiently(call, doing, self._who, _PATIENCE_S, self._sender.handle)
+
+    def close(self) -> None:
+        """Abort what is open, then close the handle."""
+        if self._sender.handle is not None:
+            with suppress(TransportError):
+                self.abort()
+            self._sender.close()

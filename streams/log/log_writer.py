@@ -1,0 +1,145 @@
+"""Writes an app's topics to the feature log: raw events, vectors, predictions, outcomes."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pyarrow as pa
+
+from samestream.schemas import records
+from samestream.schemas.errors import TransportError
+from samestream.streams import columns as cols
+from samestream.streams.engine.processor import Health
+from samestream.streams.log.feature_log import FeatureLog, TopicLog
+from samestream.streams.plan import Input, Plan
+from samestream.streams.transport import EARLIEST, Fetched, Partition, Transport
+from samestream.streams.wire.decode import UNKNOWN_KNOWN_US, Decoded, Decoder, vector_input
+from samestream.streams.wire.schema_store import SchemaStore
+
+
+def logged_inputs(plan: Plan) -> list[Input]:
+    """Every topic that is logged, and how it is read."""
+    found = list(plan.events.values())
+    for model in plan.models.values():
+        found.append(vector_input(f"{model.name}.features", model.topics["features"], model.vector_schema))
+        found.append(vector_input(f"{model.name}.predictions", model.topics["predictions"], records.PREDICTION))
+        found.append(vector_input(f"{model.name}.outcomes", model.topics["outcomes"], records.OUTCOME))
+    return found
+
+
+class LogWriter:
+    """Copies committed records to Parquet, every offset exactly once, through restarts and kills.
+
+    Dead events have no row: their bytes are in the `.dead` topic.
+    A batch of a topic is written when it holds ``batch_rows`` rows, or when its oldest row has waited ``flush_s`` seconds.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        plan: Plan,
+        log: FeatureLog,
+        store: SchemaStore,
+        *,
+        batch_rows: int = 50_000,
+        flush_s: float = 1.0,
+    ) -> None:
+        self.health = Health("log")
+        self._transport, self._batch_rows, self._flush_s = transport, batch_rows, flush_s
+        self._inputs = {part.topic: part for part in logged_inputs(plan)}
+        self._decoders = {topic: Decoder(part, store) for topic, part in self._inputs.items()}
+        self._logs: dict[str, TopicLog] = {topic: log.writer(topic) for topic in self._inputs}
+        self._held: dict[str, list[Decoded]] = {topic: [] for topic in self._inputs}
+        self._since: dict[str, float] = {}
+
+    def run(self, stop: threading.Event) -> None:
+        """Write until ``stop`` is set, then write what is held."""
+        reader = self._transport.reader()
+        try:
+            counts = self._transport.topics()
+            missing = [topic for topic in self._inputs if topic not in counts]
+            if missing:
+                raise TransportError(
+                    "topics are missing",
+                    where="log",
+                    found=", ".join(missing),
+                    hint="create them with `samestream apply MODULE`.",
+                )
+            positions = {
+                Partition(topic, number): EARLIEST for topic in self._inputs for number in range(counts[topic])
+            }
+            done = {
+                Partition(topic, number): offset
+                for topic, topic_log in self._logs.items()
+                for number, offset in topic_log.next_offsets().items()
+            }
+            starts = self._transport.starts(positions)
+            self._next = {partition: done.get(partition, starts[partition]) for partition in positions}
+            reader.assign(self._next)
+            self.health.state = "running"
+            while not stop.is_set():
+                self._take(reader.fetch(self._batch_rows, 0.2))
+                self._flush(reader.next_offsets(), due_only=True)
+            self._flush(reader.next_offsets(), due_only=False)
+            self.health.state = "stopped"
+        finally:
+            reader.close()
+
+    def _take(self, fetched: list[Fetched]) -> None:
+        for part in fetched:
+            topic = part.partition.topic
+            self._held[topic].append(self._decoders[topic].decode(part, UNKNOWN_KNOWN_US))
+            self._since.setdefault(topic, time.monotonic())
+            self.health.events += len(part)
+
+    def _flush(self, next_offsets: dict[Partition, int], due_only: bool) -> None:
+        now = time.monotonic()
+        for topic, held in self._held.items():
+            rows = sum(map(len, held))
+            due = rows >= self._batch_rows or (topic in self._since and now - self._since[topic] >= self._flush_s)
+            if not held or (due_only and not due):
+                continue
+            ranges = {
+                partition.partition: (self._next[partition], offset)
+                for partition, offset in next_offsets.items()
+                if partition.topic == topic and offset > self._next[partition]
+            }
+            self._logs[topic].append(to_arrow(self._inputs[topic], held), ranges)
+            self._next.update({Partition(topic, number): end for number, (_, end) in ranges.items()})
+            self._held[topic] = []
+            self._since.pop(topic, None)
+            self.health.batches += 1
+            self.health.results += rows
+
+
+def to_arrow(input: Input, held: list[Decoded]) -> pa.Table:
+    """Decoded records as a table of the log: where each lay, when it was known, its key, its columns; dead ones left out."""
+    good = [~part.dead for part in held]
+    stamps = np.concatenate([part.stamps_us[keep] for part, keep in zip(held, good, strict=True)])
+    table = {
+        "_partition": pa.array(
+            np.concatenate(
+                [
+                    np.full(int(keep.sum()), part.partition.partition, np.int32)
+                    for part, keep in zip(held, good, strict=True)
+                ]
+            )
+        ),
+        "_offset": pa.array(np.concatenate([part.offsets[keep] for part, keep in zip(held, good, strict=True)])),
+        "_known": pa.array(stamps).cast(pa.timestamp("us", "UTC")),
+        "_key": pa.array(
+            [
+                key
+                for part, keep in zip(held, good, strict=True)
+                for key, there in zip(part.keys, keep.tolist(), strict=True)
+                if there
+            ],
+            pa.binary(),
+        ),
+    }
+    for name, kind in input.columns.items():
+        column = cols.concatenate([part.columns[name].take(keep) for part, keep in zip(held, good, strict=True)])
+        table[name] = cols.to_arrow(column, kind, input.items.get(name))
+    return pa.table(table)

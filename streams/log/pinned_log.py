@@ -1,0 +1,75 @@
+"""The feature log as it was: only rows below some offsets, or known before an instant.
+
+Files of the log come and go (compaction), offsets do not: what offsets name can be read again, row for row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from samestream.schemas.errors import FeatureLogError
+from samestream.streams.log.feature_log import FeatureLog
+
+Ranges = Mapping[str, Mapping[int, tuple[int, int]]]
+"""By topic and partition, offsets `[start, end)`."""
+
+
+class PinnedLog(FeatureLog):
+    """Reads no row outside of some ranges.
+
+    Raises FeatureLogError when the log does not hold all of them: it was cut, or is another log.
+    """
+
+    def __init__(self, log: FeatureLog, ranges: Ranges) -> None:
+        self.storage, self.partition_by, self._parsed = log.storage, log.partition_by, log._parsed
+        self._pinned = ranges
+        for topic, parts in ranges.items():
+            held = log.ranges(topic)
+            for number, (start, end) in parts.items():
+                first, last = held.get(number, (0, 0))
+                if start < first or end > last:
+                    raise FeatureLogError(
+                        "the log does not hold what is to be read again",
+                        where=f"{topic} partition {number}",
+                        found=f"offsets {first} to {last}",
+                        expected=f"offsets {start} to {end}",
+                        hint="is --log the one it was made from? If it was built anew, let `samestream run MODULE log` catch up.",
+                    )
+
+    def topics(self) -> list[str]:
+        """The topics that are pinned and have a batch."""
+        return [topic for topic in super().topics() if topic in self._pinned]
+
+    def offsets(self, topic: str) -> dict[int, int]:
+        """The next offset per partition, as pinned."""
+        return {number: end for number, (_, end) in self._pinned.get(topic, {}).items()}
+
+    def ranges(self, topic: str) -> dict[int, tuple[int, int]]:
+        """The offsets per partition, as pinned."""
+        return dict(self._pinned.get(topic, {}))
+
+    def read(
+        self,
+        topic: str,
+        columns: Sequence[str] | None = None,
+        known_from_us: int | None = None,
+        known_to_us: int | None = None,
+    ) -> pa.Table:
+        """See `FeatureLog.read`."""
+        table = super().read(topic, None, known_from_us, known_to_us)
+        partitions, offsets = table["_partition"].to_numpy(), table["_offset"].to_numpy()
+        keep = np.zeros(len(offsets), np.bool_)
+        for number, (start, end) in self._pinned.get(topic, {}).items():
+            keep |= (partitions == number) & (offsets >= start) & (offsets < end)
+        table = table.filter(pa.array(keep))
+        return table.select(list(columns)) if columns is not None else table
+
+
+def known_before(table: pa.Table, known_us: int | None) -> pa.Table:
+    """The rows of a table of the log that it learned of before an instant; all if None."""
+    if known_us is None:
+        return table
+    return table.filter(pa.array(table["_known"].cast(pa.int64()).to_numpy() < known_us))

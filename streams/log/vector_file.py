@@ -1,0 +1,150 @@
+"""Vectors as a Parquet file, written in parts as they are computed: interrupted, it goes on where it stood."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from samestream.schemas.errors import FeatureLogError
+from samestream.schemas.expressions import Kind
+from samestream.streams import columns as cols
+from samestream.streams.engine.columnar import Vectors
+from samestream.streams.plan import ModelPlan, Plan
+
+_PART_ROWS = 100_000
+_FOREVER_US = 2**62
+
+
+class VectorFile:
+    """Collects vectors with trigger event time in [from_us, to_us), batch by batch, in the order of the journal.
+
+    A folder beside the file holds finished parts, each named by the last journal sequence in it; `finish` puts them together
+    in one step. Where the parts end depends on the vectors alone, so an interrupted run leads to the same bytes.
+
+    features : the outputs to keep, all if None
+    asked : whatever else decides the content; parts written for something else are not taken up
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        plan: Plan,
+        models: Sequence[str],
+        from_us: int | None = None,
+        to_us: int | None = None,
+        features: Sequence[str] | None = None,
+        asked: Mapping[str, Any] | None = None,
+        part_rows: int = _PART_ROWS,
+    ) -> None:
+        self.path, self._plan, self._models, self._features = path, plan, list(models), features
+        self._from_us = from_us if from_us is not None else -_FOREVER_US
+        self._to_us = to_us if to_us is not None else _FOREVER_US
+        identity = [plan.fingerprint, self._models, from_us, to_us, features, part_rows, dict(asked or {})]
+        mark = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+        self._folder = path.with_name(f".{path.name}.{mark}.parts")
+        self._part_rows = part_rows
+        self._held: list[pa.Table] = []
+        self._schema = pa.unify_schemas([_schema(plan, plan.models[name], self._models, features) for name in models])
+
+    @property
+    def done_sequence(self) -> int:
+        """The last journal sequence that finished parts hold; -1 if there are none."""
+        return max((int(path.stem) for path in self._parts()), default=-1)
+
+    def take(self, sequence: int, every: Sequence[Vectors]) -> None:
+        """The vectors of the next journal entry. Raises FeatureLogError where they cannot be written."""
+        for vectors in every:
+            keep = np.flatnonzero((vectors.event_time_us >= self._from_us) & (vectors.event_time_us < self._to_us))
+            if vectors.model.name in self._models and len(keep):
+                self._held.append(self._table(vectors, keep))
+        if sum(map(len, self._held)) >= self._part_rows:
+            self._flush(sequence)
+
+    def finish(self, sequence: int) -> int:
+        """Put the parts together under the file's name, replacing what is there; how many rows it has."""
+        if self._held:
+            self._flush(sequence)
+        beside = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}.part")
+        rows = 0
+        try:
+            with pq.ParquetWriter(beside, self._schema, compression="zstd") as writer:
+                for part in self._parts():
+                    table = pq.read_table(part, schema=self._schema)
+                    rows += len(table)
+                    writer.write_table(table)
+            beside.replace(self.path)
+        except (OSError, pa.ArrowException) as error:
+            raise self._refused(error) from error
+        finally:
+            beside.unlink(missing_ok=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        return rows
+
+    def _parts(self) -> list[Path]:
+        return sorted(self._folder.glob("[0-9]*.parquet"))
+
+    def _flush(self, sequence: int) -> None:
+        table = pa.concat_tables([part.cast(self._schema) for part in self._held])
+        beside = self._folder / ".part"
+        try:
+            self._folder.mkdir(exist_ok=True)
+            pq.write_table(table, beside, compression="zstd")
+            beside.replace(self._folder / f"{sequence:012d}.parquet")
+        except (OSError, pa.ArrowException) as error:
+            raise self._refused(error) from error
+        self._held = []
+
+    def _refused(self, error: Exception) -> FeatureLogError:
+        hint = "make room, then run the same command again: it goes on where it stood."
+        return FeatureLogError("vectors cannot be written", where=str(self.path), found=error, hint=hint)
+
+    def _table(self, vectors: Vectors, rows: cols.Int64Array) -> pa.Table:
+        model = vectors.model
+        count = len(rows)
+        kind = self._plan.inputs[model.trigger].columns[self._plan.inputs[model.trigger].key]
+        partitions = [vectors.partition[row] for row in rows.tolist()]
+        there = np.ones(count, np.bool_)
+        columns: dict[str, Any] = {
+            "model": pa.array([model.name] * count, pa.string()),
+            "entity": cols.to_arrow(vectors.entity.take(rows), kind),
+            "event_time": cols.to_arrow(cols.ColumnData(vectors.event_time_us[rows], there), Kind.TIME),
+            "known_time": cols.to_arrow(cols.ColumnData(vectors.known_us[rows], there), Kind.TIME),
+            "trigger_topic": pa.array([part.topic for part in partitions], pa.string()),
+            "trigger_partition": pa.array([part.partition for part in partitions], pa.int32()),
+            "trigger_offset": pa.array(vectors.offset[rows], pa.int64()),
+            "fingerprint": pa.array([model.fingerprint] * count, pa.string()),
+        }
+        for name, value in model.outputs.items():
+            columns[name] = cols.to_arrow(vectors.features[name].take(rows), value.kind, value.item)
+        nothing = {field.name: pa.nulls(count, field.type) for field in self._schema if field.name not in columns}
+        table = pa.table({**columns, **nothing})
+        return table.select(self._schema.names)
+
+
+def _schema(plan: Plan, model: ModelPlan, models: Sequence[str], features: Sequence[str] | None) -> pa.Schema:
+    """The columns of a model's vectors; keys of several models are text."""
+    input = plan.inputs[model.trigger]
+    key = cols.arrow_type(input.columns[input.key]) if len(models) == 1 else pa.string()
+    found: dict[str, pa.DataType] = {
+        "model": pa.string(),
+        "entity": key,
+        "event_time": cols.ARROW[Kind.TIME],
+        "known_time": cols.ARROW[Kind.TIME],
+        "trigger_topic": pa.string(),
+        "trigger_partition": pa.int32(),
+        "trigger_offset": pa.int64(),
+        "fingerprint": pa.string(),
+    }
+    for name, value in model.outputs.items():
+        if features is None or name in features:
+            found[name] = cols.arrow_type(value.kind, value.item)
+    return pa.schema(found)

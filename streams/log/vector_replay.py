@@ -1,0 +1,132 @@
+"""Served vectors computed again: the journal followed through the kernel, events taken from the feature log or the topics."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from samestream.schemas.errors import RecoveryError
+from samestream.streams.deploy import provision
+from samestream.streams.engine import journal, replay
+from samestream.streams.engine.clock import NEVER_US
+from samestream.streams.engine.columnar import ColumnarEngine, Vectors
+from samestream.streams.engine.feature_task import NAME
+from samestream.streams.engine.journal import Entry
+from samestream.streams.engine.order import Batch
+from samestream.streams.engine.replay import RangeSource, TopicSource
+from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log.log_source import LogSource
+from samestream.streams.plan import Plan
+from samestream.streams.transport import Partition, Transport
+from samestream.streams.wire.decode import Decoder
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Span:
+    """Entries of a journal: from ``state`` on they are replayed, from ``first`` on their vectors are wanted, up to ``end``.
+
+    Before ``state``, no window reaches.
+    """
+
+    state: int
+    first: int
+    end: int
+
+
+def span(
+    plan: Plan, entries: Sequence[Entry], from_us: int | None, to_us: int | None, after_sequence: int = -1
+) -> Span:
+    """Which entries matter for triggers with event times in [from_us, to_us), beyond those up to a journal sequence."""
+
+    def index(matters: Callable[[Entry], bool]) -> int:
+        return next((number for number, entry in enumerate(entries) if matters(entry)), len(entries))
+
+    first = max(
+        index(lambda entry: from_us is None or entry.greatest_us >= from_us),
+        index(lambda entry: entry.sequence > after_sequence),
+    )
+    # no trigger applied later lies behind the greatest event time by more than the query lag
+    end = index(lambda entry: to_us is not None and entry.greatest_us - plan.query_lag_us >= to_us)
+    end = min(end + 1, len(entries))
+    before_us = entries[first - 1].greatest_us if first else NEVER_US
+    since_us = max(before_us - plan.query_lag_us - plan.longest_window_us, NEVER_US)
+    return Span(min(index(lambda entry: entry.greatest_us >= since_us), first), first, max(first, end))
+
+
+def covered(plan: Plan, transport: Transport, log: FeatureLog) -> list[Entry]:
+    """The feature processor's entries as far as the feature log has come: on a live system it is a little behind.
+
+    Raises RecoveryError when it holds nothing of what the journal speaks of.
+    """
+    entries = journal.read(transport, plan.journal, NAME)
+    reached = {part.topic: log.offsets(part.topic) for part in plan.inputs.values()}
+
+    def is_covered(entry: Entry) -> bool:
+        return all(
+            part.end <= reached[part.partition.topic].get(part.partition.partition, 0)
+            for part in entry.ranges
+            if part.partition.topic in reached
+        )
+
+    found = list(itertools.takewhile(is_covered, entries))
+    if entries and not found:
+        raise RecoveryError(
+            "the feature log holds nothing of what the journal speaks of",
+            where=plan.app,
+            found=f"{len(entries)} batches in the journal",
+            hint="let `samestream run MODULE log` catch up first, and check --log.",
+        )
+    return found
+
+
+def replayed(
+    plan: Plan,
+    transport: Transport,
+    log: FeatureLog,
+    on_progress: Progress | None = None,
+    entries: Sequence[Entry] | None = None,
+) -> Iterator[tuple[Entry, Batch, list[Vectors]]]:
+    """Every committed batch of the feature processor, judged, with its vectors; from empty state, by the present definition.
+
+    on_progress : told the step, events done, events in all
+    entries : of the journal, from its beginning; by default as far as the feature log has come
+    Raises RecoveryError when the feature log does not hold what was applied.
+    """
+    entries = covered(plan, transport, log) if entries is None else entries
+    source = LogSource(log, list(plan.inputs.values()))
+    yield from followed(plan, transport, source, entries, Span(0, 0, len(entries)), on_progress)
+
+
+def topic_source(plan: Plan, transport: Transport, entries: Sequence[Entry]) -> TopicSource:
+    """The raw events of some entries, from the topics themselves; close it when done."""
+    store = provision.store(transport, plan)
+    return TopicSource(transport, {part.topic: Decoder(part, store) for part in plan.inputs.values()}, entries)
+
+
+def followed(
+    plan: Plan,
+    transport: Transport,
+    source: RangeSource,
+    entries: Sequence[Entry],
+    span: Span,
+    on_progress: Progress | None = None,
+) -> Iterator[tuple[Entry, Batch, list[Vectors]]]:
+    """The batches of a span of a journal that are wanted, with their vectors. See `replayed`."""
+    inputs, engine = list(plan.inputs.values()), ColumnarEngine(plan)
+    chosen = entries[span.state : span.end]
+    total = sum(part.end - part.start for entry in chosen for part in entry.ranges)
+    done = 0
+    counts = transport.topics()
+    partitions = [Partition(part.topic, number) for part in inputs for number in range(counts[part.topic])]
+    clocks = journal.clocks_after(entries[: span.state], plan.query_lag_us)
+    follow = replay.batches(chosen, inputs, partitions, source, clocks, plan.fingerprint)
+    for number, (entry, batch) in enumerate(follow, span.state):
+        vectors = engine.process(batch)
+        if number >= span.first:
+            yield entry, batch, vectors
+        done += sum(part.end - part.start for part in entry.ranges)
+        if on_progress:
+            on_progress("replay", done, total)

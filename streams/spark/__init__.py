@@ -1,0 +1,1 @@
+"""Features in PySpark, from the same plan, for logs that one machine does not hold."""
