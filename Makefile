@@ -9,6 +9,7 @@ FOLDERS := schemas streams trainers monitors console testing examples
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 ARGS ?=
 PYTEST_ARGS ?=
+WORKERS ?= 2
 
 .PHONY: help demo test faults bench-state bench-transport env dev node lint types imports check-wheel constraints clean
 
@@ -51,8 +52,9 @@ build/node/.ready: tests/clients/package.json
 demo: env ## The main job on real flights, on genuine Kafka
 	@$(BIN)/samestream demo $(ARGS)
 
-test: dev node lint types imports ## Everything that CI checks
-	$(BIN)/pytest $(PYTEST_ARGS)
+# A file's tests stay together, in the order of the folders: what they share is made once, and the longest do not come last.
+test: dev node lint types imports ## Everything that CI checks (make test WORKERS=1: one after the other)
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 faults: dev ## The fault suite in its long form, on genuine Kafka: over a thousand kills, about 40 minutes
 	FAULTS=long $(BIN)/pytest tests/faults $(PYTEST_ARGS)

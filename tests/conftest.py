@@ -1,4 +1,4 @@
-"""What several folders of tests share: one genuine Kafka for the whole session."""
+"""What several folders of tests share: one genuine Kafka for the session, one Spark, and the grids printed at its end."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import agreement
 import pytest
 
 
@@ -35,3 +36,38 @@ def spark() -> Iterator[Any]:
 
     with spark_session.local() as session:
         yield session
+
+
+GRIDS = pytest.StashKey[dict[str, list[str]]]()
+
+
+@pytest.fixture(scope="session")
+def grids(pytestconfig: pytest.Config) -> dict[str, list[str]]:
+    """Lines to print at the end, by title."""
+    return pytestconfig.stash.setdefault(GRIDS, {})
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand over what this process saw, if it is one of several that share the tests."""
+    sent = getattr(session.config, "workeroutput", None)
+    if sent is not None:
+        sent["grids"] = session.config.stash.get(GRIDS, {})
+        sent["agreed"], sent["tried"] = list(agreement.AGREED.items()), list(agreement.TRIED.items())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take what another process saw."""
+    told = getattr(node, "workeroutput", {})
+    node.config.stash.setdefault(GRIDS, {}).update(told.get("grids", {}))
+    for counter, name in ((agreement.AGREED, "agreed"), (agreement.TRIED, "tried")):
+        counter.update({(operation, engine): count for (operation, engine), count in told.get(name, [])})
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print them."""
+    expressions = {agreement.TITLE: agreement.lines()} if agreement.TRIED else {}
+    for title, lines in {**config.stash.get(GRIDS, {}), **expressions}.items():
+        terminalreporter.section(title)
+        for line in lines:
+            terminalreporter.write_line(line)
