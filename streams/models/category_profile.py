@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from samestream.schemas.errors import SchemaError
-from samestream.streams.models.profile import Bools, Ints, NumericProfile
+from samestream.streams.models import profile_kernel as kernel
+from samestream.streams.models.profile import (
+    Bools,
+    Bytes,
+    Ints,
+    NumericProfile,
+    cardinality,
+    read_registers,
+    written,
+)
+from samestream.streams.models.profile_kernel import REGISTERS
 
-RULE = "categories/1"
+RULE = "categories/2"
 CAP = 1024
 GROUPS = 16
 
@@ -24,20 +35,35 @@ class CategoryProfile:
 
     n : rows seen, nulls included. counts : rows by text; exact until more than 1024 different ones were seen, then only the
     1024 most frequent are kept at every step, and `others` counts the rows of those let go.
+    registers : of HyperLogLog, from which `distinct` is estimated, shape (1024,).
     """
 
     n: int = 0
     nulls: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     others: int = 0
+    registers: Bytes = field(default_factory=lambda: np.zeros(REGISTERS, np.uint8))
 
     @classmethod
-    def of(cls, values: npt.NDArray[Any], valid: Bools | None = None) -> CategoryProfile:
-        """Profile of one array of texts; `valid` is all true where omitted."""
-        present = values if valid is None else values[valid]
-        profile = cls(len(values), len(values) - len(present))
-        profile._add(Counter(present.tolist()))
+    def of(cls, values: npt.NDArray[Any] | pa.Array[Any], valid: Bools | None = None) -> CategoryProfile:
+        """Profile of one array of texts, of objects or Arrow's; `valid` is all true where omitted."""
+        texts = values if isinstance(values, pa.Array) else pa.array(values, pa.large_string(), from_pandas=True)
+        if valid is not None:
+            texts = texts.filter(pa.array(valid))
+        present = texts.drop_null()
+        counted = pa.RecordBatch.from_struct_array(pc.value_counts(present))
+        profile = cls(len(values), len(values) - len(present), registers=_registers_of(counted["values"]))
+        if len(counted) > CAP:
+            kept: Any = pc.select_k_unstable(counted, CAP, [("counts", "descending"), ("values", "ascending")])  # type: ignore[call-overload]
+            counted = counted.take(kept)
+        profile.counts = {row["values"]: row["counts"] for row in counted.to_pylist()}
+        profile.others = len(present) - sum(profile.counts.values())
         return profile
+
+    @property
+    def distinct(self) -> float:
+        """How many different texts there were: exact where none was let go, else within about 3 per cent."""
+        return cardinality(self.registers) if self.others else float(len(self.counts))
 
     @property
     def null_share(self) -> float:
@@ -49,6 +75,7 @@ class CategoryProfile:
         counts = dict(self.counts)
         merged = replace(self, n=self.n + other.n, nulls=self.nulls + other.nulls, counts=counts)
         merged.others += other.others
+        merged.registers = np.maximum(self.registers, other.registers)
         merged._add(other.counts)
         return merged
 
@@ -64,7 +91,8 @@ class CategoryProfile:
     def to_json(self) -> dict[str, Any]:
         """Everything, as values that JSON holds exactly."""
         counts = dict(sorted(self.counts.items()))
-        return {"rule": RULE, "n": self.n, "nulls": self.nulls, "others": self.others, "counts": counts}
+        told = {"rule": RULE, "n": self.n, "nulls": self.nulls, "others": self.others, "counts": counts}
+        return {**told, "registers": written(self.registers)}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> CategoryProfile:
@@ -77,7 +105,8 @@ class CategoryProfile:
                 expected=RULE,
                 hint="train the model again with this version of samestream.",
             )
-        return cls(stored["n"], stored["nulls"], dict(stored["counts"]), stored["others"])
+        counts = dict(stored["counts"])
+        return cls(stored["n"], stored["nulls"], counts, stored["others"], read_registers(stored["registers"]))
 
     def _add(self, more: Mapping[str, int]) -> None:
         for text, count in more.items():
@@ -86,6 +115,16 @@ class CategoryProfile:
             kept = sorted(self.counts.items(), key=lambda part: (-part[1], part[0]))[:CAP]
             self.others += sum(self.counts.values()) - sum(count for _, count in kept)
             self.counts = dict(kept)
+
+
+def _registers_of(texts: Any) -> Bytes:
+    registers = np.zeros(REGISTERS, np.uint8)
+    if len(texts):
+        _, bounds, data = texts.cast(pa.large_string()).buffers()
+        # copies: numba would compile a second version for read-only arrays
+        held = np.frombuffer(data, np.uint8).copy() if data is not None and data.size else np.zeros(1, np.uint8)
+        kernel.register_texts(held, np.frombuffer(bounds, np.int64)[: len(texts) + 1].copy(), registers)
+    return registers
 
 
 Profile = NumericProfile | CategoryProfile

@@ -9,7 +9,9 @@ breaks every stored profile, so `RULE` names it.
 
 from __future__ import annotations
 
+import base64
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,18 +20,21 @@ import numpy as np
 import numpy.typing as npt
 
 from samestream.schemas.errors import SchemaError
+from samestream.streams.models import profile_kernel as kernel
+from samestream.streams.models.profile_kernel import LOWEST_OCTAVE, PARTS, REGISTERS, SIDE, TABLE
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
 
-RULE = "log-linear-16/1"
-PARTS = 16
-LOWEST_OCTAVE, OCTAVES = -31, 96
-SIDE = OCTAVES * PARTS
+RULE = "log-linear-16/2"
+OCTAVES = SIDE // PARTS
 ZERO = SIDE
 BUCKETS = 2 * SIDE + 1
 ATOM_CAP = 128
+SAMPLE, SEEN_IN_SAMPLE = 4096, 4
+"""Where a column holds too many different values to count each, those that occur so often in a sample are counted."""
 
 _octave = np.ldexp(1.0, np.arange(LOWEST_OCTAVE - 1, LOWEST_OCTAVE - 1 + OCTAVES))
 _lower = (_octave[:, None] * (1 + np.arange(PARTS) / PARTS)).ravel()
@@ -62,16 +67,40 @@ def run_lengths(values: Floats) -> tuple[Floats, Ints]:
     return values[bounds[:-1]], bounds[1:] - bounds[:-1]
 
 
+def cardinality(registers: Bytes) -> float:
+    """How many different values raised these registers (Flajolet et al., 2007, with their correction for few).
+
+    registers : shape (1024,).
+    """
+    m = len(registers)
+    estimate = 0.7213 / (1 + 1.079 / m) * m * m / float(np.sum(np.exp2(-registers.astype(np.float64))))
+    empty = int(np.count_nonzero(registers == 0))
+    return m * math.log(m / empty) if estimate <= 2.5 * m and empty else estimate
+
+
+def written(registers: Bytes) -> str:
+    """Registers as text, for JSON."""
+    return base64.b64encode(zlib.compress(registers.tobytes())).decode()
+
+
+def read_registers(stored: str) -> Bytes:
+    """The registers that `written` wrote, shape (1024,)."""
+    return np.frombuffer(bytearray(zlib.decompress(base64.b64decode(stored))), np.uint8)
+
+
 @dataclass(eq=False)
 class NumericProfile:
     """Counts and moments of one feature over any set of rows.
 
-    Everything that is a count merges exactly and in any order. `sum` and `sum_squares` are plain float sums: merged in
-    another order they agree within ``1e-12 * sum|x|``. Runs of equal neighbours merge in the order of the rows (`self`
-    before `other`). `atoms` counts exact values; it is exact until more than 128 distinct values were seen, then only the
-    128 most frequent are kept at every step (`atoms_exact` becomes false, and a count may be too low).
+    Everything that is a count merges exactly and in any order; so do the registers. `sum` and `sum_squares` are plain
+    float sums: merged in another order they agree within ``1e-12 * sum|x|``. Runs of equal neighbours merge in the order
+    of the rows (`self` before `other`). `atoms` counts exact values: all of them until a column held more than 512 or
+    the profile more than 128, then the most frequent ones (`atoms_exact` becomes false). Of one column a value that makes
+    up a hundredth is among them but for a chance below one in a billion; merged, a count may be too low.
 
     n : rows seen, nulls included. nonfinite : valid rows holding NaN or infinity; they are counted here and nowhere else.
+    repeats : values that equal the one before them.
+    registers : of HyperLogLog, from which `distinct` is estimated, shape (1024,).
     """
 
     n: int = 0
@@ -89,6 +118,8 @@ class NumericProfile:
     first_run: tuple[float, int] | None = None
     last_run: tuple[float, int] | None = None
     longest_run: int = 0
+    repeats: int = 0
+    registers: Bytes = field(default_factory=lambda: np.zeros(REGISTERS, np.uint8))
 
     @classmethod
     def of(cls, values: npt.ArrayLike, valid: npt.ArrayLike | None = None) -> NumericProfile:
@@ -118,33 +149,42 @@ class NumericProfile:
         """The most frequent exact value and its count (the smaller value where two are equal); None of no values."""
         return min(self.atoms.items(), key=lambda atom: (-atom[1], atom[0])) if self.atoms else None
 
+    @property
+    def distinct(self) -> float:
+        """How many different values there were: exact where `atoms_exact`, else within about 3 per cent (HyperLogLog)."""
+        return float(len(self.atoms)) if self.atoms_exact else cardinality(self.registers)
+
     def add(self, values: Floats, valid: Bools) -> None:
         """Count further rows, which follow those already counted.
 
         values : shape (n,); what stands at an invalid place is not looked at. valid : shape (n,).
         """
-        present = values[valid]
-        finite = present[np.isfinite(present)] + 0.0  # -0.0 becomes 0.0
+        keys, tallies = np.zeros(TABLE, np.int64), np.zeros(TABLE, np.int64)
+        numbers, floats = np.zeros(9, np.int64), np.zeros(6, np.float64)
+        # NumPy warns of nothing in compiled code: of values near 1e308 the sums are infinite, and told as unknown
+        kernel.tally(values, valid, self.counts, keys, tallies, self.registers, numbers, floats)
         alone = self._one_run()
         self.n += len(values)
-        self.nulls += len(values) - len(present)
-        self.nonfinite += len(present) - len(finite)
-        if len(finite) == 0:
+        self.nulls += int(numbers[kernel.NULLS])
+        self.nonfinite += int(numbers[kernel.NONFINITE])
+        if not numbers[kernel.LAST_RUN]:
             return
-        self.zeros += int(np.count_nonzero(finite == 0))
-        self.negatives += int(np.count_nonzero(finite < 0))
-        low, high = float(finite.min()), float(finite.max())
+        self.zeros += int(numbers[kernel.ZEROS])
+        self.negatives += int(numbers[kernel.NEGATIVES])
+        self.repeats += int(numbers[kernel.REPEATS])
+        low, high, total, squares, first, last = floats.tolist()
         self.min = low if self.min is None else min(self.min, low)
         self.max = high if self.max is None else max(self.max, high)
-        self.sum += float(finite.sum())
-        with np.errstate(over="ignore"):  # of values near 1e308 the sums are infinite, and told as unknown
-            self.sum_squares += float(np.square(finite).sum())
-        self.counts += np.bincount(buckets_of(finite), minlength=BUCKETS)
-        atoms, frequency = np.unique(finite, return_counts=True)
-        self._add_atoms(dict(zip(atoms.tolist(), frequency.tolist(), strict=True)))
-        run_values, lengths = run_lengths(finite)
-        first, last = (float(run_values[0]), int(lengths[0])), (float(run_values[-1]), int(lengths[-1]))
-        self._add_runs(first, last, int(lengths.max()), alone, len(lengths) == 1)
+        self.sum += total
+        self.sum_squares += squares
+        if numbers[kernel.DISTINCT] < 0:
+            self.atoms_exact = False
+            keys, tallies = _frequent(values, valid)
+        found = tallies > 0
+        self._add_atoms(dict(zip(keys[found].view(np.float64).tolist(), tallies[found].tolist(), strict=True)))
+        first_run, last_run, longest = numbers[[kernel.FIRST_RUN, kernel.LAST_RUN, kernel.LONGEST_RUN]].tolist()
+        one = bool(numbers[kernel.REPEATS] + 1 == len(values) - numbers[kernel.NULLS] - numbers[kernel.NONFINITE])
+        self._add_runs((first, first_run), (last, last_run), longest, alone, one)
 
     def merge(self, other: NumericProfile) -> NumericProfile:
         """The profile of the rows of `self` followed by those of `other`; neither is changed."""
@@ -159,6 +199,8 @@ class NumericProfile:
         merged.max = max((high for high in (self.max, other.max) if high is not None), default=None)
         merged.sum += other.sum
         merged.sum_squares += other.sum_squares
+        merged.repeats += other.repeats
+        merged.registers = np.maximum(self.registers, other.registers)
         merged.atoms_exact = self.atoms_exact and other.atoms_exact
         merged._add_atoms(other.atoms)
         if other.first_run is not None and other.last_run is not None:
@@ -213,6 +255,7 @@ class NumericProfile:
             "atoms": [[value, count] for value, count in sorted(self.atoms.items())],
             "first_run": None if self.first_run is None else list(self.first_run),
             "last_run": None if self.last_run is None else list(self.last_run),
+            "registers": written(self.registers),
         }
 
     @classmethod
@@ -234,6 +277,7 @@ class NumericProfile:
         profile.atoms = {float(value): int(count) for value, count in stored["atoms"]}
         profile.first_run = None if stored["first_run"] is None else (stored["first_run"][0], stored["first_run"][1])
         profile.last_run = None if stored["last_run"] is None else (stored["last_run"][0], stored["last_run"][1])
+        profile.registers = read_registers(stored["registers"])
         return profile
 
     def _add_atoms(self, more: Mapping[float, int]) -> None:
@@ -259,6 +303,26 @@ class NumericProfile:
             self.first_run = (first[0], bridge)
         self.last_run = (first[0], bridge) if bridge and other_alone else last
         self.longest_run = max(self.longest_run, longest, bridge)
+        self.repeats += bridge > 0
+
+
+def _frequent(values: Floats, valid: Bools) -> tuple[Ints, Ints]:
+    """Bits of the values that are frequent in a sample, and how often they occur in all, both of shape (TABLE,).
+
+    The sample's places follow from the number of rows alone, so that the same column gives the same profile.
+    """
+    if len(values) > SAMPLE:
+        places = np.random.default_rng(len(values)).integers(0, len(values), SAMPLE)
+    else:
+        places = np.arange(len(values))
+    sample = values[places][valid[places]] + 0.0
+    found, often = np.unique(sample[np.isfinite(sample)], return_counts=True)
+    keys, tallies = np.zeros(TABLE, np.int64), np.full(TABLE, -1, np.int64)
+    wanted = found[often >= SEEN_IN_SAMPLE]
+    chosen = wanted[np.argsort(-often[often >= SEEN_IN_SAMPLE], kind="stable")[: TABLE // 2]]
+    kernel.recall(np.ascontiguousarray(chosen), keys, tallies)
+    kernel.recount(values, valid, keys, tallies)
+    return keys, tallies
 
 
 _PLAIN = (
@@ -273,6 +337,7 @@ _PLAIN = (
     "sum_squares",
     "atoms_exact",
     "longest_run",
+    "repeats",
 )
 
 

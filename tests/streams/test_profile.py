@@ -1,5 +1,6 @@
 """Laws of the mergeable profile: merging is adding the concatenation, whatever the order."""
 
+import itertools
 import json
 import math
 
@@ -152,10 +153,33 @@ def test_groups_hold_about_equal_mass_and_all_rows() -> None:
 
 
 def test_atoms_stay_within_the_cap_and_keep_the_heaviest() -> None:
-    profile = NumericProfile.of(np.concatenate([np.arange(1000.0), np.full(50, -999.0)]))
-    assert len(profile.atoms) == ATOM_CAP
-    assert not profile.atoms_exact
-    assert profile.heaviest == (-999.0, 50)
+    few = NumericProfile.of(np.concatenate([np.arange(400.0), np.full(50, -999.0)]))
+    assert (len(few.atoms), few.atoms_exact, few.heaviest) == (ATOM_CAP, False, (-999.0, 50))
+    many = NumericProfile.of(np.concatenate([np.arange(1000.0), np.full(50, -999.0)]))
+    assert (many.atoms, many.atoms_exact) == ({-999.0: 50}, False)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.01, 0.05, 0.5]), st.booleans())
+def test_a_frequent_value_is_counted_exactly_wherever_it_lies(seed: int, share: float, together: bool) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.normal(50, 20, 30_000)
+    count = int(share * len(values))
+    start = rng.integers(0, len(values) - count)
+    values[slice(start, start + count) if together else rng.permutation(len(values))[:count]] = 50.5
+    profile = NumericProfile.of(values)
+    assert profile.heaviest == (50.5, count)
+    assert abs(profile.distinct / (len(values) - count + 1) - 1) < 0.15
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows, st.integers(1, 3))
+def test_repeats_and_distinct_values_are_counted(part: list[tuple[float, bool]], times: int) -> None:
+    part = [row for row in part for _ in range(times)]
+    kept = [value + 0.0 for value, valid in part if valid and math.isfinite(value)]
+    profile = profile_of(part)
+    assert profile.repeats == sum(one == other for one, other in itertools.pairwise(kept))
+    assert profile.distinct == len(set(kept))
 
 
 def test_run_lengths() -> None:
