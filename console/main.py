@@ -33,6 +33,7 @@ MODULES = (
     "replay",
     "backfill",
     "counterfactual",
+    "skew",
     "monitor",
 )
 """Modules of the console that register commands."""
@@ -56,6 +57,7 @@ STORY = (
     "backfill",
     "counterfactual",
     "parity",
+    "skew",
     "monitor",
     "down",
 )
@@ -82,6 +84,7 @@ Then your own app, declared in one Python module (start from examples/flights.py
   samestream train app.py      a model from the log; the scorer takes it up
   samestream training-set app.py   vectors joined with labels, as Parquet
   samestream parity app.py     what was served against what the log says
+  samestream skew app.py       which late events make which difference
   samestream monitor app.py    incidents, with verdict and evidence
   samestream topics app.py     what topics hold, rejected events included
   samestream redrive app.py    send rejected events again, repaired

@@ -127,7 +127,8 @@ def parity(
             typer.echo(f"  missing {part.missing:,}, served twice {part.doubled:,}, by feature {part.by_feature}")
         if sql:
             typer.echo(f"  {part.as_known_compared:,} compared with SQL as known, {part.as_known_mismatched:,} differ")
-            typer.echo(f"  {part.lateness_skewed:,} would differ had nothing come late")
+            told = f"; `samestream skew {module}` tells by which events" if part.lateness_skewed else ""
+            typer.echo(f"  {part.lateness_skewed:,} would differ had nothing come late{told}")
             for feature, skew in part.skew.items():
                 figures = ", ".join(f"{key} {value:,.6g}" for key, value in skew.items())
                 typer.echo(f"    {feature:<24}{figures}")

@@ -21,17 +21,17 @@ from samestream.streams.sql.point_in_time import as_known, point_in_time
 
 def compare_as_known(plan: Plan, model: ModelPlan, log: FeatureLog, ranks: MergeRanks) -> Mapping[str, Difference]:
     """Per feature, how the served vectors differ from their values as known."""
-    served = _served(model, log)
-    triggers = _triggers(served, ranks.judged(*_raw(plan, model.trigger, log)))
-    events = {table.event: ranks.judged(*_raw(plan, table.event, log)) for table in plan.tables}
+    served = served_vectors(model, log)
+    triggers = triggers_of(served, ranks.judged(*raw_events(plan, model.trigger, log)))
+    events = {table.event: ranks.judged(*raw_events(plan, table.event, log)) for table in plan.tables}
     return difference(served, as_known(plan, model, triggers, events, slack=True), list(model.outputs))
 
 
 def compare_point_in_time(plan: Plan, model: ModelPlan, log: FeatureLog) -> Mapping[str, Difference]:
     """Per feature, how the served vectors differ from their values had nothing come late."""
-    served = _served(model, log)
-    triggers = _triggers(served, _raw(plan, model.trigger, log)[1])
-    events = {table.event: _raw(plan, table.event, log)[1] for table in plan.tables}
+    served = served_vectors(model, log)
+    triggers = triggers_of(served, raw_events(plan, model.trigger, log)[1])
+    events = {table.event: raw_events(plan, table.event, log)[1] for table in plan.tables}
     return difference(served, point_in_time(plan, model, triggers, events, slack=True), list(model.outputs))
 
 
@@ -40,7 +40,7 @@ def vectors_that_differ(found: Mapping[str, Difference]) -> int:
     return int(np.logical_or.reduce([part.differs for part in found.values()]).sum())
 
 
-def _served(model: ModelPlan, log: FeatureLog) -> pa.Table:
+def served_vectors(model: ModelPlan, log: FeatureLog) -> pa.Table:
     """The vectors of the present definition, placed where their triggers lie."""
     served = log.read(model.topics["features"])
     if not served.num_rows:
@@ -52,7 +52,7 @@ def _served(model: ModelPlan, log: FeatureLog) -> pa.Table:
     return served.drop_columns(list(names.values())).rename_columns(names)
 
 
-def _triggers(served: pa.Table, raw: pa.Table) -> pa.Table:
+def triggers_of(served: pa.Table, raw: pa.Table) -> pa.Table:
     """The raw events that were vectors' triggers."""
     types = pa.schema([("_partition", pa.int32()), ("_offset", pa.int64())])
     # joined by their places alone: Arrow joins no lists and no maps
@@ -61,6 +61,7 @@ def _triggers(served: pa.Table, raw: pa.Table) -> pa.Table:
     return raw.take(found["row"].sort())
 
 
-def _raw(plan: Plan, event: str, log: FeatureLog) -> tuple[str, pa.Table]:
+def raw_events(plan: Plan, event: str, log: FeatureLog) -> tuple[str, pa.Table]:
+    """An event's topic, and what the log holds of it."""
     topic = plan.inputs[event].topic
     return topic, log.read(topic)
