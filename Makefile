@@ -11,7 +11,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help demo test faults bench-state bench-transport env dev node lint types imports check-wheel constraints clean
+.PHONY: help demo test faults bench-state bench-transport bench-profile env dev node lint types imports check-wheel constraints clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -64,6 +64,9 @@ bench-state: $(VENV)/.ready ## How state grows: events a second and memory, by k
 
 bench-transport: $(VENV)/.ready ## What moving records costs: our own librdkafka handles beside confluent-kafka's API
 	$(BIN)/python bench/transport.py $(ARGS)
+
+bench-profile: $(VENV)/.ready ## Where the time goes: CPU seconds per million events and step of the feature processor
+	$(BIN)/python bench/engine_profile.py $(ARGS)
 
 lint: dev
 	$(BIN)/ruff check .

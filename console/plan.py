@@ -27,8 +27,8 @@ def plan(settings: Settings, module: Module) -> None:
     \b
     Nothing is started and no Kafka is needed. Of every table it says where its aggregates
     run (compiled, or in Python on the general path), what a key takes at most, and about
-    how long an event takes on one core; of every source whether its events are decoded
-    by compiled code. `samestream check` proves what this only shows.
+    how long an event takes on one core; of every source whether its events are decoded,
+    and of every model whether its vectors are encoded, by compiled code. `samestream check` proves what this only shows.
 
     \b
     Example: samestream plan examples/flights.py
@@ -54,13 +54,11 @@ def drawn(plan: Plan) -> Iterator[str]:
     for name, source in plan.events.items():
         gate = source.gate
         assert gate is not None
-        read = _decoded(source)
         late = f"lateness {text(gate.lateness_us)}, alignment {text(gate.alignment_us)}, ahead {text(gate.ahead_us)}"
         if source.is_table:
             late = "a table, looked up as of the instant"
         yield f"  {name:<16} {source.topic:<24} {late}; judged by {plan.gatekeeper(name) or 'nobody'}"
-        if read:
-            yield f"  {'':<16} decoded record by record: {read}"
+        yield f"  {'':<16} decoded {_decoded(source)}"
     yield ""
     yield "State, by key"
     for table in plan.tables:
@@ -89,6 +87,7 @@ def _model(plan: Plan, model: ModelPlan) -> Iterator[str]:
     label = model.label
     yield f"  label {label.name}: {label.value!r} of {label.event} by {label.by}, within {text(label.within_us)}"
     yield f"  predicts a {model.output}, trained by {model.trainer.name}"
+    yield f"  vectors encoded {_encoded(model)}"
 
 
 def _said(window: Window) -> str:
@@ -108,11 +107,19 @@ def _cost(table: Table) -> str:
 
 
 def _decoded(source: Input) -> str:
-    """Why the events of a source are not decoded by compiled code; nothing where they are."""
+    """How the events of a source are decoded, and why not by compiled code."""
     from samestream.streams.wire.avro_program import NotCovered, Program
 
     try:
         Program.compile(source.schema, source.schema, source.columns, source.key)
     except NotCovered as reason:
-        return str(reason)
-    return ""
+        return f"record by record: {reason}"
+    return "by compiled code"
+
+
+def _encoded(model: ModelPlan) -> str:
+    """How the vectors of a model are encoded."""
+    from samestream.streams.wire.encode import RecordEncoder
+
+    rest = ", ".join(RecordEncoder(model.vector_schema).in_python)
+    return "by compiled code" + (f"; the lists and maps in Python: {rest}" if rest else "")

@@ -16,7 +16,7 @@ from samestream.schemas.expressions import Kind
 from samestream.streams.plan import Input
 from samestream.streams.transport import MAX_EVENT_BYTES
 from samestream.streams.wire.avro_values import UNITS, Rows
-from samestream.streams.wire.decode import encode_key
+from samestream.streams.wire.encode import encode_key
 from samestream.streams.wire.schema_store import SchemaStore, framing
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ from samestream.examples.event_batch import EventBatch
 from samestream.schemas.avro import Codec
 from samestream.streams.plan import Plan
 from samestream.streams.transport import Outgoing, Transport
-from samestream.streams.wire.decode import encode_key
+from samestream.streams.wire.encode import encode_key
 
 _CHUNK = 5_000
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from samestream.schemas.expressions import Kind
+from samestream.streams.wire.packed import Packed
 
 Int64Array = npt.NDArray[np.int64]
 Float64Array = npt.NDArray[np.float64]
@@ -150,6 +151,17 @@ def to_python(column: ColumnData) -> list[Any]:
     if column.valid.all():
         return values  # type: ignore[no-any-return]
     return [value if there else None for value, there in zip(values, column.valid.tolist(), strict=True)]
+
+
+def utf8(column: ColumnData) -> Packed:
+    """The texts as bytes side by side; where there is none, no bytes."""
+    values, rows = column.values, len(column.values)
+    buffers: Any = pa.array(values, pa.large_string(), from_pandas=False).buffers()
+    _, offsets, data = buffers
+    # copies: compiled code would be compiled a second time for read-only memory
+    bounds = np.frombuffer(offsets, np.int64, rows + 1).copy() if rows else np.zeros(1, np.int64)
+    held = np.frombuffer(data, np.uint8).copy() if data is not None and data.size else np.zeros(1, np.uint8)
+    return Packed(held, bounds, np.ones(rows, np.uint8))
 
 
 def plain(column: pa.ChunkedArray[Any]) -> pa.ChunkedArray[Any]:

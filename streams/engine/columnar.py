@@ -6,12 +6,11 @@ applied event of its source updates it, an applied trigger reads it, in the orde
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from samestream.schemas.expressions import Expr
-from samestream.streams import columns
 from samestream.streams.columns import ColumnData, Columns, Int64Array
 from samestream.streams.engine import evaluate
 from samestream.streams.engine.order import Batch
@@ -23,15 +22,24 @@ from samestream.streams.transport import Partition
 
 @dataclass(eq=False)
 class Vectors:
-    """The vectors of one model in one batch, in merged order; all arrays of shape (vectors,)."""
+    """The vectors of one model in one batch, in merged order; all arrays of shape (vectors,).
+
+    rank : which of ``partitions`` the trigger lies in
+    """
 
     model: ModelPlan
     entity: ColumnData
     event_time_us: Int64Array
     known_us: Int64Array
-    partition: list[Partition]
+    partitions: Sequence[Partition]
+    rank: Int64Array
     offset: Int64Array
     features: Columns
+
+    @property
+    def partition(self) -> list[Partition]:
+        """The partition of each trigger."""
+        return [self.partitions[rank] for rank in self.rank.tolist()]
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -82,7 +90,8 @@ class ColumnarEngine:
             fields[input.key],
             batch.time_us[places],
             batch.known_us[places],
-            [batch.partitions[rank] for rank in batch.partition[places].tolist()],
+            batch.partitions,
+            batch.partition[places],
             batch.offset[places],
             features,
         )
@@ -90,15 +99,3 @@ class ColumnarEngine:
 
 def _evaluated(outputs: Mapping[str, Expr[Any]], read: Columns, rows: int) -> dict[str, ColumnData]:
     return {name: evaluate.evaluate(value, read, rows) for name, value in outputs.items()}
-
-
-def to_table(vectors: Vectors) -> Mapping[str, Any]:
-    """The vectors as Python lists, one per Avro field but the fingerprint."""
-    return {
-        "entity": columns.to_python(vectors.entity),
-        "event_time": vectors.event_time_us.tolist(),
-        "trigger_topic": [part.topic for part in vectors.partition],
-        "trigger_partition": [part.partition for part in vectors.partition],
-        "trigger_offset": vectors.offset.tolist(),
-        **{name: columns.to_python(column) for name, column in vectors.features.items()},
-    }

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from samestream.schemas.avro import Codec
+import numpy as np
+
 from samestream.schemas.windows import LIFETIME_US
+from samestream.streams.columns import ColumnData
 from samestream.streams.engine import key_index, tiles
 from samestream.streams.engine.clock import Clocks
-from samestream.streams.engine.columnar import ColumnarEngine, Vectors, to_table
+from samestream.streams.engine.columnar import ColumnarEngine, Vectors
 from samestream.streams.engine.order import Batch
 from samestream.streams.engine.processor import Emitted
 from samestream.streams.plan import Plan
-from samestream.streams.transport import Outgoing
-from samestream.streams.wire.decode import encode_key
+from samestream.streams.wire import encode
+from samestream.streams.wire.encode import Coded, Constant, RecordEncoder, Source
+from samestream.streams.wire.parcel import Parcel
 
 NAME = "features"
 
@@ -38,9 +41,8 @@ class FeatureTask:
 
     def process(self, batch: Batch, clocks: Clocks) -> Emitted:
         """Apply a judged batch."""
-        every = self._engine.process(batch)
-        records = [record for vectors in every for record in self.encoder.records(vectors)]
-        return Emitted(records, len(records))
+        parcels = [self.encoder.records(vectors) for vectors in self._engine.process(batch)]
+        return Emitted(parcels=parcels, results=sum(map(len, parcels)))
 
     def recall(self, switches: Sequence[str]) -> None:
         """The engine has no switches."""
@@ -50,14 +52,25 @@ class VectorEncoder:
     """Vectors as records: the same vector gives the same key, value and timestamp, whenever it is computed."""
 
     def __init__(self, plan: Plan) -> None:
-        self._codecs = {name: Codec(model.vector_schema) for name, model in plan.models.items()}
+        encode.warm()
+        self._encoders = {name: RecordEncoder(model.vector_schema) for name, model in plan.models.items()}
 
-    def records(self, vectors: Vectors) -> Iterator[Outgoing]:
+    def records(self, vectors: Vectors) -> Parcel:
         """One record per vector, stamped with the trigger's known time."""
-        codec, topic = self._codecs[vectors.model.name], vectors.model.topics["features"]
-        table = to_table(vectors)
-        names, fingerprint = list(table), vectors.model.fingerprint
-        for known_us, row in zip(vectors.known_us.tolist(), zip(*table.values(), strict=True), strict=True):
-            value = dict(zip(names, row, strict=True))
-            value["fingerprint"] = fingerprint
-            yield Outgoing(topic, encode_key(value["entity"]), codec.encode(value), known_us)
+        model, rows = vectors.model, len(vectors)
+        columns: dict[str, Source] = {
+            "entity": vectors.entity,
+            "event_time": ColumnData(vectors.event_time_us, np.ones(rows, np.bool_)),
+            "trigger_topic": Coded([part.topic for part in vectors.partitions], vectors.rank),
+            "trigger_partition": Coded([part.partition for part in vectors.partitions], vectors.rank),
+            "trigger_offset": ColumnData(vectors.offset, np.ones(rows, np.bool_)),
+            "fingerprint": Constant(model.fingerprint),
+            **vectors.features,
+        }
+        return Parcel(
+            model.topics["features"],
+            encode.keys_of(vectors.entity),
+            self._encoders[model.name].encode(columns, rows),
+            vectors.known_us,
+            np.full(rows, -1, np.int64),
+        )

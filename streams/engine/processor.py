@@ -25,6 +25,7 @@ from samestream.streams.engine.order import APPLIED, DEAD, Batch, Merge
 from samestream.streams.plan import Input
 from samestream.streams.transport import Outgoing, Partition, Reader, TransactionalWriter, Transport
 from samestream.streams.wire.decode import UNKNOWN_KNOWN_US, Decoded, Decoder
+from samestream.streams.wire.parcel import Parcel
 from samestream.streams.wire.schema_store import SchemaStore
 
 log = logging.getLogger("samestream")
@@ -38,11 +39,15 @@ _JOURNAL_PATIENCE_S = 75.0  # a broker aborts an abandoned transaction after 60 
 
 @dataclass(frozen=True)
 class Emitted:
-    """What a batch caused: records to write, how many results among them, and switches for the journal."""
+    """What a batch caused: records to write, how many results among them, and switches for the journal.
+
+    parcels : more records, in buffers
+    """
 
     records: Sequence[Outgoing] = ()
     results: int = 0
     switches: tuple[str, ...] = ()
+    parcels: Sequence[Parcel] = ()
 
 
 class Task(Protocol):
@@ -348,8 +353,11 @@ class _Loop:
             p._partitions,
         )
         moved = {part.partition: part.end for part in ranges}
-        written = p._store.framed(emitted.records)  # first: it may ask a registry
+        parcels = [p._store.framed_parcel(parcel) for parcel in emitted.parcels]  # first: it may ask a registry
+        written = p._store.framed(emitted.records)
         self._writer.begin()
+        for parcel in parcels:
+            self._writer.send(parcel)
         self._writer.send(written)
         self._writer.send(rejects(batch, p.task.owned, p._side_partitions))
         self._writer.send([entry.record(p._journal_topic)])

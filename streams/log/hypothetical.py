@@ -239,7 +239,8 @@ def _between(vectors: Vectors, low: int, high: int) -> Vectors:
         vectors.entity.take(rows),
         vectors.event_time_us[rows],
         vectors.known_us[rows],
-        [vectors.partition[row] for row in rows.tolist()],
+        vectors.partitions,
+        vectors.rank[rows],
         vectors.offset[rows],
         features,
     )

@@ -111,7 +111,7 @@ class VectorFile:
         model = vectors.model
         count = len(rows)
         kind = self._plan.inputs[model.trigger].columns[self._plan.inputs[model.trigger].key]
-        partitions = [vectors.partition[row] for row in rows.tolist()]
+        partitions = [vectors.partitions[rank] for rank in vectors.rank[rows].tolist()]
         there = np.ones(count, np.bool_)
         columns: dict[str, Any] = {
             "model": pa.array([model.name] * count, pa.string()),

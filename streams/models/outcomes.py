@@ -24,7 +24,8 @@ from samestream.streams.engine.order import Batch
 from samestream.streams.engine.processor import Emitted
 from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.transport import Outgoing, Partition
-from samestream.streams.wire.decode import encode_key, vector_input
+from samestream.streams.wire.decode import vector_input
+from samestream.streams.wire.encode import encode_key
 
 _CODEC = Codec(records.OUTCOME)
 _CARRIED = (

@@ -25,7 +25,8 @@ from samestream.streams.models import artifact
 from samestream.streams.models.model_registry import CHAMPION, registry_input
 from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.transport import Outgoing
-from samestream.streams.wire.decode import encode_key, vector_input
+from samestream.streams.wire.decode import vector_input
+from samestream.streams.wire.encode import encode_key
 
 log = logging.getLogger("samestream")
 _CODEC = Codec(records.PREDICTION)

@@ -65,11 +65,6 @@ class Decoded:
         )
 
 
-def encode_key(key: Any) -> bytes:
-    """A Kafka key: text as UTF-8, whole numbers as decimal digits."""
-    return str(key).encode()
-
-
 @dataclass(frozen=True, eq=False)
 class _Writer:
     """How the records of one writer schema are read.

@@ -13,6 +13,7 @@ from samestream.schemas.avro import Codec, Schema
 from samestream.schemas.errors import RegistryError, SchemaError
 from samestream.schemas.evolution import violations
 from samestream.streams.transport import Outgoing, Transport, send_all
+from samestream.streams.wire.parcel import Parcel
 from samestream.streams.wire.registry import MAGIC, frame_of
 
 log = logging.getLogger("samestream")
@@ -106,6 +107,11 @@ class SchemaStore:
         if self._registry is None:
             return records
         return [self._framed(record) for record in records]
+
+    def framed_parcel(self, parcel: Parcel) -> Parcel:
+        """As `framed`, of records that are all in single-object encoding."""
+        headers = self.frame(parcel.topic)
+        return parcel if headers is None else parcel.reheaded(*headers)
 
     def single(self, topic: str, value: bytes) -> bytes:
         """A record of a topic in single-object encoding, whichever of the two it was written in."""

@@ -12,6 +12,8 @@ from harness import PLAN
 from samestream.console.drawing import drawing
 from samestream.console.plan import drawn
 from samestream.schemas.app import load
+from samestream.schemas.avro_schemas import avro_type
+from samestream.schemas.expressions import Kind
 from samestream.streams.lowering import compile_app
 
 from .conftest import FLIGHTS, Cli
@@ -72,9 +74,17 @@ def test_a_namespace_is_in_every_topic(cli: Cli) -> None:
     assert " flights." not in done.stdout
 
 
-def test_a_source_that_is_decoded_record_by_record_says_why() -> None:
-    odd = replace(PLAN.events["View"], key="seconds")
-    lines = list(drawn(replace(PLAN, events={**PLAN.events, "View": odd})))
-    (told,) = [line.strip() for line in lines if "decoded" in line]
-    assert told == "decoded record by record: the key seconds is neither text nor a whole number"
-    assert not any("decoded record by record" in line for line in drawn(PLAN))
+def test_what_is_decoded_or_encoded_in_python_is_told() -> None:
+    assert [line.strip() for line in drawn(PLAN) if "coded" in line] == [
+        *["decoded by compiled code"] * len(PLAN.events),
+        "vectors encoded by compiled code",
+    ]
+    odd, buys = replace(PLAN.events["View"], key="seconds"), PLAN.models["Buys"]
+    field = {"name": "views", "type": avro_type(Kind.LIST, True, Kind.INT)}
+    schema = {**buys.vector_schema, "fields": [*buys.vector_schema["fields"][:-1], field]}
+    slow = replace(PLAN, events={**PLAN.events, "View": odd}, models={"Buys": replace(buys, vector_schema=schema)})
+    told = [line.strip() for line in drawn(slow) if "coded" in line]
+    assert [line for line in told if line != "decoded by compiled code"] == [
+        "decoded record by record: the key seconds is neither text nor a whole number",
+        "vectors encoded by compiled code; the lists and maps in Python: views",
+    ]
