@@ -19,7 +19,7 @@ HOMES = {
     "ctypes": ["streams/kafka/librdkafka.py"],
     "fastavro": ["schemas/avro.py"],
     "numba": ["streams/engine/kernel.py", "streams/kafka/librdkafka_kernel.py"],
-    "llvmlite": ["streams/kafka/librdkafka_kernel.py"],
+    "llvmlite": ["streams/engine/kernel.py", "streams/kafka/librdkafka_kernel.py"],
     "duckdb": ["streams/sql/point_in_time.py"],
     "sklearn": ["trainers/boosted_trees.py", "trainers/linear_models.py", "streams/models/estimator.py"],
     "skops": ["streams/models/estimator.py"],

@@ -2,11 +2,14 @@
 
 All state is int64 words, a float being the bits of a float64, so that every function here has one signature.
 
-* ``slab``: sorted rows of words, in regions. A region belongs to one key, and holds the tiles of one tier
-  (``index, slots...``), their aligned blocks of 16 (the same), or the raw events (``t, position, values..., valid
-  bits...``). It grows by moving to the slab's end.
+* ``slab``: rows of words, in regions. A region belongs to one key, and holds the tiles of one tier (``index, slots...``,
+  sorted), or the raw events (``t, position, values..., valid bits...``, sorted); it grows by moving to the slab's end. Or
+  it is a *ring*: the aligned blocks of 2, 4, 8, ... tiles of a tier (``number, slots...``), of a key that has many tiles.
+  Block ``i`` of level ``k`` lies at row ``(ring >> k) + i % (ring >> k)``, and the number says which one it is: a smaller
+  one means that there is no tile in block ``i``, a greater one that its place was taken. Row 0 begins with the tile index
+  up to which blocks are *complete*: those that end there or before, and no others, have been computed.
 * ``rows``: one row of words per key: ``settled``, then ``start, length, capacity`` of its regions (the tiles of every
-  tier, the blocks of every tier, the raw events), then per window ``until, slots...`` and, if it
+  tier, the ring of every tier, the raw events), then per window ``until, slots...`` and, if it
   is anchored, ``start``.
 * ``cells``: one row ``op, input, tile slot, slot, width, param`` per cell of a tier or window; ``slot`` is where its
   own accumulator lies, ``tile slot`` where a window's cell lies in a tile's row. Decayed cells are a tier's or
@@ -26,10 +29,12 @@ it calls elsewhere, so a change in another file would go on running as it was.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 Words = NDArray[np.int64]
@@ -43,9 +48,11 @@ TIER, LENGTH_US, ROW_AT, SLOTS, OUT_AT, WINDOW_FROM, WINDOW_DECAYED, WINDOW_TO, 
 )  # columns of `windows`
 USED, QUERIES, NEED = range(3)  # words of `marks`
 START, LENGTH, CAPACITY = range(3)  # words of a region in a key's row, after `settled`
-BLOCK_BITS = 4  # tiles in a kept block, as a power of two
-DENSE = 64  # tiles a region has room for when its blocks are first kept; sparse keys are faster and smaller without
+RING = 0  # column of `tiers`: of those after the tiers, how many rows a key's ring has, a power of two
+DENSE = 32  # tiles, and an eighth of the ring, that a key has room for when it gets one; others are smaller without
 SMALLEST = 4  # rows in a new region
+FITS = 1 << 18  # words of `rows` that mostly stay in the cache anyway
+AHEAD = 16  # operations
 NEVER = np.iinfo(np.int64).max
 LOWEST = np.iinfo(np.int64).min
 EARLIEST = -(2**62)  # a horizon before this counts as this, so that subtracting a window cannot wrap
@@ -60,6 +67,33 @@ for _term in range(1, 18):
 def compiled(function: F) -> F:
     """Compile with strict IEEE arithmetic (no reordering, no contraction), on one thread, cached on disk."""
     return njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(function)  # type: ignore[no-any-return]
+
+
+def lean(function: F) -> F:
+    """Compile as :func:`compiled` does, but without counting references to arrays: such a function can make none.
+
+    Counting would take most of the time here: an atomic addition for every array that is handed on.
+    """
+    return njit(cache=True, nogil=True, fastmath=False, error_model="numpy", _nrt=False)(function)  # type: ignore[no-any-return]
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _prefetch(context: Any, array: Any, index: Any) -> Any:
+    """Ask the processor for the word at an index of an array, and do not wait for it. The index is not checked."""
+
+    def emit(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, given[0]).data
+        place = builder.bitcast(builder.gep(data, [given[1]]), ir.IntType(8).as_pointer())
+        flag = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, flag, flag, flag])
+        ask = builder.module.declare_intrinsic("llvm.prefetch.p0", (), kind)
+        builder.call(ask, [place, flag(0), flag(3), flag(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, index), emit
+
+
+prefetch: Callable[[Words, int], None] = cast(Any, _prefetch)
 
 
 @compiled
@@ -102,7 +136,7 @@ def weights(age_us: Words, half_life_us: int) -> NDArray[np.float64]:
     return found
 
 
-@compiled
+@lean
 def join_decayed(state: Words, at: int, half_life_us: int, t: int, total: float, count: float) -> None:
     """Add a weighted sum and its weight, both as of ``t``, to the decayed cell at word ``at``.
 
@@ -119,7 +153,7 @@ def join_decayed(state: Words, at: int, half_life_us: int, t: int, total: float,
         state[at + 2] = bits(real(state[at + 2]) + count * share)
 
 
-@compiled
+@lean
 def zero(cells: Words, first: int, last: int, state: Words, base: int) -> None:
     """Write the identity of every cell; merging it changes no bit (hence -0.0 for float sums)."""
     for c in range(first, last):
@@ -147,7 +181,7 @@ def zero(cells: Words, first: int, last: int, state: Words, base: int) -> None:
             state[at + 1] = MINUS_ZERO
 
 
-@compiled
+@lean
 def add(cells: Words, first: int, last: int, state: Words, base: int, events: Words, event: int, inputs: int) -> None:
     """Add the event at word ``event`` to the cells, none of them decayed, whose input is valid in it."""
     for c in range(first, last):
@@ -190,7 +224,7 @@ def add(cells: Words, first: int, last: int, state: Words, base: int, events: Wo
                 state[at + 2] = value
 
 
-@compiled
+@lean
 def add_decayed(
     cells: Words, first: int, last: int, state: Words, base: int, events: Words, event: int, inputs: int
 ) -> None:
@@ -202,7 +236,7 @@ def add_decayed(
             join_decayed(state, base + cells[c, SLOT], cells[c, PARAM], events[event], x, 1.0)
 
 
-@compiled
+@lean
 def merge(cells: Words, first: int, last: int, left: Words, a: int, right: Words, b: int, column: int) -> None:
     """Add the later state at word ``b`` to the one at word ``a``; ``column`` of cells says where its slots lie."""
     for c in range(first, last):
@@ -245,7 +279,7 @@ def merge(cells: Words, first: int, last: int, left: Words, a: int, right: Words
                     left[i + word] = right[j + word]
 
 
-@compiled
+@lean
 def lower_bound(slab: Words, start: int, length: int, stride: int, value: int) -> int:
     """Rows of the region that begin with less than ``value``; searched from the newest, where it nearly always is."""
     above, step = length, 1
@@ -262,7 +296,7 @@ def lower_bound(slab: Words, start: int, length: int, stride: int, value: int) -
     return below
 
 
-@compiled
+@lean
 def fold(
     cells: Words, first: int, last: int, width: int, slab: Words, row: int, end: int, stride: int,
     tail: int, head: int, stack: Words, joins: Words, depth: int,
@@ -313,7 +347,7 @@ def fold(
     return depth
 
 
-@compiled
+@lean
 def insert(where: int, stride: int, oldest: int, at: int, rows: Words, slab: Words, marks: Words) -> int:
     """Open a gap of one row before row ``where`` of the region described at word ``at`` of rows; return the gap's word.
 
@@ -337,54 +371,118 @@ def insert(where: int, stride: int, oldest: int, at: int, rows: Words, slab: Wor
     return int(gap)
 
 
-@compiled
-def refresh(
-    block: int, tiers: Words, tier: int, cells: Words, row: int, rows: Words, slab: Words, stack: Words, joins: Words
+@lean
+def dense(ring: int) -> int:
+    """Return for how many tiles a key must have room to get a ring."""
+    return max(DENSE, ring >> 3)
+
+
+@lean
+def level_of(size: int) -> int:
+    """Return the exponent of the greatest power of two within a positive number below 2**53."""
+    return (bits(float(size)) >> 52) - 1023
+
+
+@lean
+def tile_at(index: int, slab: Words, start: int, length: int, stride: int) -> int:
+    """Return the word of a tile, or -1 if there is none; found at once where no tile after it is missing."""
+    where = length - 1 - (slab[start + (length - 1) * stride] - index) if length > 0 else -1
+    if where < 0 or where >= length or slab[start + where * stride] != index:
+        where = lower_bound(slab, start, length, stride, index)
+        if where == length or slab[start + where * stride] != index:
+            return -1
+    return int(start + where * stride)
+
+
+@lean
+def part_at(level: int, number: int, slab: Words, start: int, length: int, stride: int, ring: int, rows: int) -> int:
+    """Return the word of a block (of a tile at level 0), -1 if it is empty, -2 if its place in the ring was taken."""
+    if level == 0:
+        return tile_at(number, slab, start, length, stride)
+    at = ring + ((rows >> level) + (number & ((rows >> level) - 1))) * stride
+    if slab[at] == number:
+        return at
+    return -1 if slab[at] < number else -2
+
+
+@lean
+def build(
+    level: int, number: int, tiers: Words, tier: int, cells: Words, row: int, rows: Words, slab: Words, stack: Words,
+    joins: Words,
 ) -> None:  # fmt: skip
-    """Compute a kept block from its tiles."""
+    """Compute a block of the ring from its halves; from its tiles, if the place of a half was taken."""
     stride, at = tiers[tier, STRIDE], row + 1 + 3 * tier
     start, length = rows[at + START], rows[at + LENGTH]
-    tail, head = block << BLOCK_BITS, (block + 1) << BLOCK_BITS
-    begin = start + lower_bound(slab, start, length, stride, tail) * stride
-    end = start + lower_bound(slab, start, length, stride, head) * stride
+    size, ring = tiers[tier + tiers.shape[0] // 2, RING], rows[at + 3 * (tiers.shape[0] // 2) + START]
+    to = ring + ((size >> level) + (number & ((size >> level) - 1))) * stride
+    if slab[to] > number:
+        return  # taken by a later one
     first, last = tiers[tier, TIER_FROM], tiers[tier, TIER_TO]
-    at += 3 * (tiers.shape[0] // 2)
-    to = rows[at + START] + lower_bound(slab, rows[at + START], rows[at + LENGTH], stride, block) * stride
-    if fold(cells, first, last, stride, slab, begin, end, stride, tail, head, stack, joins, 0) == 1:
+    left = part_at(level - 1, 2 * number, slab, start, length, stride, ring, size)
+    right = part_at(level - 1, 2 * number + 1, slab, start, length, stride, ring, size)
+    if left == -2 or right == -2:
+        tail, head = number << level, (number + 1) << level
+        begin = start + lower_bound(slab, start, length, stride, tail) * stride
+        end = start + lower_bound(slab, start, length, stride, head) * stride
+        if fold(cells, first, last, stride, slab, begin, end, stride, tail, head, stack, joins, 0) == 1:
+            slab[to] = number
+            for word in range(1, stride):
+                slab[to + word] = stack[word]
+        return
+    one = left if left >= 0 else right
+    if one >= 0:
+        slab[to] = number
         for word in range(1, stride):
-            slab[to + word] = stack[word]
+            slab[to + word] = slab[one + word]
+        if left >= 0 and right >= 0:
+            merge(cells, first, last, slab, to, slab, right, SLOT)
 
 
-@compiled
-def keep(
-    block: int, oldest: int, tiers: Words, tier: int, cells: Words, row: int, rows: Words, slab: Words, marks: Words,
+@lean
+def complete(
+    tile: int, since: int, upto: int, tiers: Words, tier: int, cells: Words, row: int, rows: Words, slab: Words,
     stack: Words, joins: Words,
 ) -> None:  # fmt: skip
-    """Bring the kept blocks up to date after a new tile in ``block``, or a late event.
+    """Compute the blocks that a tile is in and that end after ``since``, but not after ``upto``."""
+    for level in range(1, level_of(tiers[tier + tiers.shape[0] // 2, RING])):
+        end = ((tile >> level) + 1) << level
+        if end > upto:
+            break
+        if end > since:
+            build(level, tile >> level, tiers, tier, cells, row, rows, slab, stack, joins)
 
-    Every block that has a tile is kept; all but the newest, which a query refreshes if it needs it, are right.
+
+@lean
+def keep(
+    index: int, before: int, tiers: Words, tier: int, cells: Words, row: int, rows: Words, slab: Words, marks: Words,
+    stack: Words, joins: Words,
+) -> None:  # fmt: skip
+    """Bring a key's ring up to date after a tile has changed, or give it one.
+
+    before : the newest tile there was, or the same as ``index``.
     """
     stride, at = tiers[tier, STRIDE], row + 1 + 3 * tier
-    blocks = at + 3 * (tiers.shape[0] // 2)
-    start, length = rows[at + START], rows[at + LENGTH]
-    if rows[blocks + LENGTH] == 0:
-        for tile in range(start, start + length * stride, stride):
-            count, index = rows[blocks + LENGTH], slab[tile] >> BLOCK_BITS
-            if count == 0 or slab[rows[blocks + START] + (count - 1) * stride] != index:
-                slab[insert(count, stride, oldest, blocks, rows, slab, marks)] = index
-                refresh(index, tiers, tier, cells, row, rows, slab, stack, joins)
+    size, held = tiers[tier + tiers.shape[0] // 2, RING], at + 3 * (tiers.shape[0] // 2)
+    if rows[held + CAPACITY] == 0:
+        ring = marks[USED]
+        marks[USED] += size * stride
+        rows[held + START], rows[held + CAPACITY] = ring, size
+        for place in range(ring, ring + size * stride, stride):
+            slab[place] = LOWEST
+        start, length = rows[at + START], rows[at + LENGTH]
+        for place in range(start, start + (length - 1) * stride, stride):
+            complete(slab[place], slab[place], slab[place + stride], tiers, tier, cells, row, rows, slab, stack, joins)
+        slab[ring] = slab[start + (length - 1) * stride]
         return
-    start, count = rows[blocks + START], rows[blocks + LENGTH]
-    where, newest = lower_bound(slab, start, count, stride, block), slab[start + (count - 1) * stride]
-    if where == count or slab[start + where * stride] != block:
-        if block > newest:  # which is now complete
-            refresh(newest, tiers, tier, cells, row, rows, slab, stack, joins)
-        slab[insert(where, stride, oldest, blocks, rows, slab, marks)] = block
-    if block < newest:
-        refresh(block, tiers, tier, cells, row, rows, slab, stack, joins)
+    ring = rows[held + START]
+    if index < slab[ring]:
+        complete(index, LOWEST, slab[ring], tiers, tier, cells, row, rows, slab, stack, joins)
+    elif index > before:
+        complete(before, slab[ring], index, tiers, tier, cells, row, rows, slab, stack, joins)
+        slab[ring] = index
 
 
-@compiled
+@lean
 def close(
     tail: int, head: int, w: int, row: int, tiers: Words, windows: Words, cells: Words, rows: Words, slab: Words,
     stack: Words, joins: Words,
@@ -394,37 +492,40 @@ def close(
     tier = windows[w, TIER]
     stride, at = tiers[tier, STRIDE], row + 1 + 3 * tier
     start, length = rows[at + START], rows[at + LENGTH]
+    held = at + 3 * (tiers.shape[0] // 2)
+    if rows[held + CAPACITY] > 0 and length > 0 and head - tail < rows[held + CAPACITY]:
+        size, ring = rows[held + CAPACITY], rows[held + START]
+        if head > slab[ring]:
+            newest = slab[start + (length - 1) * stride]
+            complete(newest, slab[ring], head, tiers, tier, cells, row, rows, slab, stack, joins)
+            slab[ring] = head
+        depth, block, part = 0, tail, -1
+        while block < head:
+            level = level_of(head - block)
+            if block != 0:
+                level = min(level, level_of(block & -block))
+            part = part_at(level, block >> level, slab, start, length, stride, ring, size)
+            if part == -2:
+                break
+            if part >= 0 and depth == 1:
+                merge(cells, first, last, stack, 0, slab, part, TILE_SLOT)
+            elif part >= 0:
+                for c in range(first, last):
+                    for word in range(cells[c, WIDTH]):
+                        stack[cells[c, SLOT] + word] = slab[part + cells[c, TILE_SLOT] + word]
+                depth = 1
+            block += 1 << level
+        if part != -2:
+            return depth
     end = lower_bound(slab, start, length, stride, head)
     begin = lower_bound(slab, start, end, stride, tail)
-    blocks, depth = at + 3 * (tiers.shape[0] // 2), 0
-    if rows[blocks + LENGTH] > 0 and end - begin >= 2 << BLOCK_BITS:  # then a whole block is within
-        # Canonical blocks smaller than a kept one lie before the first multiple of 16 or after the last one, and those
-        # between are as canonical in units of 16: three folds in a row are the one fold of all tiles.
-        from_block, to_block = -(-tail >> BLOCK_BITS), head >> BLOCK_BITS
-        newest = slab[start + (length - 1) * stride] >> BLOCK_BITS
-        if newest < to_block:
-            refresh(newest, tiers, tier, cells, row, rows, slab, stack, joins)
-        edge = lower_bound(slab, start, end, stride, from_block << BLOCK_BITS)
-        depth = fold(
-            cells, first, last, slots, slab, start + begin * stride, start + edge * stride, stride,
-            tail, from_block << BLOCK_BITS, stack, joins, 0,
-        )  # fmt: skip
-        kept = rows[blocks + START]
-        above = lower_bound(slab, kept, rows[blocks + LENGTH], stride, to_block)
-        below = lower_bound(slab, kept, above, stride, from_block)
-        depth = fold(
-            cells, first, last, slots, slab, kept + below * stride, kept + above * stride, stride,
-            from_block, to_block, stack, joins, depth,
-        )  # fmt: skip
-        tail = to_block << BLOCK_BITS
-        begin = lower_bound(slab, start, end, stride, tail)
     return fold(
         cells, first, last, slots, slab, start + begin * stride, start + end * stride, stride,
-        tail, head, stack, joins, depth,
+        tail, head, stack, joins, 0,
     )  # fmt: skip
 
 
-@compiled
+@lean
 def read(
     t: int, row: int, nth: int, queries: int, op: int, starts: Words, tiers: Words, windows: Words, cells: Words,
     inputs: int, rows: Words, slab: Words, stack: Words, joins: Words, out: Words,
@@ -470,7 +571,7 @@ def read(
     rows[row] = t
 
 
-@compiled
+@lean
 def update(
     horizon: int, row: int, tiers: Words, cells: Words, inputs: int, rows: Words, slab: Words, marks: Words,
     event: Words, stack: Words, joins: Words,
@@ -482,23 +583,23 @@ def update(
         index, start, length = t // tile_us, rows[at + START], rows[at + LENGTH]
         if (index + 1) * tile_us <= horizon - tiers[tier, KEPT_US]:
             continue
-        where = lower_bound(slab, start, length, stride, index)
-        tile = start + where * stride
-        oldest = (horizon - tiers[tier, KEPT_US]) // tile_us
-        new = where == length or slab[tile] != index
-        if new:
-            tile = insert(where, stride, oldest, at, rows, slab, marks)
+        before = slab[start + (length - 1) * stride] if length > 0 else index
+        tile = tile_at(index, slab, start, length, stride)
+        if tile < 0:
+            where = lower_bound(slab, start, length, stride, index)
+            tile = insert(where, stride, (horizon - tiers[tier, KEPT_US]) // tile_us, at, rows, slab, marks)
             slab[tile] = index
             zero(cells, tiers[tier, TIER_FROM], tiers[tier, TIER_TO], slab, tile)
         decayed, last = tiers[tier, TIER_DECAYED], tiers[tier, TIER_TO]
         add(cells, tiers[tier, TIER_FROM], decayed, slab, tile, event, 0, inputs)
         if decayed < last:
             add_decayed(cells, decayed, last, slab, tile, event, 0, inputs)
-        if rows[at + CAPACITY] >= DENSE:
-            newest = slab[rows[at + START] + (rows[at + LENGTH] - 1) * stride]
-            block = index >> BLOCK_BITS
-            if new or block < newest >> BLOCK_BITS:
-                keep(block, oldest >> BLOCK_BITS, tiers, tier, cells, row, rows, slab, marks, stack, joins)
+        held = at + 3 * (raw // 2)
+        if rows[held + CAPACITY] > 0:
+            if index != before or index < slab[rows[held + START]]:
+                keep(index, before, tiers, tier, cells, row, rows, slab, marks, stack, joins)
+        elif rows[at + CAPACITY] >= dense(tiers[tier + raw // 2, RING]):
+            keep(index, before, tiers, tier, cells, row, rows, slab, marks, stack, joins)
     if t >= horizon - tiers[raw, KEPT_US]:
         stride, at = tiers[raw, STRIDE], row + 1 + 3 * raw
         start, length = rows[at + START], rows[at + LENGTH]
@@ -515,7 +616,16 @@ def update(
         rows[row] = NEVER
 
 
-@compiled
+@lean
+def fetch_ahead(row: int, regions: int, rows: Words, tiers: Words, slab: Words) -> None:
+    """Ask for the ends of a key's regions, where an operation will soon begin to read."""
+    for region in range(regions):
+        at = row + 1 + 3 * region
+        if rows[at + LENGTH] > 0:
+            prefetch(slab, rows[at + START] + (rows[at + LENGTH] - 1) * tiers[region, STRIDE])
+
+
+@lean
 def run(
     kind: NDArray[np.int8], key: Words, t_us: Words, position: Words, horizon_us: Words, values: Words,
     valid: NDArray[np.uint8], starts: Words, op: int, row_words: int, tiers: Words, windows: Words, cells: Words, rows: Words,
@@ -525,9 +635,13 @@ def run(
 
     An operation that may not fit changes nothing; ``marks[NEED]`` then says how many words it may want.
     """
-    inputs, regions = values.shape[1], tiers.shape[0]
+    inputs, regions, many = values.shape[1], tiers.shape[0], rows.shape[0] > FITS
     while op < kind.shape[0]:
         row, t = key[op] * row_words, t_us[op]
+        if many and op + AHEAD < kind.shape[0]:
+            for word in range(0, row_words, 8):
+                prefetch(rows, key[op + AHEAD] * row_words + word)
+            fetch_ahead(key[op + AHEAD // 2] * row_words, regions, rows, tiers, slab)
         if kind[op] == 1:
             nth = marks[QUERIES]
             read(t, row, nth, queries, op, starts, tiers, windows, cells, inputs, rows, slab, stack, joins, out)
@@ -535,12 +649,13 @@ def run(
         else:
             need = 0
             for region in range(regions):
-                at = row + 1 + 3 * region
-                if regions // 2 <= region < regions - 1 and rows[at + CAPACITY] == 0:
-                    tiles = 2 * rows[at - 3 * (regions // 2) + CAPACITY]
-                    need += 4 * tiles * tiers[region, STRIDE] if tiles >= DENSE else 0  # all doublings up to a row each
-                elif rows[at + LENGTH] == rows[at + CAPACITY]:
-                    need += tiers[region, STRIDE] * max(SMALLEST, 2 * rows[at + CAPACITY])
+                held = row + 1 + 3 * region
+                if regions // 2 <= region < regions - 1:
+                    tiles, ring = rows[held - 3 * (regions // 2) + CAPACITY], tiers[region, RING]
+                    if rows[held + CAPACITY] == 0 and 2 * tiles >= dense(ring):
+                        need += ring * tiers[region, STRIDE]
+                elif rows[held + LENGTH] == rows[held + CAPACITY]:
+                    need += tiers[region, STRIDE] * max(SMALLEST, 2 * rows[held + CAPACITY])
             if need > slab.shape[0] - marks[USED]:
                 marks[NEED] = need
                 return op
@@ -564,25 +679,31 @@ def pack(horizon_us: int, keys: int, row_words: int, tiers: Words, rows: Words, 
     With an empty ``to`` nothing is changed: the answer is the size it needs.
     """
     used, horizon, regions = 0, max(horizon_us, EARLIEST), tiers.shape[0]
+    fits = np.zeros(regions, np.int64)  # tiles of a tier that the key will have room for
     for key in range(keys):
         for region in range(regions):
             at, stride = key * row_words + 1 + 3 * region, tiers[region, STRIDE]
             start, length = rows[at + START], rows[at + LENGTH]
-            oldest = (horizon - tiers[region, KEPT_US]) // tiers[region, TILE_US]
-            dropped = lower_bound(slab, start, length, stride, oldest)
-            live = length - dropped
-            if regions // 2 <= region < regions - 1 and rows[at - 3 * (regions // 2) + CAPACITY] < DENSE:
-                live = 0
-            capacity = max(SMALLEST, live + (live >> 1)) if live > 0 else 0
+            if regions // 2 <= region < regions - 1:
+                dropped, live, capacity = 0, rows[at + CAPACITY], rows[at + CAPACITY]
+                if fits[region - regions // 2] < dense(tiers[region, RING]):
+                    live = capacity = 0
+                length = 0
+            else:
+                oldest = (horizon - tiers[region, KEPT_US]) // tiers[region, TILE_US]
+                dropped = lower_bound(slab, start, length, stride, oldest)
+                live = length = length - dropped
+                capacity = max(SMALLEST, live + (live >> 1)) if live > 0 else 0
+                fits[region] = capacity
             if to.shape[0] > 0:
                 for word in range(live * stride):
                     to[used + word] = slab[start + dropped * stride + word]
-                rows[at + START], rows[at + LENGTH], rows[at + CAPACITY] = used, live, capacity
+                rows[at + START], rows[at + LENGTH], rows[at + CAPACITY] = used, length, capacity
             used += capacity * stride
     return used
 
 
-@compiled
+@lean
 def idle(horizon_us: int, keys: int, row_words: int, tiers: Words, rows: Words, slab: Words, found: Words) -> None:
     """Write for every key 1 if nothing it holds can be reached any more, else 0."""
     horizon, regions = max(horizon_us, EARLIEST), tiers.shape[0]
@@ -591,7 +712,7 @@ def idle(horizon_us: int, keys: int, row_words: int, tiers: Words, rows: Words, 
         for region in range(regions):
             at, stride = key * row_words + 1 + 3 * region, tiers[region, STRIDE]
             if regions // 2 <= region < regions - 1 or rows[at + LENGTH] == 0:
-                continue  # blocks are made of tiles
+                continue  # a ring is made of tiles
             newest = slab[rows[at + START] + (rows[at + LENGTH] - 1) * stride]
             if newest >= (horizon - tiers[region, KEPT_US]) // tiers[region, TILE_US]:
                 found[key] = 0

@@ -345,7 +345,7 @@ def _plan(
         decayed_from = _lay(table, cells, [(c, slot, slot) for c, slot in slot_of])
         tile_slots.append(dict(slot_of))
         tiers.append((size, max(window.length_us for window, _ in tier), stride, first, decayed_from, len(table)))
-    tiers += [(tier[0] << kernel.BLOCK_BITS, *tier[1:]) for tier in tiers]
+    tiers += [(_ring(kept_us // tile_us), kept_us, *tier) for tile_us, kept_us, *tier in tiers]  # type: ignore[misc]
     tiers.append((1, max(sizes, default=1), 2 + inputs + (inputs + 63) // 64, 0, 0, 0))
     row_at, out_at, laid, anchored = 1 + 3 * len(tiers), 0, [], 0
     for window, wanted in windows:
@@ -361,6 +361,11 @@ def _plan(
         np.array(laid, np.int64).reshape(-1, 9),
         np.array(table, np.int64).reshape(-1, 6),
     )
+
+
+def _ring(tiles: int) -> int:
+    """Return how many rows the ring of a tier has whose longest window spans so many whole tiles: all, or 4,096."""
+    return int(min(1 << (tiles + 1).bit_length(), 4096))
 
 
 def _slots(cells: Sequence[Cell], wanted: Sequence[int], first: int) -> tuple[list[tuple[int, int]], int]:

@@ -377,6 +377,20 @@ def test_dense_keys_equal_the_oracle(seed, disorder, lateness):
     assert answers == ops.expected(EVERY_CELL, windows)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_late_queries_find_what_later_blocks_have_taken_the_place_of(seed):
+    """A ring of 32 rows for a window of 20 tiles, and queries and events up to 500 tiles behind the newest."""
+    rng, ops = np.random.default_rng(seed), Ops()
+    for i in range(900):
+        ops.update(max(i - int(rng.integers(0, 500)), 0), i, BITS(float(rng.normal())), position=i, horizon=i - 500)
+        if i > 300 and i % 3 == 0:
+            ops.query(int(rng.integers(i - 500, i + 40)), horizon=i - 500)
+    cells, windows = EVERY_CELL, [(Window(20, 1), [3, 6, 9, 15]), (Window(9, 1), [6])]
+    assert [answers.tolist() for answers in run(TileTable(cells, windows, 2), ops.columns())] == ops.expected(
+        cells, windows
+    )
+
+
 def test_more_inputs_than_bits_in_a_word():
     ops = Ops(inputs=130)
     ops.update(1, *(i if i % 3 else None for i in range(130)))
