@@ -11,7 +11,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help demo test faults bench-state bench-transport bench-profile env dev node lint types imports check-wheel constraints clean
+.PHONY: help demo test faults bench-state bench-transport bench-profile bench-monitors env dev node lint types imports check-wheel constraints clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -67,6 +67,9 @@ bench-transport: $(VENV)/.ready ## What moving records costs: our own librdkafka
 
 bench-profile: $(VENV)/.ready ## Where the time goes: CPU seconds per million events and step of the feature processor
 	$(BIN)/python bench/engine_profile.py $(ARGS)
+
+bench-monitors: $(VENV)/.ready ## The monitors beside their peers (PARTS="faults", JSON=FILE, ARGS=--quick)
+	$(BIN)/python bench/monitors $(if $(PARTS),--parts $(PARTS)) $(if $(JSON),--json $(JSON)) $(ARGS)
 
 lint: dev
 	$(BIN)/ruff check .
