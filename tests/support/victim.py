@@ -30,6 +30,8 @@ from samestream.streams.models.outcomes import OutcomeTask
 from samestream.streams.models.scorer import ScorerTask
 from samestream.streams.storage import Storage
 from samestream.streams.transport import Outgoing, Partition, TransactionalWriter
+from samestream.streams.wire.packed import Packed
+from samestream.streams.wire.parcel import Parcel
 
 PROCESSOR_POINTS = (
     "open.before",
@@ -114,8 +116,14 @@ class DoomedWriter:
         self._fate.at("begin.after")
 
     def send(self, records: Iterable[Outgoing]) -> None:
-        what = ("vectors", "rejects", "entry")[self._sends]
-        sent = list(records)
+        """As the processor sends: parcels of vectors, other vectors (or none), rejects, the entry."""
+        if isinstance(records, Parcel):
+            half = len(records) // 2
+            self._writer.send(_part(records, 0, half))
+            self._fate.at("vectors.within")
+            self._writer.send(_part(records, half, len(records)))
+            return
+        what, sent = ("vectors", "rejects", "entry")[self._sends], list(records)
         self._writer.send(sent[: len(sent) // 2])
         if what == "vectors" and sent:
             self._fate.at("vectors.within")
@@ -126,6 +134,14 @@ class DoomedWriter:
     def commit(self, offsets: Mapping[Partition, int] | None = None, group: str | None = None) -> None:
         self._writer.commit(offsets, group)
         self._fate.at("commit.after")
+
+
+def _part(parcel: Parcel, start: int, end: int) -> Parcel:
+    """Some records of a parcel, still a parcel: they are sent from buffers, as all are."""
+    keys, values = (
+        Packed(held.data, held.bounds[start : end + 1], held.there[start:end]) for held in (parcel.keys, parcel.values)
+    )
+    return Parcel(parcel.topic, keys, values, parcel.known_us[start:end], parcel.partitions[start:end])
 
 
 class _DoomedHandle:
