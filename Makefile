@@ -11,7 +11,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help demo test faults bench-state bench-transport bench-profile bench-monitors env dev node lint types imports check-wheel constraints clean
+.PHONY: help demo test faults bench-engine bench-peers bench-state bench-transport bench-profile bench-monitors env dev node lint types imports check-wheel constraints clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -59,6 +59,28 @@ test: dev node lint types imports ## Everything that CI checks (make test WORKER
 faults: dev ## The fault suite in its long form, on genuine Kafka: over a thousand kills, about 40 minutes
 	FAULTS=long $(BIN)/pytest tests/faults $(PYTEST_ARGS)
 
+# Each in an environment of its own, since they pin different versions of the same things. What does not install is told by
+# the benchmark, and does not keep it from running: hence the `-`.
+PEERS := build/peers
+bench-engine: $(VENV)/.ready bench-peers ## Side by side with Python frameworks and Kafka Streams, on genuine Kafka (JSON=FILE, ARGS="--quick --only samestream,plain")
+	$(BIN)/python bench/engine/main.py $(if $(JSON),--json $(JSON)) $(ARGS)
+
+bench-peers: $(PEERS)/quix/.ready $(PEERS)/bytewax/.ready $(PEERS)/faust/.ready $(PEERS)/pathway/.ready $(PEERS)/streams/streams-peer.jar
+
+$(PEERS)/quix/.ready: REQUIRED := quixstreams==3.28.*
+$(PEERS)/bytewax/.ready: REQUIRED := bytewax==0.21.*
+$(PEERS)/faust/.ready: REQUIRED := faust-streaming==0.15.* cramjam
+$(PEERS)/pathway/.ready: REQUIRED := pathway==0.33.*
+$(PEERS)/%/.ready: Makefile
+	@mkdir -p $(PEERS)
+	-@$(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(REQUIRED) fastavro \
+		>$(PEERS)/$*.log 2>&1 && touch $@ || echo "$* does not install: see $(PEERS)/$*.log"
+
+$(PEERS)/streams/streams-peer.jar: bench/engine/streams/pom.xml $(wildcard bench/engine/streams/src/main/java/bench/*.java)
+	@mkdir -p $(PEERS)
+	-@mvn --quiet --batch-mode --file bench/engine/streams/pom.xml package >$(PEERS)/streams.log 2>&1 \
+		|| echo "Kafka Streams does not build: see $(PEERS)/streams.log"
+
 bench-state: $(VENV)/.ready ## How state grows: events a second and memory, by keys, tiles and features (ARGS="--events N")
 	$(BIN)/python bench/state.py $(ARGS)
 
@@ -66,7 +88,7 @@ bench-transport: $(VENV)/.ready ## What moving records costs: our own librdkafka
 	$(BIN)/python bench/transport.py $(ARGS)
 
 bench-profile: $(VENV)/.ready ## Where the time goes: CPU seconds per million events and step of the feature processor
-	$(BIN)/python bench/engine_profile.py $(ARGS)
+	$(BIN)/python bench/engine/steps.py $(ARGS)
 
 bench-monitors: $(VENV)/.ready ## The monitors beside their peers (PARTS="faults", JSON=FILE, ARGS=--quick)
 	$(BIN)/python bench/monitors $(if $(PARTS),--parts $(PARTS)) $(if $(JSON),--json $(JSON)) $(ARGS)

@@ -14,14 +14,13 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import trades
+from events import Trades
 
-from samestream.schemas import Event, Features, Field, Model, avro, event_time, field, key, label
 from samestream.schemas.app import App
 from samestream.schemas.avro_schemas import event_schema
 from samestream.streams.deploy import provision
@@ -33,81 +32,19 @@ from samestream.streams.engine.processor import Health, Processor
 from samestream.streams.kafka.local_kafka import LocalKafka
 from samestream.streams.kafka.transport import KafkaTransport
 from samestream.streams.lowering import compile_app
-from samestream.streams.transport import Outgoing, Transport
+from samestream.streams.transport import Transport
 from samestream.streams.wire.decode import Decoder
-from samestream.trainers import gradient_boosting
-
-KEYS, PARTITIONS, STEP_US, CHUNK = 1_000, 4, 1_000, 10_000
-START_US = 1_767_225_600_000_000  # 2026-01-01
-
-
-class Trade(Event, topic="bench.trades", lateness="10s", partitions=PARTITIONS):
-    """An event of ten fields and about 94 bytes."""
-
-    account: Field[str] = key()
-    symbol: Field[str] = field()
-    venue: Field[str] = field()
-    price: Field[float] = field()
-    fee: Field[float | None] = field()
-    quantity: Field[int] = field()
-    order: Field[int] = field()
-    is_buy: Field[bool] = field()
-    note: Field[str] = field()
-    at: Field[datetime] = event_time()
-
-
-class AccountNow(Features, by=Trade.account):
-    """Five aggregates over five minutes."""
-
-    trades = Trade.count(every="5m")
-    total = Trade.price.sum(every="5m")
-    least = Trade.price.min(every="5m")
-    most = Trade.price.max(every="5m")
-    mean = Trade.price.mean(every="5m")
-
-
-class Activity(Model, on=Trade, trainer=gradient_boosting(every="1d", history="7d")):
-    """One vector per event."""
-
-    trades = AccountNow.trades
-    total = AccountNow.total
-    least = AccountNow.least
-    most = AccountNow.most
-    mean = AccountNow.mean
-    again = label(Trade.price > 50, by=Trade.account, within="5m")
 
 
 def bench_app() -> App:
     """An app of another name each time, so that one Kafka serves many runs."""
-    return App(f"bench{uuid.uuid4().hex[:8]}", {"Trade": Trade}, {"AccountNow": AccountNow}, {"Activity": Activity}, {})
-
-
-def fill(transport: Transport, events: int) -> None:
-    """Write the events, the same each time."""
-    codec, rng = avro.Codec(event_schema(Trade)), np.random.default_rng(1)
-    writer = transport.writer()
-    for first in range(0, events, CHUNK):
-        accounts, prices = rng.integers(0, KEYS, CHUNK).tolist(), rng.uniform(0, 100, CHUNK).tolist()
-        records = []
-        for row, (account, price) in enumerate(zip(accounts, prices, strict=True)):
-            at_us = START_US + (first + row) * STEP_US
-            value = {
-                "account": f"account-{account:04}",
-                "symbol": "SAME",
-                "venue": "XNAS",
-                "price": price,
-                "fee": price / 100 if row % 4 else None,
-                "quantity": row,
-                "order": first + row,
-                "is_buy": row % 2 == 0,
-                "note": "a note of some thirty letters",
-                "at": at_us,
-            }
-            records.append(Outgoing(Trade.topic, value["account"].encode(), codec.encode(value), at_us))
-        writer.send(records)
-    writer.flush()
-    writer.close()
-    print(f"{events:,} events, the last of {len(records[-1].value or b'')} bytes")
+    return App(
+        f"bench{uuid.uuid4().hex[:8]}",
+        {"Trade": trades.Trade},
+        {"AccountNow": trades.AccountNow},
+        {"Activity": trades.Activity},
+        {},
+    )
 
 
 class Stopwatch:
@@ -225,10 +162,11 @@ def main() -> None:
     try:
         bootstrap = given.bootstrap or kafka.up().bootstrap  # type: ignore[union-attr]
         transport = KafkaTransport(bootstrap)
-        if Trade.topic not in transport.topics():
+        if trades.Trade.topic not in transport.topics():
             app = bench_app()
             provision.provision(transport, app, compile_app(app))
-            fill(transport, given.events)
+            size = Trades.drawn(given.events).fill(transport, event_schema(trades.Trade), trades.Trade.topic)
+            print(f"{given.events:,} events of {size} bytes")
         transport.close()
         stopwatch = watch()
         rounds = [profile(bootstrap, given.client, given.events, stopwatch) for _ in range(given.rounds)]
