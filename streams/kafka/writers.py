@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -17,6 +18,7 @@ from samestream.streams.transport import Outgoing, Partition, spent_writer, stam
 
 _PATIENCE_S = 60.0  # Kafka itself gives a transaction up after 60 s
 _CLOSE_S = 5.0
+_SETTLE_S = 2.0
 
 
 class Sender:
@@ -77,6 +79,13 @@ class Sender:
                 pass
         except (KafkaException, SystemError) as refused:
             raise translated(refused, "delivering", self.who, self.handle) from refused
+
+    def settle(self) -> None:
+        """Give what is on its way a moment to be delivered, or refused; whatever comes of it is told later."""
+        deadline_s = time.monotonic() + _SETTLE_S
+        with suppress(KafkaException, SystemError, TransportError):
+            while self.handle.flush(SLICE_S) and time.monotonic() < deadline_s:
+                pass
 
     def forget_failures(self) -> None:
         """As if every delivery so far had gone well."""
@@ -211,6 +220,9 @@ class KafkaTransactionalWriter:
         """Drop what is queued and abort; without a transaction this does nothing."""
         if self._active:
             self._active = False
+            # Until the transaction before is written out, Kafka lets no partition join this one. librdkafka would end it
+            # all the same, which Kafka refuses for good; once a record is delivered, its partition has joined.
+            self._sender.settle()
             try:
                 self._wait(self._sender.handle.abort_transaction, "aborting")
             finally:

@@ -230,6 +230,23 @@ def test_transactions_are_invisible_until_committed_and_never_once_aborted(trans
     reader.close()
 
 
+def test_a_transaction_is_aborted_at_any_instant_after_another_one(transport: Transport) -> None:
+    """Kafka writes a committed transaction out after it has answered, and until then lets nothing join the next."""
+    topic = new_topic(transport)
+    writer = transport.transactional_writer(topic)
+    writer.open()
+    for number in range(60):
+        writer.begin()
+        writer.send([record(topic, f"kept {number}")])
+        writer.commit()
+        writer.begin()
+        writer.send([record(topic, "aborted")])
+        time.sleep(number * 0.0002)  # the instants of interest lie within 12 ms
+        writer.abort()
+    writer.close()
+    assert values(decided(transport, topic)) == [f"kept {number}".encode() for number in range(60)]
+
+
 def reader_highs(reader: Reader) -> dict[Partition, int]:
     return {part: end.high for part, end in reader.ends().items()}
 
