@@ -10,9 +10,8 @@ from samestream.schemas.errors import RecoveryError
 from samestream.streams.engine import journal
 from samestream.streams.engine.feature_task import NAME
 from samestream.streams.log.feature_log import FeatureLog
-from samestream.streams.log.log_source import LogSource
 from samestream.streams.log.vector_file import VectorFile
-from samestream.streams.log.vector_replay import Progress, covered, followed, span, topic_source
+from samestream.streams.log.vector_replay import Progress, covered, followed, span
 from samestream.streams.log.vector_resend import VectorResend
 from samestream.streams.plan import Plan
 from samestream.streams.transport import Transport
@@ -59,10 +58,8 @@ def run(
             hint="widen --from and --to, or run `samestream run MODULE features log` first.",
         )
     done = Replayed(0, dict.fromkeys(models, 0), 0.0)
-    found = topic_source(plan, transport, entries[part.state : part.end]) if log is None else None
-    source = found or LogSource(log or FeatureLog("."), list(plan.inputs.values()))
     try:
-        for entry, _, every in followed(plan, transport, source, entries, part, on_progress):
+        for entry, _, every in followed(plan, transport, log, entries, part, on_progress):
             done.events += sum(range_.end - range_.start for range_ in entry.ranges)
             for vectors in every:
                 if vectors.model.name in done.vectors:
@@ -74,8 +71,6 @@ def run(
             if resend is not None:
                 resend.take(every)
     finally:
-        if found is not None:
-            found.close()
         if resend is not None:
             resend.close()
     if file is not None:

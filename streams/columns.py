@@ -69,6 +69,28 @@ class ColumnData(NamedTuple):
         return ColumnData(self.values[rows], self.valid[rows])
 
 
+class CodedText(ColumnData):
+    """Text of which each value is also known by its place in ``texts``, for what can use that: the values are ``texts[codes]``.
+
+    codes : int32, shape (rows,); of a row that is not there, any
+    texts : object array of str; they may repeat, and not all need occur
+    """
+
+    codes: npt.NDArray[np.int32]
+    texts: npt.NDArray[Any]
+
+    @classmethod
+    def of(cls, codes: npt.NDArray[np.int32], texts: npt.NDArray[Any], valid: BoolArray) -> CodedText:
+        """The column of some codes."""
+        column = cls(texts[codes], valid)
+        column.codes, column.texts = codes, texts
+        return column
+
+    def take(self, rows: Any) -> ColumnData:
+        """See `ColumnData.take`."""
+        return CodedText.of(self.codes[rows], self.texts, self.valid[rows])
+
+
 Columns = Mapping[str, ColumnData]
 
 
@@ -138,7 +160,11 @@ def from_arrow(array: pa.Array[Any] | pa.ChunkedArray[Any], kind: Kind, item: Ki
         return from_values(taken, kind)
     if kind is Kind.TIME:
         array = array.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
-    valid = np.asarray(array.is_valid())
+    valid = np.asarray(array.is_valid()) if array.null_count else np.ones(len(array), np.bool_)
+    if kind is Kind.STRING and isinstance(array, pa.DictionaryArray):
+        texts = np.append(np.asarray(array.dictionary.to_numpy(zero_copy_only=False), object), "")  # for null
+        codes = array.indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+        return CodedText.of(codes, texts, valid)
     values = array.fill_null(ZEROS[kind]) if array.null_count else array
     if kind is Kind.STRING:
         return ColumnData(np.asarray(values.to_numpy(zero_copy_only=False), dtype=object), valid)

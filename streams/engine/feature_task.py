@@ -8,7 +8,7 @@ import numpy as np
 
 from samestream.schemas.windows import LIFETIME_US
 from samestream.streams.columns import ColumnData
-from samestream.streams.engine import key_index, tiles
+from samestream.streams.engine import arrangement, key_index, tiles
 from samestream.streams.engine.clock import Clocks
 from samestream.streams.engine.columnar import ColumnarEngine, Vectors
 from samestream.streams.engine.order import Batch
@@ -29,6 +29,7 @@ class FeatureTask:
     def __init__(self, plan: Plan) -> None:
         tiles.warm()  # compiling takes seconds the first time: before any partition is assigned
         key_index.warm()
+        arrangement.warm()
         self._engine = ColumnarEngine(plan)
         self.encoder = VectorEncoder(plan)
         self.inputs = tuple(plan.inputs.values())

@@ -22,7 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from samestream.schemas.errors import SamestreamError
-from samestream.streams.columns import ColumnData, Int64Array
+from samestream.streams.columns import CodedText, ColumnData, Int64Array
 from samestream.streams.engine.kernel import compiled
 from samestream.streams.engine.state_limit import StateLimit
 
@@ -53,14 +53,28 @@ class KeyIndex:
         columns : one per part of the key; none of the rows is null.
         Raises StateLimitError if the index outgrows the limit; the keys before that one then have their ids.
         """
-        words, ends = self._words([column.values[rows] for column in columns])
-        found = np.empty(len(rows), np.int64)
+        if len(columns) == 1 and isinstance(columns[0], CodedText):
+            return self._ids_of_texts(columns[0].codes[rows], columns[0].texts)
+        return self._ids([column.values[rows] for column in columns])
+
+    def _ids_of_texts(self, codes: NDArray[np.int32], texts: NDArray[Any]) -> Int64Array:
+        """Return the ids of coded texts: each text that occurs is looked up once."""
+        occur = np.zeros(len(texts), np.bool_)
+        occur[codes] = True
+        chosen = np.flatnonzero(occur)
+        ids = np.zeros(len(texts), np.int64)
+        ids[chosen] = self._ids([texts[chosen]])
+        return ids[codes]
+
+    def _ids(self, parts: Sequence[NDArray[Any]]) -> Int64Array:
+        words, ends = self._words(parts)
+        found = np.empty(len(ends), np.int64)
         row = 0
         while True:
             row = _assign(
                 words, ends, row, self._slots, self._pool, self._starts, self._sizes, self._free, self._marks, found
             )
-            if row == len(rows):
+            if row == len(ends):
                 return found
             self._grow(int(ends[row] - (ends[row - 1] if row else 0)))
 

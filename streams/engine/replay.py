@@ -9,7 +9,7 @@ import numpy as np
 
 from samestream.schemas.errors import RecoveryError
 from samestream.streams.engine.clock import Clocks
-from samestream.streams.engine.journal import Entry, ends
+from samestream.streams.engine.journal import Entry, Range, ends
 from samestream.streams.engine.order import APPLIED, Batch, Pending, ordered
 from samestream.streams.plan import Input
 from samestream.streams.transport import Fetched, Partition, Transport
@@ -65,13 +65,18 @@ def _check(entry: Entry, batch: Batch) -> None:
         mine = batch.partition == batch.partitions.index(part.partition)
         applied = int(np.count_nonzero(mine & (batch.decision == APPLIED)))
         if applied != part.applied:
-            raise RecoveryError(
-                "the log does not hold what the journal says was applied",
-                where=f"{entry.processor}, batch {entry.sequence}, {part.partition} offsets {part.start} to {part.end}",
-                found=f"{applied} events that apply",
-                expected=part.applied,
-                hint="the topic was compacted, the log damaged, or a schema is missing; see `samestream topics`.",
-            )
+            raise not_held(entry, part, applied)
+
+
+def not_held(entry: Entry, part: Range, applied: int) -> RecoveryError:
+    """What is wrong where so many events of a range apply, but the journal says that others did."""
+    return RecoveryError(
+        "the log does not hold what the journal says was applied",
+        where=f"{entry.processor}, batch {entry.sequence}, {part.partition} offsets {part.start} to {part.end}",
+        found=f"{applied} events that apply",
+        expected=part.applied,
+        hint="the topic was compacted, the log damaged, or a schema is missing; see `samestream topics`.",
+    )
 
 
 class TopicSource:

@@ -16,7 +16,7 @@ from samestream.schemas.expressions import Kind
 from samestream.schemas.windows import Calendar, Session, Tumbling
 from samestream.streams import columns as cols
 from samestream.streams.columns import BoolArray, ColumnData, Columns, Int64Array
-from samestream.streams.engine import evaluate, results
+from samestream.streams.engine import arrangement, evaluate, results
 from samestream.streams.engine.algebra_table import AlgebraTable, Asked
 from samestream.streams.engine.key_index import KeyIndex
 from samestream.streams.engine.order import Batch
@@ -24,9 +24,9 @@ from samestream.streams.engine.period_starts import PeriodStarts
 from samestream.streams.engine.state_limit import StateLimit
 from samestream.streams.engine.tiles import QUERY, UPDATE, Cell, CellOp, TileTable, Window
 from samestream.streams.plan import Lookup, Table
-from samestream.streams.transport import position
 
 _LEAST_SWEEP = 10_000  # keys
+_CROWDED = 4  # operations a key, from which on each key's are run together
 
 Applied = Mapping[str, tuple[Int64Array, Columns]]
 Readers = Sequence[tuple[str, Lookup]]  # an event, and what its instants ask of the table
@@ -86,11 +86,12 @@ class TableState:
         inputs, answers = self._inputs(fields), {}
         for path in self._paths:
             answers.update(path.run(operations, inputs, starts, [lookup.columns for _, lookup in readers]))
-        asking = operations.reader[operations.queries()]
+        queries = operations.queries()
+        asking, asked = operations.reader[queries], operations.row[queries]
         found: list[list[ColumnData]] = []
         for number, (event, lookup) in enumerate(readers):
-            mine = np.flatnonzero(asking == number + 1)
-            rows = operations.row[operations.queries()][mine]
+            mine = np.flatnonzero(asking == number + 1) if len(readers) > 1 else slice(None)
+            rows = asked[mine]
             size = len(applied[event][0])
             found.append(
                 [
@@ -115,26 +116,18 @@ class TableState:
 
     def _operations(self, batch: Batch, applied: Applied, readers: Readers) -> Operations:
         """Updates and queries in order; a trigger that is also an event of this table is read before it is applied."""
-        sources = [(*applied[self.table.event], self.table.by)]
-        sources += [(*applied[event], lookup.keys) for event, lookup in readers]
+        sources = [(number, *applied[event], lookup.keys) for number, (event, lookup) in enumerate(readers, 1)]
+        sources.append((0, *applied[self.table.event], self.table.by))
         parts = []
-        for number, (places, fields, by) in enumerate(sources):
-            rows = np.flatnonzero(np.logical_and.reduce([fields[name].valid for name in by]))
-            parts.append(
-                (np.full(len(rows), number), rows, self.index.ids([fields[name] for name in by], rows), places[rows])
-            )
+        for number, places, fields, by in sources:
+            rows = _there([fields[name].valid for name in by])
+            keys = self.index.ids([fields[name] for name in by], rows)
+            parts.append((np.full(len(rows), number), rows, keys, places[rows]))
         reader, row, key, place = (np.concatenate(part) for part in zip(*parts, strict=True))
-        order = np.lexsort((reader == 0, place))
-        place = place[order]
+        order = arrangement.by_place(place, len(batch))
         numbers = np.array([part.partition for part in batch.partitions], np.int64)
-        return Operations(
-            reader[order],
-            row[order],
-            key[order],
-            batch.time_us[place],
-            position(numbers[batch.partition[place]], batch.offset[place]),
-            batch.horizon_us[place],
-        )
+        events = (batch.time_us, batch.partition, numbers, batch.offset, batch.horizon_us)
+        return Operations(*arrangement.placed(order, reader, row, key, place, *events))
 
     def _inputs(self, fields: Columns) -> list[ColumnData]:
         """What the table's source feeds to each input column; of rows alone, zeros."""
@@ -189,25 +182,12 @@ class Compiled:
         """The results of the queries, in their order, by aggregate."""
         if not self._parts:
             return {}
-        updates, queries = operations.updates(), operations.queries()
-        rows, count = operations.row[updates], len(operations.row)
-        values, valid = np.zeros((count, len(inputs)), np.int64), np.zeros((count, len(inputs)), np.bool_)
-        for index, column in enumerate(inputs):
-            valid[updates, index] = column.valid[rows]
-            if column.values.dtype != object:
-                values[updates, index] = _words(column)[rows]
+        queries = operations.queries()
+        words = np.stack([_words(column) for column in inputs])
+        there = np.stack([column.valid for column in inputs])
         anchors = [starts[number] for number in self._anchored]
-        answers = self._tiles.run(
-            np.where(operations.reader == 0, UPDATE, QUERY).astype(np.int8),
-            operations.key,
-            operations.t_us,
-            operations.position,
-            operations.horizon_us,
-            values,
-            valid,
-            np.stack(anchors, axis=1) if anchors else None,  # type: ignore[arg-type]
-        )
-        by_window = dict(zip(self._windows, answers, strict=True))
+        begins = np.stack(anchors, axis=1) if anchors else None  # type: ignore[arg-type]
+        by_window = dict(zip(self._windows, self._answers(operations, words, there, begins), strict=True))
         instants = operations.t_us[queries]
         return {
             number: results.result(
@@ -215,6 +195,40 @@ class Compiled:
             )
             for number, part in self._parts
         }
+
+    def _answers(
+        self, operations: Operations, words: Int64Array, there: BoolArray, begins: Int64Array | None
+    ) -> list[Int64Array]:
+        """The answers of the queries in their order, by window.
+
+        Where a key has many operations, each key's are run together, for its state then stays in the processor's cache. A
+        key's state is its own, so only their order within the key matters; nothing is pruned but what the first one, whose
+        horizon stands for all, cannot reach.
+        """
+        reader, key, count = operations.reader, operations.key, len(operations.key)
+        keys = int(key.max(initial=0)) + 1
+        crowded = count >= _CROWDED * keys
+        order = arrangement.by_place(key, keys) if crowded else np.arange(count)
+        values, valid = np.zeros((count, len(words)), np.int64), np.zeros((count, len(words)), np.bool_)
+        arrangement.fed(order, reader, operations.row, words, there, values, valid)
+        kind = np.where(reader == 0, UPDATE, QUERY).astype(np.int8)
+        if not crowded:
+            times = (operations.t_us, operations.position, operations.horizon_us)
+            return self._tiles.run(kind, key, *times, values, valid, begins)
+        answers = self._tiles.run(
+            kind[order],
+            key[order],
+            operations.t_us[order],
+            operations.position[order],
+            np.full(count, operations.horizon_us[0]),
+            values,
+            valid,
+            begins[order] if begins is not None else None,
+        )
+        found = [np.empty_like(answer) for answer in answers]
+        for answer, to in zip(answers, found, strict=True):
+            arrangement.returned(order, reader, answer, to)
+        return found
 
 
 class General:
@@ -269,9 +283,17 @@ class General:
         }
 
 
+def _there(valid: Sequence[BoolArray]) -> Int64Array:
+    """The rows where everything is there."""
+    every = valid[0] if len(valid) == 1 else np.logical_and.reduce(valid)
+    return np.arange(len(every)) if every.all() else np.flatnonzero(every)
+
+
 def _words(column: ColumnData) -> Int64Array:
-    """Numbers as the int64 words the kernel keeps: a float by its bits."""
+    """Numbers as the int64 words the kernel keeps: a float by its bits. Of what is no number, which it only counts, zeros."""
     values: Any = column.values
+    if values.dtype == object:
+        return np.zeros(len(values), np.int64)
     return values.view(np.int64) if values.dtype == np.float64 else values.astype(np.int64)  # type: ignore[no-any-return]
 
 

@@ -20,7 +20,7 @@ from samestream.streams.columns import ColumnData, Float64Array
 from samestream.streams.engine.columnar import Vectors
 from samestream.streams.engine.journal import Entry, Range
 from samestream.streams.log.feature_log import FeatureLog
-from samestream.streams.log.log_source import LogSource
+from samestream.streams.log.log_source import groups
 from samestream.streams.log.vector_replay import Progress, Span, followed, span
 from samestream.streams.models import artifact, model_registry
 from samestream.streams.models.artifact import Artifact
@@ -76,8 +76,9 @@ def vectors_of(
     if whole[0].fingerprint == "":
         # what new topics need of the past is not told by the journal's clocks
         part = Span(0, part.first, part.end)
-    source = LogSource(log, list(plan.inputs.values()))
-    for entry, _, every in followed(plan, transport, source, whole, part, on_progress):
+    # as the journal alone says, so that two plans find the same vectors together
+    parts = [*groups(entries, part.state, part.first), *groups(entries, part.first, part.end)]
+    for entry, _, every in followed(plan, transport, log, whole, part, on_progress, parts):
         yield entry, every
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from samestream.schemas.errors import RecoveryError
 from samestream.streams.deploy import provision
-from samestream.streams.engine import journal, replay
-from samestream.streams.engine.clock import NEVER_US
+from samestream.streams.engine import arrangement, journal, replay
+from samestream.streams.engine.clock import NEVER_US, Clocks
 from samestream.streams.engine.columnar import ColumnarEngine, Vectors
 from samestream.streams.engine.feature_task import NAME
 from samestream.streams.engine.journal import Entry
 from samestream.streams.engine.order import Batch
-from samestream.streams.engine.replay import RangeSource, TopicSource
+from samestream.streams.engine.replay import TopicSource
 from samestream.streams.log.feature_log import FeatureLog
-from samestream.streams.log.log_source import LogSource
+from samestream.streams.log.log_source import LogSource, groups, joined
 from samestream.streams.plan import Plan
 from samestream.streams.transport import Partition, Transport
 from samestream.streams.wire.decode import Decoder
@@ -89,44 +90,81 @@ def replayed(
     on_progress: Progress | None = None,
     entries: Sequence[Entry] | None = None,
 ) -> Iterator[tuple[Entry, Batch, list[Vectors]]]:
-    """Every committed batch of the feature processor, judged, with its vectors; from empty state, by the present definition.
+    """Everything that the feature processor committed, judged, with its vectors; from empty state, by the present definition.
+
+    Batches that follow each other come as one, with one entry for all of them.
 
     on_progress : told the step, events done, events in all
     entries : of the journal, from its beginning; by default as far as the feature log has come
     Raises RecoveryError when the feature log does not hold what was applied.
     """
     entries = covered(plan, transport, log) if entries is None else entries
-    source = LogSource(log, list(plan.inputs.values()))
-    yield from followed(plan, transport, source, entries, Span(0, 0, len(entries)), on_progress)
-
-
-def topic_source(plan: Plan, transport: Transport, entries: Sequence[Entry]) -> TopicSource:
-    """The raw events of some entries, from the topics themselves; close it when done."""
-    store = provision.store(transport, plan)
-    return TopicSource(transport, {part.topic: Decoder(part, store) for part in plan.inputs.values()}, entries)
+    yield from followed(plan, transport, log, entries, Span(0, 0, len(entries)), on_progress)
 
 
 def followed(
     plan: Plan,
     transport: Transport,
-    source: RangeSource,
+    log: FeatureLog | None,
     entries: Sequence[Entry],
     span: Span,
     on_progress: Progress | None = None,
+    parts: Sequence[tuple[int, int]] | None = None,
 ) -> Iterator[tuple[Entry, Batch, list[Vectors]]]:
-    """The batches of a span of a journal that are wanted, with their vectors. See `replayed`."""
-    inputs, engine = list(plan.inputs.values()), ColumnarEngine(plan)
-    chosen = entries[span.state : span.end]
-    total = sum(part.end - part.start for entry in chosen for part in entry.ranges)
-    done = 0
+    """The batches of a span of a journal that are wanted, with their vectors. See `replayed`.
+
+    log : None to read the events from the topics, batch by batch
+    parts : the entries that are taken together, as ranges that cover the span; by default as `log_source.groups` has them
+    """
+    engine, clocks = ColumnarEngine(plan), journal.clocks_after(entries[: span.state], plan.query_lag_us)
     counts = transport.topics()
-    partitions = [Partition(part.topic, number) for part in inputs for number in range(counts[part.topic])]
-    clocks = journal.clocks_after(entries[: span.state], plan.query_lag_us)
-    follow = replay.batches(chosen, inputs, partitions, source, clocks, plan.fingerprint)
-    for number, (entry, batch) in enumerate(follow, span.state):
+    partitions = [
+        Partition(part.topic, number) for part in plan.inputs.values() for number in range(counts[part.topic])
+    ]
+    chosen = entries[span.state : span.end]
+    total, done = sum(part.end - part.start for entry in chosen for part in entry.ranges), 0
+    if log is None:
+        found = _from_topics(plan, transport, entries, span, partitions, clocks)
+    else:
+        both = parts or [*groups(entries, span.state, span.first), *groups(entries, span.first, span.end)]
+        found = _from_log(plan, log, entries, both, partitions, clocks)
+    for number, entry, batch in found:
         vectors = engine.process(batch)
         if number >= span.first:
             yield entry, batch, vectors
         done += sum(part.end - part.start for part in entry.ranges)
         if on_progress:
             on_progress("replay", done, total)
+
+
+def _from_log(
+    plan: Plan,
+    log: FeatureLog,
+    entries: Sequence[Entry],
+    parts: Sequence[tuple[int, int]],
+    partitions: Sequence[Partition],
+    clocks: Clocks,
+) -> Iterator[tuple[int, Entry, Batch]]:
+    if not parts:
+        return
+    arrangement.warm()
+    source = LogSource(log, plan, partitions, entries[parts[0][0] : parts[-1][1]])
+    for first, end in parts:
+        together = entries[first:end]
+        yield first, joined(together), source.batch(together, clocks, plan.fingerprint)
+
+
+def _from_topics(
+    plan: Plan,
+    transport: Transport,
+    entries: Sequence[Entry],
+    span: Span,
+    partitions: Sequence[Partition],
+    clocks: Clocks,
+) -> Iterator[tuple[int, Entry, Batch]]:
+    chosen, store = entries[span.state : span.end], provision.store(transport, plan)
+    decoders = {part.topic: Decoder(part, store) for part in plan.inputs.values()}
+    with closing(TopicSource(transport, decoders, chosen)) as source:
+        follow = replay.batches(chosen, list(plan.inputs.values()), partitions, source, clocks, plan.fingerprint)
+        for number, (entry, batch) in enumerate(follow, span.state):
+            yield number, entry, batch

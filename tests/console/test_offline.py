@@ -13,7 +13,7 @@ import pytest
 from samestream.schemas.avro import Codec
 from samestream.streams.deploy.provision import provision
 from samestream.streams.engine.feature_task import FeatureTask
-from samestream.streams.log import vector_file
+from samestream.streams.log import log_source, vector_file
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.log.vector_resend import Pace
 from samestream.streams.memory.transport import MemoryTransport
@@ -116,6 +116,7 @@ def test_a_replayed_range_is_what_was_served(
 def test_a_killed_replay_goes_on_to_the_same_bytes(
     transport: MemoryTransport, cli: Cli, shop: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(log_source, "GROUP_EVENTS", 60)
     monkeypatch.setattr(vector_file.VectorFile.__init__, "__defaults__", (None, None, None, None, 50))
     assert cli("replay", shop, "--out", "whole.parquet", "--to-topic", "whole").exit_code == 0
     take = vector_file.VectorFile.take

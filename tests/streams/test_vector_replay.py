@@ -10,7 +10,6 @@ from harness import PLAN, SECOND_US, START_US
 from samestream.streams.engine.feature_task import FeatureTask, VectorEncoder
 from samestream.streams.log import vector_replay
 from samestream.streams.log.feature_log import FeatureLog
-from samestream.streams.log.log_source import LogSource
 from samestream.streams.transport import Outgoing
 
 HOUR_US = 3600 * SECOND_US
@@ -41,8 +40,7 @@ def test_a_range_needs_only_what_windows_reach(tmp_path: Path) -> None:
     assert vector_replay.span(PLAN, entries, None, None) == vector_replay.Span(0, 0, len(entries))
     assert vector_replay.span(PLAN, entries, from_us, to_us, entries[part.first].sequence).first == part.first + 1
     encoder, found = VectorEncoder(PLAN), []
-    source = LogSource(log, list(PLAN.inputs.values()))
-    for _, _, every in vector_replay.followed(PLAN, transport, source, entries, part):
+    for _, _, every in vector_replay.followed(PLAN, transport, log, entries, part):
         for vectors in every:
             inside = (vectors.event_time_us >= from_us) & (vectors.event_time_us < to_us)
             found += [record.value for record, kept in zip(encoder.records(vectors), inside, strict=True) if kept]
