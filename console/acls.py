@@ -46,7 +46,14 @@ def needs(app: App, plan: Plan, groups: Sequence[str] = ()) -> dict[str, list[Ne
     found["train"] = [*_topics("Read", [plan.registry]), *_topics("Write", [plan.registry]), *_seeing(every)]
     found["replay"] = [*_topics("Read", [plan.journal, plan.registry, plan.schemas]), *_seeing(every)]
     served = [model.topics["features"] for model in plan.models.values()]
-    found["parity"] = [*found["replay"], *_topics("Read", served), *_topics("Write", [plan.drift])]
+    identity = f"{plan.app}.parity"
+    found["parity"] = [
+        Need("transactional-id", identity, "Write"),
+        Need("group", identity, "Read"),
+        *found["replay"],
+        *_topics("Read", [*served, *(part.topic for part in plan.inputs.values()), plan.drift]),
+        *_topics("Write", [plan.drift, plan.journal]),
+    ]
     found["apply"] = [
         Need("cluster", "", "Create"),
         *_topics("Read", [*events, plan.schemas]),

@@ -13,6 +13,7 @@ from samestream.console.crew import Crew, Lags
 from samestream.console.progress import rejected
 from samestream.console.reading import instant
 from samestream.schemas.errors import SettingsError
+from samestream.streams.engine.measures import Measure, measures_of
 
 Sample = tuple[dict[str, str], float]
 
@@ -124,8 +125,19 @@ def metrics(crew: Crew, lags: Lags) -> str:
             "Known time reached, in seconds since 1970.",
             (({"role": h.name}, h.known_us / 1e6) for h in health),
         ),
+        *_measured(crew),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _measured(crew: Crew) -> Iterator[str]:
+    """The figures that roles offer themselves."""
+    families: dict[str, list[Measure]] = {}
+    for role in crew.roles:
+        for measure in measures_of(role):
+            families.setdefault(measure.name, []).append(measure)
+    for name, found in families.items():
+        yield from _family(name, found[0].kind, found[0].says, ((dict(one.labels), one.value) for one in found))
 
 
 def _family(name: str, kind: str, says: str, samples: Iterable[Sample]) -> Iterator[str]:

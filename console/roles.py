@@ -25,6 +25,7 @@ ROLES = {
     "outcomes": "joins predictions with the labels that come later",
     "log": "writes events, vectors, predictions and outcomes to Parquet",
     "monitor": "watches sources, features and scores, and opens incidents",
+    "parity": "compares every vector served with its replay, and with SQL, all the time",
 }
 
 
@@ -64,6 +65,13 @@ def build(role: str, app: App, transport: Transport, log_root: str, *, accept_pa
         from samestream.monitors.task import MonitorTask
 
         return [processor(MonitorTask(plan, watched)) for watched in app.monitors.values()]
+    if role == "parity":
+        from samestream.monitors.continuous_parity import ParityWorker, watched_models
+
+        monitors = list(app.monitors.values())
+        if not watched_models(monitors)[0]:
+            return []
+        return [ParityWorker(transport, plan, monitors, FeatureLog(log_root))]
     raise SettingsError(
         "no such role",
         where="samestream run",

@@ -38,7 +38,8 @@ def run(
     settings: Settings,
     module: Module,
     roles: Annotated[
-        list[str] | None, typer.Argument(metavar="ROLE", help="features, scorer, outcomes, log, monitor; or all.")
+        list[str] | None,
+        typer.Argument(metavar="ROLE", help="features, scorer, outcomes, log, monitor, parity; or all."),
     ] = None,
     health_port: Annotated[
         int | None, typer.Option(help="Serve /health and /metrics on this port; 0 takes any.")
@@ -105,7 +106,15 @@ def _build(app: App, transport: Transport, log_uri: str, names: list[str], accep
                     hint="declare a class that derives from Monitors, or leave the role out.",
                 )
             continue
-        built += roles.build(name, app, transport, log_uri, accept_partitions=accept_partitions)
+        workers = roles.build(name, app, transport, log_uri, accept_partitions=accept_partitions)
+        if not workers and names:
+            raise SettingsError(
+                "the app declares nothing for this role",
+                where="samestream run",
+                found=name,
+                hint="parity runs where a monitor declares features = parity(), or leave the role out.",
+            )
+        built += workers
     return built
 
 

@@ -19,7 +19,12 @@ _WEEKS = {"hour": 1 / 168, "day": 1 / 7, "week": 1.0, "month": 30 / 7}
 
 @dataclass(frozen=True)
 class Parity:
-    """Served features must equal what replaying the log gives, bit for bit; one mismatch is an incident."""
+    """Served features must equal what replaying the log gives, bit for bit; one mismatch is an incident.
+
+    sample : the share of the keys that is compared, above 0 and at most 1; which keys follows from their hash.
+    """
+
+    sample: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -127,9 +132,21 @@ class Monitors:
         cls.__monitors__ = Declared(of=of, alarms_per_week=_per_week(here, alarms), **checks)
 
 
-def parity() -> Parity:
-    """Compare what was served online with what the log says offline, key by key."""
-    return Parity()
+def parity(sample: float = 1.0) -> Parity:
+    """Compare what was served online with what the log says offline, key by key.
+
+    sample : the share of the keys that is compared; the same keys each time, by their hash. 1 compares all.
+    Raises DeclarationError unless it is above 0 and at most 1.
+    """
+    if isinstance(sample, bool) or not isinstance(sample, int | float) or not 0 < sample <= 1:
+        raise DeclarationError(
+            "a sample is a share of the keys",
+            where="parity(sample=...)",
+            found=repr(sample),
+            expected="above 0 and at most 1",
+            hint="parity(sample=0.1) compares a tenth of the keys, parity() all of them.",
+        )
+    return Parity(float(sample))
 
 
 def drift(window: str) -> Drift:

@@ -6,7 +6,7 @@ order of summation needs. *Point in time*: from all events there ever were; the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -18,18 +18,25 @@ from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.sql.difference import Difference, difference
 from samestream.streams.sql.point_in_time import as_known, point_in_time
 
+Chosen = Callable[[pa.Table], pa.Table]
+"""Some of the served vectors, of all that the log holds."""
 
-def compare_as_known(plan: Plan, model: ModelPlan, log: FeatureLog, ranks: MergeRanks) -> Mapping[str, Difference]:
+
+def compare_as_known(
+    plan: Plan, model: ModelPlan, log: FeatureLog, ranks: MergeRanks, chosen: Chosen | None = None
+) -> Mapping[str, Difference]:
     """Per feature, how the served vectors differ from their values as known."""
-    served = served_vectors(model, log)
+    served = served_vectors(model, log, chosen)
     triggers = triggers_of(served, ranks.judged(*raw_events(plan, model.trigger, log)))
     events = {table.event: ranks.judged(*raw_events(plan, table.event, log)) for table in plan.tables}
     return difference(served, as_known(plan, model, triggers, events, slack=True), list(model.outputs))
 
 
-def compare_point_in_time(plan: Plan, model: ModelPlan, log: FeatureLog) -> Mapping[str, Difference]:
+def compare_point_in_time(
+    plan: Plan, model: ModelPlan, log: FeatureLog, chosen: Chosen | None = None
+) -> Mapping[str, Difference]:
     """Per feature, how the served vectors differ from their values had nothing come late."""
-    served = served_vectors(model, log)
+    served = served_vectors(model, log, chosen)
     triggers = triggers_of(served, raw_events(plan, model.trigger, log)[1])
     events = {table.event: raw_events(plan, table.event, log)[1] for table in plan.tables}
     return difference(served, point_in_time(plan, model, triggers, events, slack=True), list(model.outputs))
@@ -40,7 +47,7 @@ def vectors_that_differ(found: Mapping[str, Difference]) -> int:
     return int(np.logical_or.reduce([part.differs for part in found.values()]).sum())
 
 
-def served_vectors(model: ModelPlan, log: FeatureLog) -> pa.Table:
+def served_vectors(model: ModelPlan, log: FeatureLog, chosen: Chosen | None = None) -> pa.Table:
     """The vectors of the present definition, placed where their triggers lie."""
     served = log.read(model.topics["features"])
     if not served.num_rows:
@@ -48,6 +55,7 @@ def served_vectors(model: ModelPlan, log: FeatureLog) -> pa.Table:
             "the log holds no vectors", where=model.topics["features"], hint="let the log role catch up."
         )
     served = served.filter(pa.array([mark == model.fingerprint for mark in served["fingerprint"].to_pylist()]))
+    served = chosen(served) if chosen is not None else served
     names = {"trigger_partition": "_partition", "trigger_offset": "_offset"}
     return served.drop_columns(list(names.values())).rename_columns(names)
 

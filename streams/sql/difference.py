@@ -27,12 +27,16 @@ class Difference:
 
     greatest : of times in seconds; of conditions 1; 0 for text and lists.
     differs : for each compared row, in order of position, whether it differs; the same rows for every column.
+    greatest_relative : to the expected number, where that is not zero. null_served, null_expected : rows with one side only.
     """
 
     compared: int
     mismatched: int
     greatest: float
     differs: cols.BoolArray = field(repr=False, compare=False)
+    greatest_relative: float = 0.0
+    null_served: int = 0
+    null_expected: int = 0
 
 
 def difference(served: pa.Table, expected: pa.Table, columns: Sequence[str]) -> dict[str, Difference]:
@@ -52,8 +56,27 @@ def difference(served: pa.Table, expected: pa.Table, columns: Sequence[str]) -> 
         if slack_of(name) in expected.column_names:
             slack = _floats(expected[slack_of(name)].combine_chunks().take(right)).values
         apart, wrong = _apart(a, b, slack)
-        found[name] = Difference(len(left), int(wrong.sum()), float(apart.max(initial=0.0)), wrong)
+        there = [part.is_valid().to_numpy(zero_copy_only=False).astype(np.bool_) for part in (a, b)]
+        found[name] = Difference(
+            len(left),
+            int(wrong.sum()),
+            float(apart.max(initial=0.0)),
+            wrong,
+            _relative(apart, b),
+            int((wrong & ~there[0] & there[1]).sum()),
+            int((wrong & there[0] & ~there[1]).sum()),
+        )
     return found
+
+
+def _relative(apart: cols.Float64Array, expected: pa.Array[Any]) -> float:
+    """The greatest of some differences, as shares of what was expected, where that is a number and not zero."""
+    if not (pa.types.is_floating(expected.type) or pa.types.is_integer(expected.type)):
+        return 0.0
+    # a great whole number may become the float next to it
+    size = np.abs(cols.from_arrow(expected.cast(pa.float64(), safe=False), Kind.FLOAT).values)
+    there = (size > 0) & np.isfinite(size)
+    return float((apart[there] / size[there]).max(initial=0.0))
 
 
 def _apart(a: pa.Array[Any], b: pa.Array[Any], slack: cols.Float64Array) -> tuple[cols.Float64Array, cols.BoolArray]:

@@ -1,0 +1,189 @@
+"""Two streams of one model's vectors, matched while they grow: what the log says, and what was served, byte by byte."""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from samestream.monitors.parity_figures import WORST, PathFigures
+from samestream.schemas.avro import Codec
+from samestream.streams.engine.columnar import Vectors
+from samestream.streams.engine.feature_task import VectorEncoder
+from samestream.streams.engine.journal import Entry
+from samestream.streams.plan import ModelPlan, Plan
+from samestream.streams.transport import Fetched, Partition, partition_of
+from samestream.streams.wire.schema_store import SchemaStore
+
+Record = tuple[bytes | None, bytes | None, int]  # key, value, known time
+Trigger = tuple[str, int, int]
+OTHER = "(key, place or known time)"
+"""Stands for a feature where every value is right, and the record is not."""
+
+
+def is_sampled(key: bytes | None, share: float) -> bool:
+    """Whether a key belongs to a sample of keys; the same keys do wherever and whenever it is asked.
+
+    >>> [is_sampled(b"EWR", share) for share in (0.1, 0.5, 1.0)]
+    [False, False, True]
+    """
+    return share >= 1 or zlib.crc32(key or b"") < share * 2**32
+
+
+class VectorStream:
+    """What should have been served and what was, per partition of the features topic, in order.
+
+    sample : the share of the keys that is compared
+    """
+
+    def __init__(self, plan: Plan, model: ModelPlan, store: SchemaStore, partitions: int, sample: float = 1.0) -> None:
+        self.model, self.topic, self._sample = model, model.topics["features"], sample
+        self._plan, self._store = plan, store
+        self._codec, self._encoder = Codec(model.vector_schema), VectorEncoder(plan)
+        self._mark = model.fingerprint.encode()
+        self._expected: list[deque[tuple[Record, bool]]] = [deque() for _ in range(partitions)]
+        self._served: list[deque[tuple[int, Record]]] = [deque() for _ in range(partitions)]
+        self.next_offsets: dict[int, int] = {}
+        """Per partition of the topic, the offset after everything handed over."""
+
+    def expect(self, entry: Entry, vectors: Vectors) -> None:
+        """Take the vectors of a batch as the log says they are. Those of a batch of another definition may be missing."""
+        required = entry.fingerprint == self._plan.fingerprint
+        for record in self._encoder.records(vectors):
+            assert record.key is not None
+            if is_sampled(record.key, self._sample):
+                place = partition_of(record.key, len(self._expected))
+                self._expected[place].append(((record.key, record.value, record.known_us), required))
+
+    def serve(self, fetched: Fetched, figures: PathFigures) -> None:
+        """Take what was served, as one partition of the topic gives it."""
+        held = self._served[fetched.partition.partition]
+        for offset, key, value, known_us in zip(
+            fetched.offsets.tolist(), fetched.keys, fetched.values, fetched.known_us.tolist(), strict=True
+        ):
+            # computed vectors are in single-object encoding: what the registry's id stands for is compared, not the id
+            value = self._store.single(self.topic, value) if value is not None else None
+            if value is None or self._mark not in value:
+                figures.other_definition += 1
+            elif is_sampled(key, self._sample):
+                held.append((offset, (key, value, known_us)))
+        self.next_offsets[fetched.partition.partition] = int(fetched.offsets[-1]) + 1
+
+    def positions(self) -> dict[int, int]:
+        """Per partition of the topic, the offset from which it must be read again if all that is held here is lost."""
+        return {
+            number: self._served[number][0][0] if self._served[number] else offset
+            for number, offset in self.next_offsets.items()
+        }
+
+    def match(self, figures: PathFigures) -> bool:
+        """Let go of what is equal, and in order, on both sides; whether anything expected is left."""
+        left = False
+        for expected, served in zip(self._expected, self._served, strict=True):
+            while expected and served and expected[0][0] == served[0][1]:
+                figures.compared += 1
+                figures.newest_known_us = max(figures.newest_known_us, served[0][1][2])
+                expected.popleft()
+                served.popleft()
+            left |= bool(expected)
+        return left
+
+    def settle(self, ends: Mapping[Partition, int], figures: PathFigures) -> int:
+        """Compare everything up to where the replay has come; how many vectors differ, are missing, or are too many.
+
+        Everything served up to there must have been handed over. ends : per partition of the triggers' topic
+        """
+        broken = figures.mismatched
+        self.match(figures)
+        for expected, served in zip(self._expected, self._served, strict=True):
+            if expected or served:
+                self._explain(expected, served, ends, figures)
+        for name in self.model.outputs:
+            figures.feature(name).compared = figures.compared
+        return figures.mismatched - broken
+
+    def _explain(
+        self,
+        expected: deque[tuple[Record, bool]],
+        served: deque[tuple[int, Record]],
+        ends: Mapping[Partition, int],
+        figures: PathFigures,
+    ) -> None:
+        """Match what is left of a partition by trigger. What is served beyond the replay stays for the next time."""
+        wanted = {
+            self._trigger(found): (record, required, found) for record, required, found in self._decoded(expected)
+        }
+        order = {trigger: number for number, trigger in enumerate(wanted)}
+        seen: dict[Trigger, None] = {}
+        beyond: deque[tuple[int, Record]] = deque()
+        last = -1
+        for offset, record in served:
+            found = self._codec.decode(record[1] or b"")
+            trigger = self._trigger(found)
+            if trigger not in wanted and trigger[2] >= ends.get(Partition(trigger[0], trigger[1]), 0):
+                beyond.append((offset, record))
+                continue
+            figures.compared += 1
+            figures.newest_known_us = max(figures.newest_known_us, record[2])
+            if trigger not in wanted or trigger in seen:
+                figures.doubled += 1
+                self._blame(figures, found, None, record[2], ["(served twice, or never asked for)"])
+                continue
+            seen[trigger] = None
+            right, _, want = wanted[trigger]
+            differing = [name for name in found if _bits(found[name]) != _bits(want[name])]
+            if not differing and (record != right or order[trigger] < last):
+                differing = [OTHER]
+            last = max(last, order[trigger])
+            if differing:
+                self._blame(figures, found, want, record[2], differing)
+        for trigger, (record, required, want) in wanted.items():
+            if required and trigger not in seen:
+                figures.compared += 1
+                figures.missing += 1
+                self._blame(figures, None, want, record[2], ["(never served)"])
+        expected.clear()
+        served.clear()
+        served.extend(beyond)
+
+    def _blame(
+        self,
+        figures: PathFigures,
+        found: dict[str, Any] | None,
+        want: dict[str, Any] | None,
+        known_us: int,
+        differing: list[str],
+    ) -> None:
+        figures.mismatched += 1
+        figures.broken_known_us = max(figures.broken_known_us, known_us)
+        told = found or want or {}
+        figures.blame(str(told["entity"]))
+        for name in differing:
+            both = (found or {}).get(name), (want or {}).get(name)
+            if name in self.model.outputs:
+                figures.feature(name).note(*both)
+            else:
+                figures.feature(name).mismatched += 1
+        if len(figures.examples) < WORST:
+            figures.examples.append(
+                {
+                    "entity": told["entity"],
+                    "trigger": list(self._trigger(told)),
+                    "event_time_us": told["event_time"],
+                    "known_us": known_us,
+                    "differs": {name: [(found or {}).get(name), (want or {}).get(name)] for name in differing[:5]},
+                }
+            )
+
+    def _decoded(self, expected: deque[tuple[Record, bool]]) -> list[tuple[Record, bool, dict[str, Any]]]:
+        return [(record, required, self._codec.decode(record[1] or b"")) for record, required in expected]
+
+    @staticmethod
+    def _trigger(record: Mapping[str, Any]) -> Trigger:
+        return record["trigger_topic"], record["trigger_partition"], record["trigger_offset"]
+
+
+def _bits(value: Any) -> Any:
+    """Floats by their bits, so that -0.0 and 0.0 differ as they do in the record."""
+    return value.hex() if isinstance(value, float) else value
