@@ -29,6 +29,8 @@ def needs(app: App, plan: Plan, groups: Sequence[str] = ()) -> dict[str, list[Ne
 
     groups : consumer groups of `Predictions` and `Drift`, as applications name them; without one they need none
     """
+    from samestream.monitors.profile_writer import subjects
+
     every = [spec.name for spec in provision.topics(app, plan)]
     found = {task.name: [*_of_task(plan, task, every), *_seeing(every)] for task in _tasks(app, plan)}
     logged = [part.topic for part in plan.events.values()]
@@ -53,6 +55,15 @@ def needs(app: App, plan: Plan, groups: Sequence[str] = ()) -> dict[str, list[Ne
         *found["replay"],
         *_topics("Read", [*served, *(part.topic for part in plan.inputs.values()), plan.drift]),
         *_topics("Write", [plan.drift, plan.journal]),
+    ]
+    found["profiles"] = [
+        *(
+            Need("group", f"{plan.app}.profiles.{topic}", "Read")
+            for topic in subjects(plan, list(app.monitors.values()))
+        ),
+        *_topics("Read", [*subjects(plan, list(app.monitors.values())), plan.schemas]),
+        *_topics("Write", [plan.profiles]),
+        *_seeing(every),
     ]
     found["apply"] = [
         Need("cluster", "", "Create"),

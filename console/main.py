@@ -35,6 +35,7 @@ MODULES = (
     "counterfactual",
     "skew",
     "monitor",
+    "profiles",
 )
 """Modules of the console that register commands."""
 
@@ -59,6 +60,7 @@ STORY = (
     "parity",
     "skew",
     "monitor",
+    "profiles",
     "down",
 )
 """The commands in the order in which a newcomer needs them."""
@@ -86,6 +88,7 @@ Then your own app, declared in one Python module (start from examples/flights.py
   samestream parity app.py     what was served against what the log says
   samestream skew app.py       which late events make which difference
   samestream monitor app.py    incidents, with verdict and evidence
+  samestream profiles app.py   how features, scores and sources are distributed, window by window
   samestream topics app.py     what topics hold, rejected events included
   samestream redrive app.py    send rejected events again, repaired
   samestream down              stop the local Kafka; its data stays

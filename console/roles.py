@@ -25,6 +25,7 @@ ROLES = {
     "outcomes": "joins predictions with the labels that come later",
     "log": "writes events, vectors, predictions and outcomes to Parquet",
     "monitor": "watches sources, features and scores, and opens incidents",
+    "profiles": "profiles features, scores and sources by windows of event time; any number of processes share the partitions",
     "parity": "compares every vector served with its replay, and with SQL, all the time",
 }
 
@@ -65,6 +66,11 @@ def build(role: str, app: App, transport: Transport, log_root: str, *, accept_pa
         from samestream.monitors.task import MonitorTask
 
         return [processor(MonitorTask(plan, watched)) for watched in app.monitors.values()]
+    if role == "profiles":
+        from samestream.monitors.profile_writer import ProfileWriter, subjects
+
+        watched = list(app.monitors.values())
+        return [ProfileWriter(transport, plan, watched)] if subjects(plan, watched) else []
     if role == "parity":
         from samestream.monitors.continuous_parity import ParityWorker, watched_models
 

@@ -39,7 +39,7 @@ def run(
     module: Module,
     roles: Annotated[
         list[str] | None,
-        typer.Argument(metavar="ROLE", help="features, scorer, outcomes, log, monitor, parity; or all."),
+        typer.Argument(metavar="ROLE", help="features, scorer, outcomes, log, monitor, profiles, parity; or all."),
     ] = None,
     health_port: Annotated[
         int | None, typer.Option(help="Serve /health and /metrics on this port; 0 takes any.")
@@ -112,7 +112,7 @@ def _build(app: App, transport: Transport, log_uri: str, names: list[str], accep
                 "the app declares nothing for this role",
                 where="samestream run",
                 found=name,
-                hint="parity runs where a monitor declares features = parity(), or leave the role out.",
+                hint="parity needs a monitor with features = parity(), profiles one with profiles() or drift(window=...).",
             )
         built += workers
     return built

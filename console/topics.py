@@ -113,7 +113,13 @@ def _rows(transport: Transport, app: App, plan: Plan) -> list[dict[str, Any]]:
 
 
 def _kinds(app: App, plan: Plan) -> dict[str, str]:
-    kinds = {plan.journal: "journal", plan.drift: "drift", plan.schemas: "schemas", plan.registry: "models"}
+    kinds = {
+        plan.journal: "journal",
+        plan.drift: "drift",
+        plan.profiles: "profiles",
+        plan.schemas: "schemas",
+        plan.registry: "models",
+    }
     for event in app.events.values():
         topic = app.topic(event)
         kinds |= {topic: "event", f"{topic}.late": "late", f"{topic}.dead": "dead"}

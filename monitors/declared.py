@@ -68,7 +68,26 @@ class Silence:
         return durations.parse(self.longer_than)
 
 
-Check = Parity | Drift | Quality | Silence
+@dataclass(frozen=True)
+class Profiles:
+    """Features and scores are profiled, by windows of event time, and by segments.
+
+    window : length of a window, such as ``"1h"``. by : names of inputs of the model; each of their values is a segment.
+    """
+
+    window: str = "1d"
+    by: tuple[str, ...] = ()
+
+    @property
+    def window_us(self) -> int:
+        """Length of a window in microseconds.
+
+        Raises DeclarationError if `window` is no duration.
+        """
+        return durations.parse(self.window)
+
+
+Check = Parity | Drift | Quality | Silence | Profiles
 
 
 @dataclass(frozen=True)
@@ -129,6 +148,7 @@ class Monitors:
                 hint='say what to watch: features = parity(), drift(window="1d").',
             )
         checks = {name: _checks(f"{here}.{name}", _ALLOWED[name], value) for name, value in declared.items()}
+        _check_segments(here, of, checks.get("features", ()))
         cls.__monitors__ = Declared(of=of, alarms_per_week=_per_week(here, alarms), **checks)
 
 
@@ -164,8 +184,20 @@ def silence(longer_than: str) -> Silence:
     return Silence(longer_than)
 
 
-_ALLOWED: dict[str, tuple[type, ...]] = {"features": (Parity, Drift, Quality, Silence), "scores": (Drift,)}
+def profiles(window: str = "1d", by: str | tuple[str, ...] = ()) -> Profiles:
+    """Profile features and scores by windows of event time of this length.
+
+    by : names of inputs of the model, each of whose values is a segment with profiles of its own.
+    """
+    return Profiles(window, (by,) if isinstance(by, str) else tuple(by))
+
+
+_ALLOWED: dict[str, tuple[type, ...]] = {
+    "features": (Parity, Drift, Quality, Silence, Profiles),
+    "scores": (Drift,),
+}
 _LENGTHS: tuple[tuple[type, str, Callable[[Any], int]], ...] = (
+    (Profiles, "window", lambda check: int(check.window_us)),
     (Drift, "window", lambda check: int(check.window_us)),
     (Silence, "longer_than", lambda check: int(check.longer_than_us)),
 )
@@ -197,6 +229,19 @@ def _checks(where: str, allowed: tuple[type, ...], value: Any) -> tuple[Check, .
                 hint="keep the one you mean.",
             )
     return checks
+
+
+def _check_segments(here: str, model: type[Model], checks: tuple[Check, ...]) -> None:
+    for check in checks:
+        unknown = [name for name in check.by if name not in model.inputs] if isinstance(check, Profiles) else []
+        if unknown:
+            raise DeclarationError(
+                "segments are made by the inputs of the model",
+                where=f"{here}.features, profiles(by=...)",
+                found=", ".join(map(str, unknown)),
+                expected=", ".join(model.inputs),
+                hint="make the field an input, or leave `by` out.",
+            )
 
 
 def _check_length(where: str, what: str, check: Any, length_of: Callable[[Any], int]) -> None:

@@ -148,6 +148,28 @@ INCIDENT = _record(
     },
 )
 
+PROFILE = _record(
+    "Profile",
+    "What one run of offsets of a partition adds to the profile of a subject in a window of event time. The profiles of"
+    " a window are merged; of those with the same topic, partition and start the one with the greatest end counts, so it"
+    " may be written again. What says of what was counted: values, lengths, or seconds before the event. Profile is JSON,"
+    " compressed by zlib.",
+    {
+        "subject": "string",
+        "segment": "string",
+        "what": "string",
+        "fingerprint": "string",
+        "window_start": _TIME,
+        "window_end": _TIME,
+        "topic": "string",
+        "partition": "int",
+        "start": "long",
+        "end": "long",
+        "rows": "long",
+        "profile": "bytes",
+    },
+)
+
 SCHEMA = _record(
     "SchemaText",
     "A schema by its fingerprint (hex), where no registry is configured.",
@@ -167,6 +189,7 @@ ALL = {
     "outcome": OUTCOME,
     "prediction": PREDICTION,
     "incident": INCIDENT,
+    "profile": PROFILE,
     "schema": SCHEMA,
     "declaration": DECLARATION,
 }

@@ -204,6 +204,11 @@ class Plan:
         }
         return digest([{name: model.fingerprint for name, model in self.models.items()}, labels])
 
+    @property
+    def profiles(self) -> str:
+        """The topic of the profiles of features and scores."""
+        return f"{self.app}.profiles"
+
     def gatekeeper(self, event: str) -> str:
         """The processor that judges an event topic and writes out what is late or dead: one for each topic."""
         if event in self.inputs:

@@ -19,6 +19,7 @@ from samestream.streams.wire.schema_store import SchemaStore
 _KEEP = {"retention.ms": "-1", "max.message.bytes": str(MAX_RECORD_BYTES)}
 # keyed by processor: one that hangs in a transaction holds back the entries of few others
 _JOURNAL_PARTITIONS = 16
+_PROFILE_PARTITIONS = 4
 _COMPACT = {"cleanup.policy": "compact"}
 _EVERY = ("replication", "min_insync")  # what an option for all topics may say of those that samestream itself writes
 
@@ -69,6 +70,8 @@ def topics(app: App, plan: Plan, replication: int = 1, chosen: Chosen | None = N
         found += [spec(topic, replace(own, partitions=partitions)) for topic in model.topics.values()]
     single = replace(own, partitions=1)
     found += [spec(plan.journal, replace(own, partitions=_JOURNAL_PARTITIONS)), spec(plan.drift, single)]
+    # a profile that grows is written again under the same key
+    found.append(spec(plan.profiles, replace(own, partitions=_PROFILE_PARTITIONS), {**_KEEP, **_COMPACT}))
     # the models topic is not compacted: the scorer and the monitors journal what they read of it, and replay it
     found += [spec(plan.schemas, single, _COMPACT), spec(plan.registry, single)]
     return found
