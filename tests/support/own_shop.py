@@ -49,9 +49,8 @@ class OwnShop:
 
     def start(self, role: str, batch_records: int = 50, **spec: Any) -> Child:
         """Start a process of a role; see `victim.main`."""
-        return self._nursery.start(
-            role=role, module=str(self.module), bootstrap=self.bootstrap, batch_records=batch_records, **spec
-        )
+        told = {"role": role, "module": str(self.module), "bootstrap": self.bootstrap, "batch_records": batch_records}
+        return self._nursery.start(**told | spec)
 
     def memory(self) -> MemoryTransport:
         """An undisturbed world: the same topics, without Kafka, processes and kills."""
