@@ -11,6 +11,7 @@ import random
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
@@ -237,12 +238,21 @@ def _doom_task(task: Task, fate: Fate) -> None:
     task.process = fatal  # type: ignore[method-assign]
 
 
+def _let_the_clock_jump() -> None:
+    """The wall clock of this process is off by days, otherwise at every question."""
+    draw, tell, tell_ns = random.Random(), time.time, time.time_ns
+    time.time = lambda: tell() + draw.uniform(-40, 40) * 86_400
+    time.time_ns = lambda: tell_ns() + draw.randrange(-40, 40) * 86_400 * 10**9
+
+
 def main(spec: dict[str, Any]) -> int:
     """Run a role until SIGTERM; the exit code is that of `samestream run`: 3 when another one took over, 1 for errors.
 
     spec : ``role``, ``module``, ``bootstrap``; ``point``, ``times`` and ``stop`` (rather than kill) of a fate;
-    ``batch_records`` of a processor; ``log`` (a root) and ``batch_rows`` of the log's writer
+    ``batch_records`` of a processor; ``log`` (a root) and ``batch_rows`` of the log's writer; ``clock_jumps``
     """
+    if spec.get("clock_jumps"):
+        _let_the_clock_jump()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     random.seed()
