@@ -1,0 +1,35 @@
+"""A disk of some megabytes that can be filled to the last byte."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+
+class SmallDisk:
+    """A file system in memory, mounted at ``folder``; `close` takes it away."""
+
+    def __init__(self, folder: Path, megabytes: int) -> None:
+        folder.mkdir()
+        made = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "none", str(folder)], capture_output=True, text=True
+        )
+        if made.returncode:
+            raise PermissionError(made.stderr.strip())
+        self.folder = folder
+        self._filler = folder / "filler"
+
+    def fill(self, left_bytes: int = 0) -> None:
+        """Leave so much, or less by a page."""
+        with self._filler.open("ab") as filler:
+            free = os.statvfs(self.folder)
+            os.posix_fallocate(filler.fileno(), 0, max(free.f_bavail * free.f_frsize - left_bytes, 1))
+
+    def empty(self) -> None:
+        """Give the room back."""
+        self._filler.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Unmount it, used or not."""
+        subprocess.run(["umount", "--lazy", str(self.folder)], check=True)
