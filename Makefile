@@ -11,7 +11,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help demo test faults bench-engine bench-peers bench-state bench-transport bench-profile bench-monitors env dev node lint types imports check-wheel constraints clean
+.PHONY: help demo test faults bench-engine bench-peers bench-state bench-snapshots bench-transport bench-profile bench-monitors env dev node lint types imports check-wheel constraints clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -83,6 +83,9 @@ $(PEERS)/streams/streams-peer.jar: bench/engine/streams/pom.xml $(wildcard bench
 
 bench-state: $(VENV)/.ready ## How state grows: events a second and memory, by keys, tiles and features (ARGS="--events N")
 	$(BIN)/python bench/state.py $(ARGS)
+
+bench-snapshots: $(VENV)/.ready ## What snapshots of state cost: the pause, the writing, taking them up again (ARGS="--keys N ...")
+	$(BIN)/python bench/snapshots.py $(ARGS)
 
 bench-transport: $(VENV)/.ready ## What moving records costs: our own librdkafka handles beside confluent-kafka's API
 	$(BIN)/python bench/transport.py $(ARGS)

@@ -26,6 +26,7 @@ MODULES = (
     "apply",
     "schemas",
     "run",
+    "rebuild",
     "topics",
     "redrive",
     "offline",
@@ -49,6 +50,7 @@ STORY = (
     "apply",
     "schemas",
     "run",
+    "rebuild",
     "status",
     "topics",
     "redrive",
@@ -82,6 +84,7 @@ Then your own app, declared in one Python module (start from examples/flights.py
   samestream apply app.py      its topics and schemas
   samestream schemas check app.py   whether they may replace those before
   samestream run app.py        features, scores, outcomes, log, monitors
+  samestream rebuild app.py    state anew, after a change of definition
   samestream status app.py     who has come how far
   samestream train app.py      a model from the log; the scorer takes it up
   samestream training-set app.py   vectors joined with labels, as Parquet

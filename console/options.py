@@ -48,7 +48,9 @@ _SHARED: dict[str, Any] = {
     ],
     "folder": Annotated[
         Path | None,
-        typer.Option(help="Where local data is kept: kafka/, log/, artifacts/. (.samestream)", rich_help_panel=_PANEL),
+        typer.Option(
+            help="Where local data is kept: kafka/, log/, artifacts/, state/. (.samestream)", rich_help_panel=_PANEL
+        ),
     ],
     "log": Annotated[
         str | None,
@@ -58,6 +60,22 @@ _SHARED: dict[str, Any] = {
         str | None,
         typer.Option(
             help="Root of trained models: a folder or a pyarrow URI. (FOLDER/artifacts)", rich_help_panel=_PANEL
+        ),
+    ],
+    "state": Annotated[
+        str | None,
+        typer.Option(
+            help="Folder of the snapshots of state, on a local disk. (FOLDER/state)",
+            metavar="FOLDER",
+            rich_help_panel=_PANEL,
+        ),
+    ],
+    "snapshot_every": Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds from one snapshot of state to the next; 0 takes none. (60)",
+            metavar="SECONDS",
+            rich_help_panel=_PANEL,
         ),
     ],
 }

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from samestream.schemas.app import App
 from samestream.schemas.errors import SettingsError
 from samestream.streams.deploy import provision
 from samestream.streams.engine.feature_task import FeatureTask
-from samestream.streams.engine.processor import Health, Processor, Task
+from samestream.streams.engine.health import Health
+from samestream.streams.engine.processor import Processor
+from samestream.streams.engine.snapshots import Snapshots
+from samestream.streams.engine.task import Task
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.log.log_writer import LogWriter
 from samestream.streams.lowering import compile_app
 from samestream.streams.models.outcomes import OutcomeTask
 from samestream.streams.models.scorer import ScorerTask
-from samestream.streams.plan import ModelPlan, Plan
+from samestream.streams.plan import Plan
 from samestream.streams.transport import Transport
 
 ROLES = {
@@ -28,6 +32,8 @@ ROLES = {
     "profiles": "profiles features, scores and sources by windows of event time; any number of processes share the partitions",
     "parity": "compares every vector served with its replay, and with SQL, all the time",
 }
+PROCESSORS = ("features", "scorer", "outcomes", "monitor")
+"""The roles that are tasks of the one loop, with state of their own."""
 
 
 class Role(Protocol):
@@ -39,33 +45,34 @@ class Role(Protocol):
         """Work until ``stop`` is set; finish what is under way, then return."""
 
 
-def build(role: str, app: App, transport: Transport, log_root: str, *, accept_partitions: bool = False) -> list[Role]:
+Keeping = Callable[[str], Snapshots | None]
+"""The snapshots of a processor, by its identity."""
+
+
+def keeping(folder: Path, every_s: float) -> Keeping:
+    """Snapshots in a folder, that often."""
+    return lambda identity: Snapshots(folder, identity, every_s)
+
+
+def build(
+    role: str,
+    app: App,
+    transport: Transport,
+    log_root: str,
+    *,
+    accept_partitions: bool = False,
+    snapshots: Keeping = lambda _: None,
+) -> list[Role]:
     """The workers of a role: one, or one per model.
 
     accept_partitions : go on even if a topic has another number of partitions than the journal says
+    snapshots : by default none: a worker then recovers by replaying its journal
     Raises SettingsError for a role that does not exist.
     """
     plan = compile_app(app)
     store = provision.store(transport, plan)
-
-    def processor(task: Task) -> Role:
-        return Processor(transport, plan.app, plan.journal, task, store, accept_partitions=accept_partitions)
-
-    def per_model(task: Callable[[Plan, ModelPlan], Task]) -> list[Role]:
-        return [processor(task(plan, model)) for model in plan.models.values()]
-
-    if role == "features":
-        return [processor(FeatureTask(plan))]
-    if role == "scorer":
-        return per_model(ScorerTask)
-    if role == "outcomes":
-        return per_model(OutcomeTask)
     if role == "log":
         return [LogWriter(transport, plan, FeatureLog(log_root), store)]
-    if role == "monitor":
-        from samestream.monitors.task import MonitorTask
-
-        return [processor(MonitorTask(plan, watched)) for watched in app.monitors.values()]
     if role == "profiles":
         from samestream.monitors.profile_writer import ProfileWriter, subjects
 
@@ -78,6 +85,32 @@ def build(role: str, app: App, transport: Transport, log_root: str, *, accept_pa
         if not watched_models(monitors)[0]:
             return []
         return [ParityWorker(transport, plan, monitors, FeatureLog(log_root))]
+    return [
+        Processor(
+            transport,
+            plan.app,
+            plan.journal,
+            task,
+            store,
+            accept_partitions=accept_partitions,
+            snapshots=snapshots(f"{plan.app}.{task.name}"),
+        )
+        for task in tasks(role, app, plan)
+    ]
+
+
+def tasks(role: str, app: App, plan: Plan) -> list[Task]:
+    """What the processors of a role run: one task, or one per model. Raises SettingsError for a role that does not exist."""
+    if role == "features":
+        return [FeatureTask(plan)]
+    if role == "scorer":
+        return [ScorerTask(plan, model) for model in plan.models.values()]
+    if role == "outcomes":
+        return [OutcomeTask(plan, model) for model in plan.models.values()]
+    if role == "monitor":
+        from samestream.monitors.task import MonitorTask
+
+        return [MonitorTask(plan, watched) for watched in app.monitors.values()]
     raise SettingsError(
         "no such role",
         where="samestream run",

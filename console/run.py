@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
     app.command()(run)
 
 
-@configured(*CONNECTION, "log")
+@configured(*CONNECTION, "log", "state", "snapshot_every")
 def run(
     settings: Settings,
     module: Module,
@@ -74,7 +74,7 @@ def run(
     app = load(module, settings.namespace)
     with closing(connect(settings)) as transport:
         require(transport, app)
-        built = _build(app, transport, settings.log_uri, roles or [], accept_partitions)
+        built = _build(app, transport, settings, roles or [], accept_partitions)
         crew, lags, progress = Crew(built), Lags(transport, app.prefix, built), Progress(built)
         with log_to(progress.console), _serving(crew, lags, health_host, health_port), _signals(crew, progress):
             crew.start()
@@ -90,7 +90,7 @@ def run(
         raise crew.failure
 
 
-def _build(app: App, transport: Transport, log_uri: str, names: list[str], accept_partitions: bool) -> list[Role]:
+def _build(app: App, transport: Transport, settings: Settings, names: list[str], accept_partitions: bool) -> list[Role]:
     """The workers of the named roles, or of all. Raises SettingsError where a named role has nothing to do."""
     from samestream.console import roles
     from samestream.schemas.errors import SettingsError
@@ -106,7 +106,14 @@ def _build(app: App, transport: Transport, log_uri: str, names: list[str], accep
                     hint="declare a class that derives from Monitors, or leave the role out.",
                 )
             continue
-        workers = roles.build(name, app, transport, log_uri, accept_partitions=accept_partitions)
+        workers = roles.build(
+            name,
+            app,
+            transport,
+            settings.log_uri,
+            accept_partitions=accept_partitions,
+            snapshots=roles.keeping(settings.state_folder, settings.snapshot_every),
+        )
         if not workers and names:
             raise SettingsError(
                 "the app declares nothing for this role",

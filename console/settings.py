@@ -39,6 +39,8 @@ class Settings(BaseSettings):
     namespace: str = ""
     log: str = ""
     artifacts: str = ""
+    state: str = ""
+    snapshot_every: float = Field(default=60.0, ge=0)
 
     @field_validator("properties", mode="before")
     @classmethod
@@ -66,6 +68,11 @@ class Settings(BaseSettings):
     def log_uri(self) -> str:
         """Root of the feature log: a folder, or any URI that pyarrow knows."""
         return self.log or str(self.folder / "log")
+
+    @property
+    def state_folder(self) -> Path:
+        """Where the snapshots of state are: a local folder."""
+        return Path(self.state) if self.state else self.folder / "state"
 
     @property
     def artifacts_uri(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from samestream.streams.deploy import provision
 from samestream.streams.engine import journal, replay
@@ -16,29 +16,6 @@ from samestream.streams.log.vector_replay import span
 from samestream.streams.plan import Plan
 from samestream.streams.transport import Partition, Transport, partition_of
 from samestream.streams.wire.decode import Decoder
-
-_HELD_RECORDS = 200_000
-"""A partition of which so many are held is not read ahead any further."""
-
-
-class GrowingSource(TopicSource):
-    """Ranges of a journal that is not finished, read from the topics. See `replay.RangeSource`.
-
-    positions : per partition, where the first range to be asked for begins
-    """
-
-    def __init__(
-        self, transport: Transport, decoders: Mapping[str, Decoder], positions: Mapping[Partition, int]
-    ) -> None:
-        super().__init__(transport, decoders, ())
-        self._held = {partition: [] for partition in positions}
-        self._next = dict(positions)
-        self._reader.assign(positions)
-
-    def hold_back(self, wanted: set[Partition]) -> None:
-        """Read no further where much is held already, but for the partitions that are asked for next."""
-        full = {part for part, held in self._held.items() if sum(map(len, held)) > _HELD_RECORDS}
-        self._reader.hold(full - wanted)
 
 
 class JournalFollower:
@@ -64,7 +41,7 @@ class JournalFollower:
         starts = transport.starts(self._partitions)
         positions = {**starts, **{part: end for part, end in journal.ends(before).items() if part in starts}}
         store = provision.store(transport, plan)
-        self._source = GrowingSource(transport, {part.topic: Decoder(part, store) for part in self._inputs}, positions)
+        self._source = TopicSource(transport, {part.topic: Decoder(part, store) for part in self._inputs}, positions)
         self._waiting = entries[chosen.state :]
         self.ends: dict[Partition, int] = journal.ends([one for one in entries if one.sequence <= compared_sequence])
         """Per partition of the inputs, how far the comparison has come."""
@@ -102,7 +79,6 @@ class JournalFollower:
             count += sum(part.end - part.start for part in self._waiting[chosen].ranges)
             chosen += 1
         taken, self._waiting = self._waiting[:chosen], self._waiting[chosen:]
-        self._source.hold_back({part.partition for entry in taken for part in entry.ranges})
         batches = replay.batches(
             taken, self._inputs, self._partitions, self._source, self._clocks, self._plan.fingerprint
         )

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samestream.schemas.errors import TransportError
+from samestream.streams.wire.packed import held_bytes
 from samestream.streams.wire.registry import Registry
 
 Int64Array: TypeAlias = NDArray[np.int64]
@@ -63,6 +64,11 @@ class Fetched:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @property
+    def held_bytes(self) -> int:
+        """About how much memory it keeps."""
+        return self.offsets.nbytes + self.known_us.nbytes + held_bytes(self.keys) + held_bytes(self.values)
 
     def before(self, offset: int) -> Fetched:
         """The same records without those at `offset` and later."""

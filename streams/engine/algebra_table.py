@@ -292,6 +292,10 @@ class AlgebraTable:
             self._sweep()
         return answers
 
+    def __len__(self) -> int:
+        """How many keys are held."""
+        return len(self._keys)
+
     def reachable_keys(self) -> list[int]:
         """Return the ids of keys of which a later query may still find something; the others are held no more."""
         self._sweep()

@@ -12,11 +12,13 @@ from typing import Any
 
 from samestream.schemas.expressions import Expr
 from samestream.streams.columns import ColumnData, Columns, Int64Array
-from samestream.streams.engine import evaluate
+from samestream.streams.engine import algebra_table, evaluate, kernel, key_index, table_state, tiles, value_arrays
 from samestream.streams.engine.order import Batch
+from samestream.streams.engine.snapshots import code_of
 from samestream.streams.engine.state_limit import StateLimit
 from samestream.streams.engine.table_state import TableState
-from samestream.streams.plan import ModelPlan, Plan
+from samestream.streams.engine.value_arrays import Arrays
+from samestream.streams.plan import ModelPlan, Plan, digest
 from samestream.streams.transport import Partition
 
 
@@ -58,6 +60,36 @@ class ColumnarEngine:
         lookups = [(part.event, part.lookup) for part in plan.enrichments]
         lookups += [(model.trigger, lookup) for model in plan.models.values() for lookup in model.lookups]
         self._readers = [[reader for reader in lookups if reader[1].table == i] for i in range(len(plan.tables))]
+
+    def held(self) -> Arrays:
+        """The state of all tables as arrays that change when it does; :meth:`restore` takes them."""
+        return value_arrays.join({f"table.{number}": state.held() for number, state in enumerate(self.tables)})
+
+    @property
+    def held_bytes(self) -> int:
+        """About how much that is."""
+        return sum(state.held_bytes for state in self.tables)
+
+    def restore(self, arrays: Arrays) -> None:
+        """Take up a state of the same plan, all of it or nothing. Raises RecoveryError if it is of another."""
+        self.tables = [
+            state.restored(value_arrays.split(arrays, f"table.{number}")) for number, state in enumerate(self.tables)
+        ]
+
+    @property
+    def layout(self) -> str:
+        """How the state lies in arrays: by the tables of the plan, in their order, and by the code that keeps it."""
+        tables = [
+            [
+                [table.event, table.by, [kind.value for kind in table.key_kinds]],
+                [fed.meaning() for fed in table.inputs],
+                table.cells,
+                [[part.window.meaning(), part.cells] for part in table.windows],
+                [[part.aggregate.meaning(), part.input, part.window, part.cells] for part in table.aggregates],
+            ]
+            for table in self.plan.tables
+        ]
+        return digest([tables, code_of(kernel, tiles, key_index, algebra_table, table_state, value_arrays)])
 
     def process(self, batch: Batch) -> list[Vectors]:
         """Apply a batch that the clocks have judged, and return one vector per applied trigger, by model."""

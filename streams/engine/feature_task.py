@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from samestream.schemas.windows import LIFETIME_US
 from samestream.streams.columns import ColumnData
@@ -12,7 +14,8 @@ from samestream.streams.engine import arrangement, key_index, tiles
 from samestream.streams.engine.clock import Clocks
 from samestream.streams.engine.columnar import ColumnarEngine, Vectors
 from samestream.streams.engine.order import Batch
-from samestream.streams.engine.processor import Emitted
+from samestream.streams.engine.task import Emitted
+from samestream.streams.engine.value_arrays import Arrays
 from samestream.streams.plan import Plan
 from samestream.streams.wire import encode
 from samestream.streams.wire.encode import Coded, Constant, RecordEncoder, Source
@@ -45,8 +48,29 @@ class FeatureTask:
         parcels = [self.encoder.records(vectors) for vectors in self._engine.process(batch)]
         return Emitted(parcels=parcels, results=sum(map(len, parcels)))
 
+    def absorb(self, batch: Batch, clocks: Clocks) -> None:
+        """Apply a judged batch of which the vectors were written before."""
+        self._engine.process(batch)
+
     def recall(self, switches: Sequence[str]) -> None:
         """The engine has no switches."""
+
+    @property
+    def layout(self) -> str:
+        """See `ColumnarEngine.layout`."""
+        return self._engine.layout
+
+    def state(self) -> Arrays:
+        """The state of all tables, as it lies there."""
+        return self._engine.held()
+
+    def state_bytes(self) -> int:
+        """About how much that is."""
+        return self._engine.held_bytes
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take up a state, all of it or nothing."""
+        self._engine.restore(dict(arrays))
 
 
 class VectorEncoder:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -95,15 +96,31 @@ def ranges_of(batch: Batch, starts: Mapping[Partition, int], clocks: Clocks) -> 
     return tuple(found)
 
 
+class Placed(NamedTuple):
+    """An entry as it lies in the journal: where, and as which bytes."""
+
+    partition: int
+    offset: int
+    value: bytes
+    entry: Entry
+
+
 def read(transport: Transport, topic: str, processor: str | None = None) -> list[Entry]:
     """The committed entries of one processor, or of all, each processor's in order of commit.
 
     Raises RecoveryError for a record of that processor that cannot be read: to pass over it would be to start anew.
     """
-    entries = []
+    return [found.entry for found in placed(transport, topic, processor)]
+
+
+def placed(
+    transport: Transport, topic: str, processor: str | None = None, start: Mapping[int, int] | None = None
+) -> Iterator[Placed]:
+    """The same, one by one with their places, from some offsets of the journal on."""
     key = processor.encode() if processor is not None else None
-    for fetched in transport.read_all(topic):
-        for record_key, value in zip(fetched.keys, fetched.values, strict=True):
+    for fetched in transport.read_all(topic, start):
+        number = fetched.partition.partition
+        for offset, record_key, value in zip(fetched.offsets.tolist(), fetched.keys, fetched.values, strict=True):
             if key not in (None, record_key):
                 continue
             entry = parse(value)
@@ -115,9 +132,8 @@ def read(transport: Transport, topic: str, processor: str | None = None) -> list
                     expected=_CODEC.header.hex(),
                     hint="it was written by another version of samestream: run that one, or start under a new app name.",
                 )
-            if entry is not None:
-                entries.append(entry)
-    return entries
+            if entry is not None and value is not None:
+                yield Placed(number, offset, value, entry)
 
 
 def parse(value: bytes | None) -> Entry | None:

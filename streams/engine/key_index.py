@@ -102,11 +102,15 @@ class KeyIndex:
 
     def snapshot(self) -> dict[str, NDArray[Any]]:
         """Return the index as arrays that share no memory with it; :meth:`restore` takes them."""
+        return {name: array.copy() for name, array in self.held().items()}
+
+    def held(self) -> dict[str, NDArray[Any]]:
+        """Return the index as it lies there: arrays that change when it does."""
         return {
-            "pool": self._pool[: self._marks[POOL]].copy(),
-            "sizes": self._sizes[: self._marks[IDS]].copy(),
-            "starts": self._starts[: self._marks[IDS]].copy(),
-            "free": self._free[: self._marks[FREE]].copy(),
+            "pool": self._pool[: self._marks[POOL]],
+            "sizes": self._sizes[: self._marks[IDS]],
+            "starts": self._starts[: self._marks[IDS]],
+            "free": self._free[: self._marks[FREE]],
         }
 
     @classmethod

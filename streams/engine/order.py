@@ -61,17 +61,23 @@ class Batch:
 
 
 class Pending:
-    """What has been read of one partition and not been taken yet."""
+    """What has been read of one partition and not been taken yet.
+
+    held_bytes : about how much memory it keeps; a buffer counts until its last record is taken
+    """
 
     def __init__(self) -> None:
         self._chunks: list[Decoded] = []
-        self.count = 0
+        self._sizes: list[int] = []
+        self.count = self.held_bytes = 0
 
     def add(self, decoded: Decoded) -> None:
         """Append the next records."""
         if len(decoded):
             self._chunks.append(decoded)
+            self._sizes.append(decoded.held_bytes)
             self.count += len(decoded)
+            self.held_bytes += self._sizes[-1]
 
     @property
     def last_known_us(self) -> int:
@@ -90,6 +96,7 @@ class Pending:
             chunk = self._chunks[0]
             if len(chunk) <= count:
                 out.append(self._chunks.pop(0))
+                self.held_bytes -= self._sizes.pop(0)
                 count -= len(chunk)
             else:
                 out.append(chunk.slice(0, count))

@@ -9,13 +9,14 @@ import numpy as np
 
 from samestream.schemas.errors import RecoveryError
 from samestream.streams.engine.clock import Clocks
-from samestream.streams.engine.journal import Entry, Range, ends
+from samestream.streams.engine.journal import Entry, Range
 from samestream.streams.engine.order import APPLIED, Batch, Pending, ordered
 from samestream.streams.plan import Input
 from samestream.streams.transport import Fetched, Partition, Transport
 from samestream.streams.wire.decode import UNKNOWN_KNOWN_US, Decoded, Decoder
 
 _FETCH_RECORDS = 20_000
+_HELD_BYTES, _LEAST_HELD_BYTES = 256 * 1024 * 1024, 4 * 1024 * 1024  # of all partitions, and of one at least
 _PATIENCE_FETCHES = 150  # of 200 ms: how long a range may take to arrive before it counts as lost
 
 
@@ -80,16 +81,15 @@ def not_held(entry: Entry, part: Range, applied: int) -> RecoveryError:
 
 
 class TopicSource:
-    """Ranges read from the topics themselves, once, from front to back."""
+    """Ranges read from the topics themselves, once, from front to back.
 
-    def __init__(self, transport: Transport, decoders: Mapping[str, Decoder], entries: Sequence[Entry]) -> None:
-        firsts: dict[Partition, int] = {}
-        for entry in entries:
-            for part in entry.ranges:
-                if part.partition.topic in decoders:
-                    firsts.setdefault(part.partition, part.start)
-        self._decoders, self._ends = decoders, ends(entries)
+    firsts : where to begin in each partition
+    """
+
+    def __init__(self, transport: Transport, decoders: Mapping[str, Decoder], firsts: Mapping[Partition, int]) -> None:
+        self._decoders = decoders
         self._held: dict[Partition, list[Fetched]] = {partition: [] for partition in firsts}
+        self._full: set[Partition] = set()
         self._next = dict(firsts)
         self._reader = transport.reader()
         self._reader.assign(firsts)
@@ -98,6 +98,7 @@ class TopicSource:
         """See `RangeSource.read`. Raises RecoveryError when the log no longer holds the range."""
         tries = 0
         while self._next[partition] < end:
+            self._hold(partition)
             fetched = self._reader.fetch(_FETCH_RECORDS, 0.2)
             for part in fetched:
                 self._held[part.partition].append(part)
@@ -123,9 +124,29 @@ class TopicSource:
             pending.add(decoded)
         return pending.take(pending.count)
 
+    def _hold(self, wanted: Partition) -> None:
+        """Bound what is held of partitions that are read further than the journal is followed."""
+        most = max(_HELD_BYTES // max(len(self._held), 1), _LEAST_HELD_BYTES)
+        sizes = {part: sum(one.held_bytes for one in held) for part, held in self._held.items() if part != wanted}
+        full = {part for part, size in sizes.items() if size > (most // 2 if part in self._full else most)}
+        if full != self._full:
+            self._reader.hold(full)
+            self._full = full
+
     def close(self) -> None:
         """Release the reader."""
         self._reader.close()
+
+
+def first_offsets(entries: Sequence[Entry], topics: Iterable[str]) -> dict[Partition, int]:
+    """Where entries begin to read each partition of some topics."""
+    wanted = set(topics)
+    firsts: dict[Partition, int] = {}
+    for entry in entries:
+        for part in entry.ranges:
+            if part.partition.topic in wanted:
+                firsts.setdefault(part.partition, part.start)
+    return firsts
 
 
 def _after(fetched: Fetched, count: int) -> Fetched:

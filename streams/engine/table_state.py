@@ -16,17 +16,19 @@ from samestream.schemas.expressions import Kind
 from samestream.schemas.windows import Calendar, Session, Tumbling
 from samestream.streams import columns as cols
 from samestream.streams.columns import BoolArray, ColumnData, Columns, Int64Array
-from samestream.streams.engine import arrangement, evaluate, results
+from samestream.streams.engine import arrangement, evaluate, results, value_arrays
 from samestream.streams.engine.algebra_table import AlgebraTable, Asked
 from samestream.streams.engine.key_index import KeyIndex
 from samestream.streams.engine.order import Batch
 from samestream.streams.engine.period_starts import PeriodStarts
 from samestream.streams.engine.state_limit import StateLimit
 from samestream.streams.engine.tiles import QUERY, UPDATE, Cell, CellOp, TileTable, Window
+from samestream.streams.engine.value_arrays import Arrays
 from samestream.streams.plan import Lookup, Table
 
 _LEAST_SWEEP = 10_000  # keys
 _CROWDED = 4  # operations a key, from which on each key's are run together
+_WALKED_BYTES = 10_000
 
 Applied = Mapping[str, tuple[Int64Array, Columns]]
 Readers = Sequence[tuple[str, Lookup]]  # an event, and what its instants ask of the table
@@ -64,8 +66,9 @@ class TableState:
     """
 
     def __init__(self, table: Table, limit: StateLimit | None = None) -> None:
-        self.table = table
-        self.index = KeyIndex([cols.DTYPES[kind] is object for kind in table.key_kinds], limit)
+        self.table, self._limit = table, limit
+        self._texts = [cols.DTYPES[kind] is object for kind in table.key_kinds]
+        self.index = KeyIndex(self._texts, limit)
         self._sweep_at = _LEAST_SWEEP
         self._starts = [
             None if isinstance(part.window, Session) else PeriodStarts(part.window) for part in table.windows
@@ -114,6 +117,36 @@ class TableState:
         self.index.forget(ids)
         self._sweep_at = max(_LEAST_SWEEP, 2 * len(self.index))
 
+    def held(self) -> Arrays:
+        """The state as arrays that change when it does; :meth:`restore` takes them."""
+        compiled, general = self._paths
+        return value_arrays.join(
+            {
+                "index": self.index.held(),
+                "tiles": compiled.tiles.held(),
+                "general": value_arrays.pack(general.table.snapshot()) if general.is_asked else {},
+                "sweep": {"at": np.array([self._sweep_at], np.int64)},
+            }
+        )
+
+    def restored(self, arrays: Arrays) -> TableState:
+        """A table of the same plan and limit with that state. Raises RecoveryError if it is of another."""
+        part = {name: value_arrays.split(arrays, name) for name in ("index", "tiles", "general", "sweep")}
+        found = TableState(self.table, self._limit)
+        found.index = KeyIndex.restore(self._texts, part["index"], self._limit)
+        compiled, general = found._paths
+        compiled.restore(part["tiles"])
+        if general.is_asked:
+            general.restore(value_arrays.unpack(part["general"]))
+        found._sweep_at = int(part["sweep"]["at"][0])
+        return found
+
+    @property
+    def held_bytes(self) -> int:
+        """About how much that is; a key on the general path, which Python walks through, counts as much as it delays."""
+        compiled, general = self._paths
+        return self.index.memory_bytes + compiled.tiles.memory_bytes + _WALKED_BYTES * len(general.table)
+
     def _operations(self, batch: Batch, applied: Applied, readers: Readers) -> Operations:
         """Updates and queries in order; a trigger that is also an event of this table is read before it is applied."""
         sources = [(number, *applied[event], lookup.keys) for number, (event, lookup) in enumerate(readers, 1)]
@@ -149,28 +182,30 @@ class Compiled:
         self._windows = [number for number, part in enumerate(table.windows) if part.cells]
         self._anchored = [n for n in self._windows if isinstance(table.windows[n].window, Tumbling | Calendar)]
         self._slots = {number: _slots(table, part.window, part.cells) for number, part in self._parts}
-        self._tiles = TileTable(
-            [Cell(CellOp[cell.op], cell.input, cell.param) for cell in table.cells],
-            [
-                (
-                    Window(window.longest_us, window.tile_us, anchored=number in self._anchored),
-                    list(table.windows[number].cells),
-                )
-                for number in self._windows
-                for window in (table.windows[number].window,)
-            ],
-            len(table.inputs),
-            limit,
-        )
+        self._cells = [Cell(CellOp[cell.op], cell.input, cell.param) for cell in table.cells]
+        self._asked = [
+            (
+                Window(window.longest_us, window.tile_us, anchored=number in self._anchored),
+                list(table.windows[number].cells),
+            )
+            for number in self._windows
+            for window in (table.windows[number].window,)
+        ]
+        self._inputs, self._limit = len(table.inputs), limit
+        self.tiles = TileTable(self._cells, self._asked, self._inputs, limit)
+
+    def restore(self, arrays: Arrays) -> None:
+        """Take up the state of the tiles."""
+        self.tiles = TileTable.restore(self._cells, self._asked, self._inputs, arrays, self._limit)
 
     def clear_reachable(self, idle: BoolArray) -> None:
         """Clear the ids of keys of which something can still be reached."""
-        own = self._tiles.idle()
+        own = self.tiles.idle()
         idle[: len(own)] &= own
 
     def forget(self, ids: Int64Array) -> None:
         """Make some ids as new."""
-        self._tiles.forget(ids[ids < self._tiles.keys])
+        self.tiles.forget(ids[ids < self.tiles.keys])
 
     def run(
         self,
@@ -214,8 +249,8 @@ class Compiled:
         kind = np.where(reader == 0, UPDATE, QUERY).astype(np.int8)
         if not crowded:
             times = (operations.t_us, operations.position, operations.horizon_us)
-            return self._tiles.run(kind, key, *times, values, valid, begins)
-        answers = self._tiles.run(
+            return self.tiles.run(kind, key, *times, values, valid, begins)
+        answers = self.tiles.run(
             kind[order],
             key[order],
             operations.t_us[order],
@@ -237,12 +272,20 @@ class General:
     def __init__(self, table: Table) -> None:
         self._parts = [(number, part) for number, part in enumerate(table.aggregates) if not part.is_compiled]
         self._columns = sorted({part.input for _, part in self._parts})
-        self.table = AlgebraTable(
-            [
-                Asked(part.aggregate, self._columns.index(part.input), table.windows[part.window].window)
-                for _, part in self._parts
-            ]
-        )
+        self._asked = [
+            Asked(part.aggregate, self._columns.index(part.input), table.windows[part.window].window)
+            for _, part in self._parts
+        ]
+        self.table = AlgebraTable(self._asked)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether any aggregate of the table needs it."""
+        return bool(self._parts)
+
+    def restore(self, snapshot: Any) -> None:
+        """Take up a state."""
+        self.table = AlgebraTable.restore(self._asked, snapshot)
 
     def clear_reachable(self, idle: BoolArray) -> None:
         """Clear the ids of keys of which something can still be reached."""

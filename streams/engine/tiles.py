@@ -200,12 +200,16 @@ class TileTable:
     def snapshot(self) -> dict[str, Words]:
         """Return the state as int64 arrays that share no memory with the table; :meth:`restore` takes them."""
         self._repack(self._horizon_us, 0)
+        return {name: array.copy() for name, array in self.held().items()}
+
+    def held(self) -> dict[str, Words]:
+        """Return the state as it lies there, garbage included: arrays that change when the table does."""
         return {
-            "tiers": self._tiers.copy(),
-            "windows": self._windows.copy(),
-            "cells": self._cells.copy(),
-            "rows": self._rows[: self._keys * self._row_words].copy(),
-            "slab": self._slab[: self._marks[kernel.USED]].copy(),
+            "tiers": self._tiers,
+            "windows": self._windows,
+            "cells": self._cells,
+            "rows": self._rows[: self._keys * self._row_words],
+            "slab": self._slab[: self._marks[kernel.USED]],
             "horizon_us": np.array([self._horizon_us]),
         }
 

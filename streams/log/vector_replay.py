@@ -15,7 +15,7 @@ from samestream.streams.engine.columnar import ColumnarEngine, Vectors
 from samestream.streams.engine.feature_task import NAME
 from samestream.streams.engine.journal import Entry
 from samestream.streams.engine.order import Batch
-from samestream.streams.engine.replay import TopicSource
+from samestream.streams.engine.replay import TopicSource, first_offsets
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.log.log_source import LogSource, groups, joined
 from samestream.streams.plan import Plan
@@ -164,7 +164,7 @@ def _from_topics(
 ) -> Iterator[tuple[int, Entry, Batch]]:
     chosen, store = entries[span.state : span.end], provision.store(transport, plan)
     decoders = {part.topic: Decoder(part, store) for part in plan.inputs.values()}
-    with closing(TopicSource(transport, decoders, chosen)) as source:
+    with closing(TopicSource(transport, decoders, first_offsets(chosen, decoders))) as source:
         follow = replay.batches(chosen, list(plan.inputs.values()), partitions, source, clocks, plan.fingerprint)
         for number, (entry, batch) in enumerate(follow, span.state):
             yield number, entry, batch

@@ -9,19 +9,24 @@ two topics was read first.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from samestream.schemas import records
 from samestream.schemas.avro import Codec
+from samestream.schemas.errors import RecoveryError
 from samestream.streams import columns as cols
-from samestream.streams.engine import evaluate
+from samestream.streams.engine import evaluate, value_arrays
 from samestream.streams.engine.clock import NEVER_US, Clocks
 from samestream.streams.engine.order import Batch
-from samestream.streams.engine.processor import Emitted
+from samestream.streams.engine.snapshots import code_of
+from samestream.streams.engine.task import Emitted
+from samestream.streams.engine.value_arrays import Arrays
 from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.transport import Outgoing, Partition
 from samestream.streams.wire.decode import vector_input
@@ -38,6 +43,8 @@ _CARRIED = (
     "score",
     "value",
 )
+_KEPT = ("_open", "_closing", "_seen", "_forgetting", "_count", "_newest_prediction_us", "_marks_us")
+_WALKED_BYTES = 10_000
 Value = float | str  # of a label: a number (1 or 0 for a condition), or a class
 
 
@@ -108,6 +115,31 @@ class OutcomeTask:
 
     def recall(self, switches: Sequence[str]) -> None:
         """The join has no switches."""
+
+    def absorb(self, batch: Batch, clocks: Clocks) -> None:
+        """Apply a judged batch whose outcomes were written before."""
+        self.process(batch, clocks)
+
+    @property
+    def layout(self) -> str:
+        """By the code that keeps it."""
+        return code_of(sys.modules[__name__], value_arrays)
+
+    def state(self) -> Arrays:
+        """Open predictions, labels that may still count, and how far both have come."""
+        return value_arrays.pack({name: getattr(self, name) for name in _KEPT})
+
+    def state_bytes(self) -> int:
+        """What Python has to walk through, by the time that takes."""
+        return _WALKED_BYTES * (len(self._closing) + len(self._forgetting))
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take up a state, all of it or nothing."""
+        kept = value_arrays.unpack(arrays)
+        if not isinstance(kept, dict) or kept.keys() != set(_KEPT):
+            raise RecoveryError("a state is not of this join", where=self.name, found=list(kept), expected=_KEPT)
+        for name, value in kept.items():
+            setattr(self, name, value)
 
     def _merged(self, batch: Batch) -> list[tuple[int, str, Any]]:
         places, predictions = batch.applied("predictions")

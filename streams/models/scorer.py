@@ -13,14 +13,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from samestream.schemas import records
 from samestream.schemas.avro import Codec
 from samestream.schemas.errors import ArtifactError
 from samestream.streams.columns import Columns, Float64Array, Int64Array
+from samestream.streams.engine import value_arrays
 from samestream.streams.engine.clock import Clocks
 from samestream.streams.engine.order import Batch
-from samestream.streams.engine.processor import Emitted
+from samestream.streams.engine.task import Emitted
+from samestream.streams.engine.value_arrays import Arrays
 from samestream.streams.models import artifact
 from samestream.streams.models.model_registry import CHAMPION, registry_input
 from samestream.streams.plan import ModelPlan, Plan
@@ -52,6 +55,7 @@ class ScorerTask:
             registry_input(plan.registry),
         )
         self._current: artifact.Artifact | None = None
+        self._said: str | None = None  # the switch to it, as the journal has it
 
     def process(self, batch: Batch, clocks: Clocks) -> Emitted:
         """Apply a judged batch."""
@@ -67,7 +71,7 @@ class ScorerTask:
             out += self._score(batch, places[start:stop], vectors, slice(start, stop))
             start = stop
             if self._switch(record):
-                journaled.append(json.dumps(record, sort_keys=True))
+                journaled.append(self._said or "")
         out += self._score(batch, places[start:], vectors, slice(start, len(places)))
         return Emitted(out, len(out), tuple(journaled))
 
@@ -77,6 +81,7 @@ class ScorerTask:
         One that answers another question, because the label was changed since, is let go: a restart must not hang on it.
         """
         for switch in switches[-1:]:
+            self._said = switch
             loaded = self._load(json.loads(switch))
             try:
                 self._check_output(loaded)
@@ -84,6 +89,31 @@ class ScorerTask:
                 log.error("%s: vectors are passed over until a model fits. %s", self.name, error.line)
             else:
                 self._current = loaded
+
+    def absorb(self, batch: Batch, clocks: Clocks) -> None:
+        """Take up the switches of a batch whose predictions were written before."""
+        _, switches = batch.applied("models")
+        for record in _rows(switches):
+            if record["model"] == self._model.name and record["slot"] == CHAMPION:
+                self._switch(record)
+
+    @property
+    def layout(self) -> str:
+        """The switch alone."""
+        return "1"
+
+    def state(self) -> Arrays:
+        """The switch to the model that applies."""
+        return value_arrays.pack(self._said)
+
+    def state_bytes(self) -> int:
+        """Next to nothing."""
+        return len(self._said or "")
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take up the model that applied."""
+        said = value_arrays.unpack(arrays)
+        self.recall([said] if said is not None else [])
 
     def _switch(self, record: Mapping[str, Any]) -> bool:
         """Take up a new champion. One that cannot be trusted is refused, and the old one stays."""
@@ -95,7 +125,7 @@ class ScorerTask:
                 "%s: refused model version %s; the previous one stays. %s", self.name, record["version"], error.line
             )
             return False
-        self._current = loaded
+        self._current, self._said = loaded, json.dumps(record, sort_keys=True)
         log.info("%s: version %s applies from now on", self.name, record["version"])
         return True
 

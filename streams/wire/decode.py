@@ -19,8 +19,10 @@ from samestream.streams.wire import avro_columns
 from samestream.streams.wire.avro_columns import DEAD, GENERAL, GOOD, TODO, Batch, NotCovered, Program
 from samestream.streams.wire.avro_values import Rows, column_kind
 from samestream.streams.wire.avro_wire import Wire
+from samestream.streams.wire.packed import held_bytes
 from samestream.streams.wire.schema_store import REGISTERED, SchemaStore, framing, told
 
+_TEXT_BYTES = 49  # of a str object, beside what is in it
 UNKNOWN_KNOWN_US = -(2**62)  # running known time before the first good record of a partition
 
 Death = tuple[str, str]
@@ -47,6 +49,15 @@ class Decoded:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    @property
+    def held_bytes(self) -> int:
+        """About how much memory it keeps: the records as they came, and their columns, whose texts lie in the records once more."""
+        columns = sum(column.values.nbytes + column.valid.nbytes for column in self.columns.values())
+        texts = sum(column.values.dtype == object for column in self.columns.values())
+        values = held_bytes(self.values)
+        twice = values + texts * len(self) * _TEXT_BYTES if texts else 0
+        return columns + values + held_bytes(self.keys) + twice + 4 * self.offsets.nbytes
 
     def slice(self, start: int, stop: int) -> Decoded:
         """The records from position ``start`` to ``stop``."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Int64Array: TypeAlias = NDArray[np.int64]
+_OBJECT_BYTES = 33  # of a bytes object, beside what is in it
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -80,3 +81,14 @@ class Packed(Sequence[bytes | None]):
     def lengths(self) -> Int64Array:
         """Bytes of each, 0 for null, shape (strings,)."""
         return np.diff(self.bounds)
+
+
+def held_bytes(strings: Sequence[bytes | None]) -> int:
+    """About how much memory a sequence of strings keeps: of packed ones all that lies in their buffer, sliced or not.
+
+    >>> held_bytes([b"ab", None]), held_bytes(Packed.of([b"ab", None])[:1])
+    (68, 18)
+    """
+    if isinstance(strings, Packed):
+        return int(strings.data.nbytes + strings.bounds.nbytes)
+    return sum(len(string or b"") + _OBJECT_BYTES for string in strings)

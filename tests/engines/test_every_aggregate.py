@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from made_facts import HOUR, SECOND, START, WINDOWS, planned
+from made_facts import WINDOWS, planned, random_log
 
 from samestream.schemas import avro
 from samestream.streams import columns as cols
@@ -22,34 +21,6 @@ from samestream.streams.sql.point_in_time import as_known
 from samestream.streams.transport import Fetched, Partition
 from samestream.streams.wire.decode import Decoder
 from samestream.streams.wire.schema_store import SchemaStore
-
-
-def random_log(seed: int, count: int) -> dict[str, list[tuple[int, int, dict[str, Any]]]]:
-    """By event: (partition, known_us, values) in the order of the log; some come minutes late, a few too late."""
-    rng = random.Random(seed)
-    found: dict[str, list[tuple[int, int, dict[str, Any]]]] = {"Ask": [], "Fact": []}
-    known = START
-    for number in range(count):
-        known += rng.choice([0, 1, 1000, SECOND, 45 * SECOND, 100 * SECOND, HOUR // 2])
-        at = known - rng.choice([0, 0, 0, 1, 7 * SECOND, 100 * SECOND, 590 * SECOND, HOUR])
-
-        def maybe(value: Any) -> Any:
-            return None if rng.random() < 0.2 else value
-
-        values = {
-            "i": maybe(rng.choice([rng.randrange(-3, 9), 2**63 - 1])),
-            "x": maybe(rng.choice([rng.gauss(1e3, 3), 1e16, -1e16, 0.1])),
-            "b": maybe(rng.random() < 0.5),
-            "s": maybe(rng.choice(["", "a", "b", "é", "日本"])),
-            "w": maybe(round((START - rng.randrange(5)) / 1)),
-            "at": at,
-        }
-        if rng.random() < 0.3:
-            values |= {"ask": str(number), "shop": maybe(rng.choice("ab"))}
-            found["Ask"].append((rng.randrange(2), known, values))
-        else:
-            found["Fact"].append((rng.randrange(2), known, {**values, "shop": rng.choice("ab")}))
-    return found
 
 
 def served(plan: Plan, log: dict[str, list[tuple[int, int, dict[str, Any]]]]) -> tuple[dict[str, pa.Table], pa.Table]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -162,3 +163,31 @@ def answers(
     """The vectors in SQL."""
     triggers, events = tables(asks, facts)
     return query(plan, plan.models["Answer"], triggers, {"Fact": events}, **options)
+
+
+def random_log(seed: int, count: int) -> dict[str, list[tuple[int, int, dict[str, Any]]]]:
+    """By event: (partition, known_us, values) in the order of the log; some come minutes late, a few too late."""
+    rng = random.Random(seed)
+    found: dict[str, list[tuple[int, int, dict[str, Any]]]] = {"Ask": [], "Fact": []}
+    known = START
+    for number in range(count):
+        known += rng.choice([0, 1, 1000, SECOND, 45 * SECOND, 100 * SECOND, HOUR // 2])
+        at = known - rng.choice([0, 0, 0, 1, 7 * SECOND, 100 * SECOND, 590 * SECOND, HOUR])
+
+        def maybe(value: Any) -> Any:
+            return None if rng.random() < 0.2 else value
+
+        values = {
+            "i": maybe(rng.choice([rng.randrange(-3, 9), 2**63 - 1])),
+            "x": maybe(rng.choice([rng.gauss(1e3, 3), 1e16, -1e16, 0.1])),
+            "b": maybe(rng.random() < 0.5),
+            "s": maybe(rng.choice(["", "a", "b", "é", "日本"])),
+            "w": maybe(round((START - rng.randrange(5)) / 1)),
+            "at": at,
+        }
+        if rng.random() < 0.3:
+            values |= {"ask": str(number), "shop": maybe(rng.choice("ab"))}
+            found["Ask"].append((rng.randrange(2), known, values))
+        else:
+            found["Fact"].append((rng.randrange(2), known, {**values, "shop": rng.choice("ab")}))
+    return found

@@ -1,5 +1,6 @@
 """A made-up airport for the monitors' tests: departures by day, silence at night, weather every hour with gaps."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -150,7 +151,12 @@ def struck(world: World, fault: str, at_us: int) -> World:
     return replace(world, departures=departures, weather=weather, vectors=vectors, scores=scores)
 
 
-def watched(world: World, step_us: int = 5 * HOUR, declared: Declared = DECLARED) -> list[IncidentRecord]:
+def watched(
+    world: World,
+    step_us: int = 5 * HOUR,
+    declared: Declared = DECLARED,
+    between_steps: Callable[[Watch], Watch] = lambda watch: watch,
+) -> list[IncidentRecord]:
     """Everything the watch says, fed in steps of known time up to the last event."""
     watch = Watch(LINEAGE, SOURCES, declared)
     records: list[IncidentRecord] = []
@@ -171,7 +177,7 @@ def watched(world: World, step_us: int = 5 * HOUR, declared: Declared = DECLARED
         watch.vector_clock(until)
         watch.score_clock(until)
         records += watch.records()
-        reached = until
+        reached, watch = until, between_steps(watch)
     return records
 
 

@@ -6,23 +6,29 @@ at which of its occurrences it strikes.
 
 from __future__ import annotations
 
+import logging
+import mmap
 import os
 import random
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from samestream.schemas.app import load
 from samestream.schemas.errors import FencedError
 from samestream.streams.deploy import provision
-from samestream.streams.engine import journal, tiles
+from samestream.streams.engine import snapshot_file, tiles
 from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.engine.processor import Processor, Task
+from samestream.streams.engine.recovery import Recovery
+from samestream.streams.engine.snapshots import Snapshots
 from samestream.streams.kafka.transport import KafkaTransport
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.log.log_writer import LogWriter
@@ -62,30 +68,44 @@ LOG_POINTS = (
     "manifest.linked",  # it is in place; its draft is, too
     "manifest.after",
 )
+SNAPSHOT_POINTS = (
+    "snapshot.before",
+    "snapshot.within",  # half of it is in the file beside
+    "snapshot.written",  # it is whole and durable, and waits beside its place
+    "snapshot.after",
+)
 ONCE = frozenset({"open.before", "open.after", "journal.after"})
 """Points that come once in a process's life."""
 
 
 class Fate:
-    """Counts what happens, and strikes when it is time."""
+    """Counts what happens, in this process and in those that it forks, and strikes this one when it is time."""
 
     def __init__(self, point: str = "", times: int = 1, stop: bool = False) -> None:
-        self._point, self._left = point, times
+        self._point, self._left = point, mmap.mmap(-1, 1)  # shared
+        self._left[0] = times
+        self._pid = os.getpid()
         self._signal = signal.SIGSTOP if stop else signal.SIGKILL
         self._one = threading.Lock()  # files of a log are written by several threads
 
     def at(self, point: str) -> None:
         """Die here, if this is the point and the time has come."""
         if self.strikes(point):
-            os.kill(os.getpid(), self._signal)
+            self._strike()
+
+    def _strike(self) -> None:
+        for pid in {self._pid: None, os.getpid(): None}:  # first the process, then the one that it has forked
+            os.kill(pid, self._signal)
 
     def strikes(self, point: str) -> bool:
         """Whether this is the point and the time has come."""
         if point != self._point:
             return False
         with self._one:
-            self._left -= 1
-            return self._left == 0
+            if not self._left[0]:
+                return False
+            self._left[0] -= 1
+            return not self._left[0]
 
     def soon(self, point: str) -> None:
         """Die within the next few milliseconds, whatever then is being done."""
@@ -217,6 +237,28 @@ def _doom_storage(fate: Fate) -> None:
     os.link = fatal_link
 
 
+def _doom_snapshots(fate: Fate) -> None:
+    """Put the points of `SNAPSHOT_POINTS` into the functions that write snapshots."""
+    write, placed = snapshot_file.write, snapshot_file.placed
+
+    def fatal_write(path: Path, *given: Any) -> int:
+        fate.at("snapshot.before")
+        if fate.strikes("snapshot.within"):
+            with tempfile.TemporaryDirectory() as aside:
+                write(Path(aside, "whole"), *given)
+                content = Path(aside, "whole").read_bytes()
+            path.with_name(f".{path.name}.torn.tmp").write_bytes(content[: len(content) // 2])
+            fate._strike()
+        return write(path, *given)
+
+    def fatal_placed(beside: Path, path: Path) -> None:
+        fate.at("snapshot.written")
+        placed(beside, path)
+        fate.at("snapshot.after")
+
+    snapshot_file.write, snapshot_file.placed = fatal_write, fatal_placed
+
+
 def _after(call: Callable[..., Any], fate: Fate, point: str) -> Callable[..., Any]:
     def fatal(*given: Any, **named: Any) -> Any:
         found = call(*given, **named)
@@ -227,15 +269,16 @@ def _after(call: Callable[..., Any], fate: Fate, point: str) -> Callable[..., An
 
 
 def _doom_task(task: Task, fate: Fate) -> None:
-    process = task.process
+    def doomed(process: Callable[..., Any]) -> Callable[..., Any]:
+        def fatal(*given: Any) -> Any:
+            fate.at("process.before")
+            emitted = process(*given)
+            fate.at("process.after")
+            return emitted
 
-    def fatal(*given: Any) -> Any:
-        fate.at("process.before")
-        emitted = process(*given)
-        fate.at("process.after")
-        return emitted
+        return fatal
 
-    task.process = fatal  # type: ignore[method-assign]
+    task.process, task.absorb = doomed(task.process), doomed(task.absorb)  # type: ignore[method-assign]
 
 
 def _let_the_clock_jump() -> None:
@@ -249,7 +292,8 @@ def main(spec: dict[str, Any]) -> int:
     """Run a role until SIGTERM; the exit code is that of `samestream run`: 3 when another one took over, 1 for errors.
 
     spec : ``role``, ``module``, ``bootstrap``; ``point``, ``times`` and ``stop`` (rather than kill) of a fate;
-    ``batch_records`` of a processor; ``log`` (a root) and ``batch_rows`` of the log's writer; ``clock_jumps``
+    ``batch_records`` of a processor; ``snapshots`` (a folder), ``every_s`` and ``forked`` of its snapshots;
+    ``log`` (a root) and ``batch_rows`` of the log's writer; ``clock_jumps``
     """
     if spec.get("clock_jumps"):
         _let_the_clock_jump()
@@ -272,9 +316,18 @@ def main(spec: dict[str, Any]) -> int:
                 task = FeatureTask(plan)
             else:
                 task = {"scorer": ScorerTask, "outcomes": OutcomeTask}[spec["role"]](plan, model)
-            journal.read = _after(journal.read, fate, "journal.after")
+            Recovery.news = _after(Recovery.news, fate, "journal.after")  # type: ignore[method-assign]
             _doom_task(task, fate)
-            Processor(transport, plan.app, plan.journal, task, store, batch_records=spec["batch_records"]).run(stop)
+            _doom_snapshots(fate)
+            Processor(
+                transport,
+                plan.app,
+                plan.journal,
+                task,
+                store,
+                batch_records=spec["batch_records"],
+                snapshots=_snapshots(spec, f"{plan.app}.{task.name}"),
+            ).run(stop)
     except FencedError as fenced:
         print(fenced, file=sys.stderr)
         return 3
@@ -282,6 +335,14 @@ def main(spec: dict[str, Any]) -> int:
         traceback.print_exc()
         return 1
     return 0
+
+
+def _snapshots(spec: dict[str, Any], identity: str) -> Snapshots | None:
+    if "snapshots" not in spec:
+        return None
+    logging.basicConfig(level=logging.INFO)
+    copied_bytes = 0 if spec.get("forked") else 10**9
+    return Snapshots(spec["snapshots"], identity, spec.get("every_s", 0.05), copied_bytes)
 
 
 def warm() -> None:
