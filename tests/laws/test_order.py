@@ -15,7 +15,8 @@ from samestream.streams.deploy import provision
 from samestream.streams.engine import journal
 from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.engine.processor import Processor
-from samestream.streams.transport import Fetched, Outgoing
+from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
+from samestream.streams.transport import Fetched, Outgoing, partition_of
 
 EVENTS = harness.shop_events(600)
 
@@ -111,13 +112,33 @@ def test_aborted_transactions_and_control_records_change_nothing(undisturbed: ha
     }
 
 
-def test_one_poisoned_event_changes_no_vector(undisturbed: harness.Seen) -> None:
-    transport = harness.fresh()
-    harness.send(transport, [*EVENTS, Outgoing("shop.prices", b"p1", b"\xc3\x01garbage", START_US)])
-    harness.work_off(transport, FeatureTask(PLAN))
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    places=st.lists(st.integers(0, len(EVENTS)), min_size=1, max_size=5), batch_records=st.sampled_from([1, 7, 20_000])
+)
+def test_poisoned_events_change_no_vector(undisturbed: harness.Seen, places: list[int], batch_records: int) -> None:
+    """One record to a batch, some batches have nothing that counts."""
+    transport, events = harness.fresh(), list(EVENTS)
+    for place in sorted(places, reverse=True):
+        known_us = EVENTS[place - 1].known_us if place else START_US
+        events.insert(place, Outgoing("shop.prices", b"p1", b"\xc3\x01garbage", known_us))
+    harness.send(transport, events)
+    harness.work_off(transport, FeatureTask(PLAN), batch_records=batch_records)
     found = harness.contents(transport, harness.output_topics())
-    assert len(found["shop.prices.dead"]) == 1
+    assert len(found["shop.prices.dead"]) == len(places)
     assert found["shop.features.Buys"] == undisturbed["shop.features.Buys"]
+
+
+@pytest.mark.parametrize("event", ["Price", "Order"])
+def test_an_idle_partition_changes_nothing(undisturbed: harness.Seen, event: str) -> None:
+    counts, topic = harness.fresh().topics(), PLAN.events[event].topic
+    transport = MemoryTransport(MemoryBroker())
+    provision.provision(transport, harness.SHOP, PLAN, chosen={event: {"partitions": counts[topic] + 1}})
+    assert transport.topics()[topic] == counts[topic] + 1
+    numbers = [partition_of(event.key or b"", counts[event.topic]) for event in EVENTS]
+    harness.send(transport, [event._replace(partition=at) for event, at in zip(EVENTS, numbers, strict=True)])
+    harness.work_off(transport, FeatureTask(PLAN))
+    assert harness.contents(transport, harness.output_topics()) == undisturbed
 
 
 def test_an_open_transaction_holds_the_others_back() -> None:
