@@ -35,7 +35,8 @@ def needs(app: App, plan: Plan, groups: Sequence[str] = ()) -> dict[str, list[Ne
     found = {task.name: [*_of_task(plan, task, every), *_seeing(every)] for task in _tasks(app, plan)}
     logged = [part.topic for part in plan.events.values()]
     logged += [topic for model in plan.models.values() for topic in model.topics.values()]
-    found["log"] = [*_topics("Read", [*logged, plan.schemas]), *_seeing(every)]
+    found["log"] = [*_topics("Read", [*logged, plan.schemas, plan.registry]), *_seeing(every)]
+    found["log"] += [Need("group", group, "Read") for group in _presence(f"{plan.app}.log")]
     events = [part.topic for part in plan.events.values()]
     found["producers"] = [
         *_topics("Write", events),
@@ -51,7 +52,7 @@ def needs(app: App, plan: Plan, groups: Sequence[str] = ()) -> dict[str, list[Ne
     identity = f"{plan.app}.parity"
     found["parity"] = [
         Need("transactional-id", identity, "Write"),
-        Need("group", identity, "Read"),
+        *(Need("group", group, "Read") for group in (identity, *_presence(identity))),
         *found["replay"],
         *_topics("Read", [*served, *(part.topic for part in plan.inputs.values()), plan.drift]),
         *_topics("Write", [plan.drift, plan.journal]),
@@ -102,13 +103,19 @@ def _of_task(plan: Plan, task: Task, every: Iterable[str]) -> Iterator[Need]:
     """A processor reads its inputs, the schemas and its journal, and writes in transactions under its own identity."""
     identity = f"{plan.app}.{task.name}"
     yield Need("transactional-id", identity, "Write")
-    yield Need("group", identity, "Read")
-    yield from _topics("Read", [*(part.topic for part in task.inputs), plan.schemas, plan.journal])
+    yield from (Need("group", group, "Read") for group in (identity, *_presence(identity)))
+    topics = dict.fromkeys([*(part.topic for part in task.inputs), plan.schemas, plan.journal, plan.registry])
+    yield from _topics("Read", topics)
     owned = [part.topic for part in task.inputs if part.name in task.owned]
     rejected = [f"{topic}.{kind}" for topic in owned for kind in ("late", "dead")]
     yield from _topics(
         "Write", [plan.journal, *_outputs(plan, task.name), *(topic for topic in rejected if topic in every)]
     )
+
+
+def _presence(identity: str) -> tuple[str, str]:
+    """The groups by which processes of an identity see each other: who is active, and who stands by."""
+    return f"{identity}.active", f"{identity}.standby"
 
 
 def _outputs(plan: Plan, task: str) -> list[str]:

@@ -54,13 +54,15 @@ class Crew:
 
     @property
     def state(self) -> str:
-        """``failed``, ``stopping``, ``running`` when every role is, else ``starting``."""
+        """``failed``, ``stopping``, ``standby`` when every role stands by, ``running`` when the others run, else ``starting``."""
         states = {role.health.state for role in self.roles}
         if "failed" in states:
             return "failed"
         if self.stop.is_set() or "stopped" in states:
             return "stopping"
-        return "running" if states == {"running"} else "starting"
+        if states == {"standby"}:
+            return "standby"
+        return "running" if states <= {"running", "standby"} else "starting"
 
     @property
     def alive(self) -> list[str]:

@@ -30,7 +30,7 @@ class HealthServer:
                 if self.path == "/health":
                     found = report(crew, lags)
                     body = json.dumps(found, ensure_ascii=False).encode()
-                    self._answer(200 if found["state"] == "running" else 503, "application/json", body)
+                    self._answer(200 if found["state"] in ("running", "standby") else 503, "application/json", body)
                 elif self.path == "/metrics":
                     self._answer(200, "text/plain; version=0.0.4; charset=utf-8", metrics(crew, lags).encode())
                 else:

@@ -14,6 +14,7 @@ from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.engine.health import Health
 from samestream.streams.engine.processor import Processor
 from samestream.streams.engine.snapshots import Snapshots
+from samestream.streams.engine.standby import Presence, Standby
 from samestream.streams.engine.task import Task
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.log.log_writer import LogWriter
@@ -45,6 +46,28 @@ class Role(Protocol):
         """Work until ``stop`` is set; finish what is under way, then return."""
 
 
+class Alone:
+    """A role without state to keep warm, of which one process works at a time."""
+
+    def __init__(self, role: Role, transport: Transport, plan: Plan, stands_by: bool) -> None:
+        self._role, self.health, self._stands_by = role, role.health, stands_by
+        given = (transport, f"{plan.app}.{role.health.name}", plan.registry)
+        self._presence, self._standby = Presence(*given), Standby(*given)
+
+    def run(self, stop: threading.Event) -> None:
+        """Wait for its turn where it stands by, then work."""
+        try:
+            if self._stands_by:
+                self.health.state = "standby"
+                if not self._standby.await_turn(stop):
+                    return
+            self._presence.start(self._standby)
+            self._role.run(stop)
+        finally:
+            self._presence.close()
+            self._standby.close()
+
+
 Keeping = Callable[[str], Snapshots | None]
 """The snapshots of a processor, by its identity."""
 
@@ -62,17 +85,19 @@ def build(
     *,
     accept_partitions: bool = False,
     snapshots: Keeping = lambda _: None,
+    stands_by: bool = False,
 ) -> list[Role]:
     """The workers of a role: one, or one per model.
 
     accept_partitions : go on even if a topic has another number of partitions than the journal says
     snapshots : by default none: a worker then recovers by replaying its journal
+    stands_by : wait while another process of the role is active
     Raises SettingsError for a role that does not exist.
     """
     plan = compile_app(app)
     store = provision.store(transport, plan)
     if role == "log":
-        return [LogWriter(transport, plan, FeatureLog(log_root), store)]
+        return [Alone(LogWriter(transport, plan, FeatureLog(log_root), store), transport, plan, stands_by)]
     if role == "profiles":
         from samestream.monitors.profile_writer import ProfileWriter, subjects
 
@@ -84,7 +109,7 @@ def build(
         monitors = list(app.monitors.values())
         if not watched_models(monitors)[0]:
             return []
-        return [ParityWorker(transport, plan, monitors, FeatureLog(log_root))]
+        return [Alone(ParityWorker(transport, plan, monitors, FeatureLog(log_root)), transport, plan, stands_by)]
     return [
         Processor(
             transport,
@@ -94,6 +119,8 @@ def build(
             store,
             accept_partitions=accept_partitions,
             snapshots=snapshots(f"{plan.app}.{task.name}"),
+            presence_topic=plan.registry,
+            stands_by=stands_by,
         )
         for task in tasks(role, app, plan)
     ]

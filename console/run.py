@@ -51,17 +51,24 @@ def run(
     accept_partitions: Annotated[
         bool, typer.Option("--accept-partitions", help="Go on though a topic's number of partitions has changed.")
     ] = False,
+    standby: Annotated[
+        bool, typer.Option("--standby", help="Wait, warm, until no other process of a role is active; then take over.")
+    ] = False,
 ) -> None:
     """Run the ROLEs of MODULE in this process, all of them if none is named.
 
     Ctrl-C and SIGTERM finish the batch under way and leave with 0. The second
     one leaves at once and loses nothing either: the next start recovers.
     In production run each role in a process of its own. A second process of
-    a role takes over from the first, which then leaves with 3.
+    a role takes over from the first, which then leaves with 3; with
+    --standby it waits instead, follows what the first one does, and takes
+    over within seconds after that has died. Give it to both, and they
+    settle who is active.
 
     \b
     samestream run examples/flights.py
     samestream run examples/flights.py features --health-port 8080
+    samestream run examples/flights.py features --standby
     """
     from contextlib import closing
 
@@ -74,7 +81,7 @@ def run(
     app = load(module, settings.namespace)
     with closing(connect(settings)) as transport:
         require(transport, app)
-        built = _build(app, transport, settings, roles or [], accept_partitions)
+        built = _build(app, transport, settings, roles or [], accept_partitions, standby)
         crew, lags, progress = Crew(built), Lags(transport, app.prefix, built), Progress(built)
         with log_to(progress.console), _serving(crew, lags, health_host, health_port), _signals(crew, progress):
             crew.start()
@@ -90,7 +97,9 @@ def run(
         raise crew.failure
 
 
-def _build(app: App, transport: Transport, settings: Settings, names: list[str], accept_partitions: bool) -> list[Role]:
+def _build(
+    app: App, transport: Transport, settings: Settings, names: list[str], accept_partitions: bool, stands_by: bool
+) -> list[Role]:
     """The workers of the named roles, or of all. Raises SettingsError where a named role has nothing to do."""
     from samestream.console import roles
     from samestream.schemas.errors import SettingsError
@@ -113,6 +122,7 @@ def _build(app: App, transport: Transport, settings: Settings, names: list[str],
             settings.log_uri,
             accept_partitions=accept_partitions,
             snapshots=roles.keeping(settings.state_folder, settings.snapshot_every),
+            stands_by=stands_by,
         )
         if not workers and names:
             raise SettingsError(

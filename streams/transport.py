@@ -236,6 +236,20 @@ class GroupReader(Protocol):
         """Commit what is done and leave the group; twice does no harm."""
 
 
+class Membership(Protocol):
+    """A place in a consumer group that reads nothing; belongs to one thread."""
+
+    def poll(self, timeout_s: float) -> None:
+        """Take part, for so long; heartbeats go on by themselves in between."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether of all living members this one is first: who is first stays so for as long as it lives."""
+
+    def close(self) -> None:
+        """Leave at once; twice does no harm."""
+
+
 class Transport(Protocol):
     """A log: its topics, and the readers and writers on it. Thread-safe, unlike those.
 
@@ -265,6 +279,12 @@ class Transport(Protocol):
 
     def group_reader(self, group: str, topic: str, start: int) -> GroupReader:
         """Join a group. Partitions it has no offsets for start at `EARLIEST`, `LATEST`, or a known time (us since 1970)."""
+
+    def membership(self, group: str, topic: str) -> Membership:
+        """Join a group for nothing but being seen there; ``topic`` has one partition."""
+
+    def members(self, group: str) -> int:
+        """How many living members a group has. Raises TransportError where the broker does not say."""
 
     def offsets_at(self, known_us: int, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """Per partition the first offset whose record timestamp is at least that; the stable end where there is none.

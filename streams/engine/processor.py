@@ -24,6 +24,7 @@ from samestream.streams.engine.journal import Entry
 from samestream.streams.engine.order import APPLIED, DEAD, Batch, Merge
 from samestream.streams.engine.recovery import Recovery
 from samestream.streams.engine.snapshots import Snapshots
+from samestream.streams.engine.standby import Presence, Standby
 from samestream.streams.engine.task import Emitted as Emitted
 from samestream.streams.engine.task import Task as Task
 from samestream.streams.transport import Outgoing, Partition, Reader, TransactionalWriter, Transport
@@ -48,6 +49,8 @@ class Processor:
     wait_s : how long an event at the live tail waits for earlier ones of other partitions
     accept_partitions : go on even if a topic has another number of partitions than the journal says
     snapshots : of its state; without any, it recovers by replaying the journal
+    presence_topic : a topic of one partition, by which other processes see that this one lives; by default they do not
+    stands_by : wait until no other process of the identity is active, warm, instead of taking over from it
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class Processor:
         wait_s: float = 0.005,
         accept_partitions: bool = False,
         snapshots: Snapshots | None = None,
+        presence_topic: str = "",
+        stands_by: bool = False,
     ) -> None:
         self.task, self.health = task, Health(task.name)
         self._transport, self._journal_topic, self._store = transport, journal_topic, store
@@ -70,6 +75,7 @@ class Processor:
         self._batch_records, self._held_bytes, self._wait_s = batch_records, held_bytes, wait_s
         self._decoders = {part.topic: Decoder(part, store) for part in task.inputs}
         self._side_partitions: dict[str, int] = {}
+        self._presence_topic, self._stands_by = presence_topic, stands_by
         self._recovery = Recovery(
             transport,
             journal_topic,
@@ -88,8 +94,15 @@ class Processor:
         writer = self._transport.transactional_writer(self._identity)
         recovery = self._recovery
         reader: Reader | None = None
+        presence = Presence(self._transport, self._identity, self._presence_topic)
+        standby = Standby(self._transport, self._identity, self._presence_topic)
         try:
             recovery.begin()
+            if self._stands_by and not self._await_turn(standby, stop):
+                self.health.state = "stopped"
+                return
+            if self._presence_topic:
+                presence.start(standby)
             writer.open()
             recovery.await_decided(stop)
             recovery.follow(stop)
@@ -103,13 +116,26 @@ class Processor:
             loop = _Loop(self, reader, writer, merge, recovery)
             while not stop.is_set():
                 loop.turn()
+            presence.close()  # nothing more is written: whoever stands by may begin
             recovery.finish()
             self.health.state = "stopped"
         finally:
+            presence.close()
+            standby.close()
             recovery.close()
             if reader is not None:
                 reader.close()
             writer.close()
+
+    def _await_turn(self, standby: Standby, stop: threading.Event) -> bool:
+        """Stand by, at the journal's end all the time; whether it is this process's turn."""
+
+        def follow() -> None:
+            self._recovery.follow(stop)
+            self._recovery.keep()
+            self.health.state = "standby"
+
+        return standby.await_turn(stop, follow)
 
     def _input_of(self, positions: dict[Partition, int]) -> dict[Partition, int]:
         index = {part.topic: position for position, part in enumerate(self.task.inputs)}

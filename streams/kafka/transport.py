@@ -21,6 +21,7 @@ from samestream.schemas.errors import TransportError
 from samestream.streams.kafka import librdkafka
 from samestream.streams.kafka.errors import HINTS, LOG, Answer, kafka_error, patiently, translated
 from samestream.streams.kafka.group import KafkaGroupReader
+from samestream.streams.kafka.membership import KafkaMembership
 from samestream.streams.kafka.outbox import KafkaOutbox
 from samestream.streams.kafka.reader import KafkaReader
 from samestream.streams.kafka.writers import KafkaTransactionalWriter, KafkaWriter
@@ -31,6 +32,7 @@ from samestream.streams.transport import (
     Ends,
     Fetched,
     GroupReader,
+    Membership,
     Outbox,
     Partition,
     Reader,
@@ -120,6 +122,24 @@ class KafkaTransport:
     def group_reader(self, group: str, topic: str, start: int) -> GroupReader:
         """Open a consumer handle that subscribes."""
         return KafkaGroupReader(self, self._properties, group, topic, start)
+
+    def membership(self, group: str, topic: str) -> Membership:
+        """Open a consumer handle that subscribes and reads nothing."""
+        return KafkaMembership(self._properties, group, topic)
+
+    def members(self, group: str) -> int:
+        """Asked of the group's coordinator; a group that nobody has joined yet has none."""
+
+        def ask(_: float) -> int:
+            (future,) = self._admin.describe_consumer_groups([group], request_timeout=_OFFSETS_S).values()
+            try:
+                return len(future.result(2 * _ANSWER_S).members)
+            except KafkaException as refused:
+                if refused.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                    return 0
+                raise
+
+        return self._ask(ask, f"asking for the members of group {group}")
 
     def topics(self) -> dict[str, int]:
         """Partition count by name, of the topics that do not start with two underscores."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from samestream.schemas.errors import FencedError, TransportError
 from samestream.streams.memory.group import MemoryGroupReader
+from samestream.streams.memory.membership import MemoryMembership
 from samestream.streams.memory.outbox import MemoryOutbox
 from samestream.streams.transport import (
     EARLIEST,
@@ -24,6 +25,7 @@ from samestream.streams.transport import (
     Ends,
     Fetched,
     GroupReader,
+    Membership,
     Outbox,
     Outgoing,
     Partition,
@@ -77,6 +79,7 @@ class MemoryBroker:
         self.logs: dict[Partition, list[_Slot]] = {}
         self.counts: dict[str, int] = {}
         self.groups: dict[str, dict[Partition, int]] = {}
+        self.members: dict[str, list[MemoryMembership]] = {}
         self.epochs: dict[str, int] = {}
         self.open_transactions: dict[str, _Transaction] = {}
         self._unkeyed = 0
@@ -174,6 +177,15 @@ class MemoryTransport:
     def group_reader(self, group: str, topic: str, start: int) -> GroupReader:
         """A reader that has every partition: a group has one member here."""
         return MemoryGroupReader(self, self._broker, group, topic, start)
+
+    def membership(self, group: str, topic: str) -> Membership:
+        """Stand in line."""
+        return MemoryMembership(self._broker, group)
+
+    def members(self, group: str) -> int:
+        """Those that have been heard of lately."""
+        with self._broker.changed:
+            return sum(one.is_alive for one in self._broker.members.get(group, []))
 
     def offsets_at(self, known_us: int, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """Found by looking at every record."""

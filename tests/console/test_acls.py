@@ -51,7 +51,7 @@ def test_a_processor_does_nothing_that_it_is_not_allowed(log: RecordingTransport
     if name == "features":
         send(log, shop_events(300, seed=2))
         log.accesses.clear()
-    work_off(log, TASKS[name]())
+    work_off(log, TASKS[name](), presence_topic=PLAN.registry, stands_by=True)
     mine = log.accesses
     wanted = needs(SHOP, PLAN)[name]
     assert [access for access in mine if not allowed(access, wanted)] == []
@@ -87,7 +87,8 @@ def test_they_are_printed_as_commands_with_the_principals_given(cli: Cli) -> Non
     assert lines[:3] == [
         "# features",
         f"{start} Write --transactional-id dev.flights.features",
-        f"{start} Read --group dev.flights.features",
+        f"{start} Read --group dev.flights.features --group dev.flights.features.active"
+        " --group dev.flights.features.standby",
     ]
     assert "User:dev.flights.scorer.LateArrival" in done.stdout
     assert all("dev.flights" in line or line.startswith("#") or "--cluster" in line for line in lines)

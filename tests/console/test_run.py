@@ -266,11 +266,58 @@ def test_apply_run_and_drain_on_kafka(broker: str, module: Path) -> None:
     transport.close()
 
 
-def until_running(address: str) -> dict[str, Any]:
+@pytest.mark.kafka
+def test_the_second_of_two_stands_by_and_takes_over(broker: str, module: Path) -> None:
+    provision(KafkaTransport(broker), app := load(str(module)), compile_app(app))
+    started: list[subprocess.Popen[str]] = []
+
+    def start() -> str:
+        roles = ("features", "log", "--standby", "--health-port", 0, "--state", f"state{len(started)}")
+        started.append(
+            subprocess.Popen(
+                command("run", module, *roles, "--bootstrap", broker),
+                cwd=module.parent,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        )
+        assert started[-1].stdout is not None
+        found = re.search(r"health at (http\S+)/health", started[-1].stdout.readline())
+        assert found is not None
+        return found[1]
+
+    try:
+        first = start()
+        until_running(first)
+        second = start()
+        until_running(second, "standby")
+        produce(broker, app, 100)
+        while health_of(first)["roles"]["features"]["events"] < 101:
+            time.sleep(0.05)
+        started[0].kill()
+        killed_s = time.monotonic()
+        health = until_running(second)
+        assert time.monotonic() - killed_s < 30
+        assert health["roles"]["features"]["events"] == 101, "it was warm"
+        produce(broker, app, 100)
+        while health_of(second)["roles"]["features"]["events"] < 202:
+            time.sleep(0.05)
+        started[1].send_signal(signal.SIGTERM)
+        out, _ = started[1].communicate(timeout=60)
+        assert started[1].returncode == 0, out
+        assert "features stopped: 202 events" in out
+    finally:
+        for one in started:
+            one.kill()
+            one.communicate()
+
+
+def until_running(address: str, state: str = "running") -> dict[str, Any]:
     deadline_s = time.monotonic() + 60
     while True:
         found = health_of(address)
-        if found["state"] == "running":
+        if found["state"] == state:
             return found
         assert time.monotonic() < deadline_s
         time.sleep(0.05)
@@ -283,5 +330,5 @@ def health_of(address: str) -> dict[str, Any]:
     except urllib.error.HTTPError as error:
         code, body = error.code, error.read()
     found: dict[str, Any] = json.loads(body)
-    assert code == (200 if found["state"] == "running" else 503)
+    assert code == (200 if found["state"] in ("running", "standby") else 503)
     return found

@@ -9,6 +9,8 @@ import pytest
 from nursery import Nursery
 from own_shop import LONG, OwnShop
 
+from samestream.streams.kafka.local_kafka import LocalKafka
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Know the marker; markers are strict."""
@@ -32,3 +34,13 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
 @pytest.fixture
 def shop(broker: str, nursery: Nursery, tmp_path: Path) -> OwnShop:
     return OwnShop(broker, nursery, tmp_path)
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[LocalKafka]:
+    kafka = LocalKafka(tmp_path / "kafka")
+    try:
+        kafka.up()
+        yield kafka
+    finally:
+        kafka.down()

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import harness
@@ -18,16 +17,6 @@ from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.kafka.local_kafka import LocalKafka
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(500)]
-
-
-@pytest.fixture
-def own_kafka(tmp_path: Path) -> Iterator[LocalKafka]:
-    kafka = LocalKafka(tmp_path / "kafka")
-    try:
-        kafka.up()
-        yield kafka
-    finally:
-        kafka.down()
 
 
 @pytest.mark.rounds(3)

@@ -543,3 +543,29 @@ def test_an_absent_broker_is_reported_with_its_address_and_a_hint(monkeypatch: p
     with pytest.raises(TransportError, match=r"127.0.0.1:1: Kafka failed[\s\S]*Hint: is the broker running"):
         transport.topics()
     transport.close()
+
+
+def test_members_of_a_group_are_seen_and_stand_in_line(transport: Transport) -> None:
+    topic, group = new_topic(transport), f"g-{uuid.uuid4().hex[:8]}"
+    assert transport.members(group) == 0
+
+    def polled() -> bool:
+        for one in line:
+            one.poll(0.05)
+        return True
+
+    line = [transport.membership(group, topic)]
+    until(lambda: polled() and line[0].is_first, "the first member is first")
+    line += [transport.membership(group, topic) for _ in range(2)]
+    until(lambda: polled() and transport.members(group) == 3, "three are seen")
+    for _ in range(10):
+        polled()
+    assert [one.is_first for one in line] == [True, False, False]
+    line.pop(0).close()
+    until(lambda: polled() and any(one.is_first for one in line), "another is first")
+    assert sorted(one.is_first for one in line) == [False, True]
+    until(lambda: transport.members(group) == 2, "one has left")
+    for one in line:
+        one.close()
+        one.close()
+    until(lambda: transport.members(group) == 0, "all have left")

@@ -66,7 +66,9 @@ def send(transport: Transport, records: Iterable[Outgoing]) -> None:
     send_all(transport, records)
 
 
-def work_off(transport: Transport, task: Task, plan: Plan = PLAN, *, batch_records: int = 20_000) -> Processor:
+def work_off(
+    transport: Transport, task: Task, plan: Plan = PLAN, *, batch_records: int = 20_000, **more: Any
+) -> Processor:
     """Run a processor until its inputs are worked off; the processor, stopped."""
     processor = Processor(
         transport,
@@ -76,6 +78,7 @@ def work_off(transport: Transport, task: Task, plan: Plan = PLAN, *, batch_recor
         provision.store(transport, plan),
         batch_records=batch_records,
         wait_s=0.0,
+        **more,
     )
     run_until(processor, lambda: _worked_off(transport, plan, task))
     return processor

@@ -56,6 +56,16 @@ class RecordingTransport(MemoryTransport):
         self.accesses.add(("group", group, "describe"))
         return super().committed(group, partitions)
 
+    def membership(self, group: str, topic: str) -> Any:
+        """A membership whose group and topic are remembered."""
+        self.accesses |= {("group", group, "read"), ("topic", topic, "read")}
+        return super().membership(group, topic)
+
+    def members(self, group: str) -> int:
+        """See `Transport.members`."""
+        self.accesses.add(("group", group, "describe"))
+        return super().members(group)
+
 
 class _Recorded:
     """A reader or writer; notes what passes, then lets it pass."""

@@ -293,10 +293,12 @@ def main(spec: dict[str, Any]) -> int:
 
     spec : ``role``, ``module``, ``bootstrap``; ``point``, ``times`` and ``stop`` (rather than kill) of a fate;
     ``batch_records`` of a processor; ``snapshots`` (a folder), ``every_s`` and ``forked`` of its snapshots;
-    ``log`` (a root) and ``batch_rows`` of the log's writer; ``clock_jumps``
+    ``log`` (a root) and ``batch_rows`` of the log's writer; ``clock_jumps``;
+    ``standby``: False to be seen by others, True to stand by behind them
     """
     if spec.get("clock_jumps"):
         _let_the_clock_jump()
+    logging.basicConfig(level=logging.INFO)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     random.seed()
@@ -327,6 +329,8 @@ def main(spec: dict[str, Any]) -> int:
                 store,
                 batch_records=spec["batch_records"],
                 snapshots=_snapshots(spec, f"{plan.app}.{task.name}"),
+                presence_topic=plan.registry if "standby" in spec else "",
+                stands_by=spec.get("standby", False),
             ).run(stop)
     except FencedError as fenced:
         print(fenced, file=sys.stderr)
@@ -340,7 +344,6 @@ def main(spec: dict[str, Any]) -> int:
 def _snapshots(spec: dict[str, Any], identity: str) -> Snapshots | None:
     if "snapshots" not in spec:
         return None
-    logging.basicConfig(level=logging.INFO)
     copied_bytes = 0 if spec.get("forked") else 10**9
     return Snapshots(spec["snapshots"], identity, spec.get("every_s", 0.05), copied_bytes)
 

@@ -1,0 +1,138 @@
+"""Standing by on the log in memory: warm, first come first in line, and never while somebody is active or nobody answers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import harness
+import pytest
+from harness import PLAN
+
+from samestream.schemas.errors import FencedError, TransportError
+from samestream.streams.deploy import provision
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.engine.processor import Processor
+from samestream.streams.engine.snapshots import Snapshots
+from samestream.streams.memory.transport import MemoryTransport
+
+EVENTS = harness.shop_events(300)
+TOTAL = sum(record.topic in ("shop.views", "shop.prices") for record in EVENTS)
+
+
+class Running:
+    """A processor in a thread."""
+
+    def __init__(self, transport: MemoryTransport, stands_by: bool, snapshots: Snapshots | None = None) -> None:
+        self.stop, self.failure = threading.Event(), None
+        self.processor = Processor(
+            transport,
+            PLAN.app,
+            PLAN.journal,
+            FeatureTask(PLAN),
+            provision.store(transport, PLAN),
+            batch_records=20,
+            wait_s=0.0,
+            snapshots=snapshots,
+            presence_topic=PLAN.registry,
+            stands_by=stands_by,
+        )
+        self.health = self.processor.health
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.processor.run(self.stop)
+        except Exception as error:
+            self.failure = error
+
+    def end(self) -> None:
+        self.stop.set()
+        self.thread.join(30)
+        assert not self.thread.is_alive()
+
+
+def until(done: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def test_it_is_warm_and_takes_over_when_the_active_one_leaves(tmp_path: Path) -> None:
+    transport, undisturbed = harness.fresh(), harness.fresh()
+    harness.send(undisturbed, EVENTS)
+    harness.work_off(undisturbed, FeatureTask(PLAN))
+    harness.send(transport, EVENTS[:200])
+    active = Running(transport, stands_by=False)
+    until(lambda: active.health.state == "running" and active.health.events > 50)
+    heirs = [Running(transport, True, Snapshots(tmp_path / str(n), "x", every_s=0.05)) for n in range(2)]
+    until(lambda: all(heir.health.state == "standby" for heir in heirs))
+    until(lambda: all(heir.health.events == active.health.events > 130 for heir in heirs))
+    assert all(heir.health.batches == 0 for heir in heirs), "they commit nothing"
+    until(lambda: all(heir.health.snapshots for heir in heirs))
+    active.end()
+    harness.send(transport, EVENTS[200:])
+    until(lambda: any(heir.health.events == TOTAL for heir in heirs))
+    states = sorted(heir.health.state for heir in heirs)
+    assert states == ["running", "standby"]
+    for heir in sorted(heirs, key=lambda heir: heir.health.state, reverse=True):  # who stands by first
+        heir.end()
+        assert heir.failure is None
+    assert harness.contents(transport, harness.output_topics()) == harness.contents(
+        undisturbed, harness.output_topics()
+    )
+
+
+def test_one_alone_in_line_becomes_active_and_a_plain_start_takes_over_from_it() -> None:
+    transport = harness.fresh()
+    heir = Running(transport, stands_by=True)
+    until(lambda: heir.health.state == "running")
+    harness.send(transport, EVENTS[:100])
+    until(lambda: heir.health.batches > 0)
+    plain = Running(transport, stands_by=False)
+    until(lambda: plain.health.state == "running")
+    harness.send(transport, EVENTS[100:])
+    until(lambda: plain.health.events == TOTAL)
+    until(lambda: heir.failure is not None)
+    assert isinstance(heir.failure, FencedError)
+    plain.end()
+    assert plain.failure is None
+
+
+def test_a_broker_that_says_nothing_is_no_reason_to_take_over(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    transport = harness.fresh()
+    silent = threading.Event()
+    members = transport.members
+
+    def asked(group: str) -> int:
+        if silent.is_set():
+            raise TransportError("Kafka failed while asking", hint="is it there?")
+        return members(group)
+
+    monkeypatch.setattr(transport, "members", asked)
+    silent.set()
+    heir = Running(transport, stands_by=True)
+    until(lambda: "standing by, but Kafka failed while asking" in caplog.text)
+    time.sleep(1.5)  # it would have asked twice
+    assert heir.health.state == "standby"
+    assert caplog.text.count("standing by, but") == 1
+    silent.clear()
+    until(lambda: heir.health.state == "running")
+    heir.end()
+
+
+def test_it_ends_when_it_is_told_to() -> None:
+    transport = harness.fresh()
+    active = Running(transport, stands_by=False)
+    until(lambda: active.health.state == "running")
+    heir = Running(transport, stands_by=True)
+    until(lambda: heir.health.state == "standby")
+    heir.end()
+    assert (heir.failure, heir.health.state) == (None, "stopped")
+    active.end()
