@@ -11,7 +11,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help demo test faults bench-engine bench-peers bench-state bench-snapshots bench-transport bench-profile bench-monitors env dev node lint types imports check-wheel constraints clean
+.PHONY: help demo test faults bench-engine bench-peers bench-state bench-snapshots bench-transport bench-profile bench-monitors env dev node lint types imports check-wheel constraints clean s3
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -49,11 +49,19 @@ build/node/.ready: tests/clients/package.json
 		--silent --no-audit --no-fund --no-package-lock --no-update-notifier
 	@touch $@
 
+# A server that speaks S3, in an environment of its own: what it needs does not go with what we need.
+s3: build/s3/.ready
+
+build/s3/.ready:
+	$(PYTHON) -m venv build/s3
+	build/s3/bin/python -m pip install --quiet --disable-pip-version-check 'moto[s3]==5.2.5' flask flask-cors
+	@touch $@
+
 demo: env ## The main job on real flights, on genuine Kafka
 	@$(BIN)/samestream demo $(ARGS)
 
 # A file's tests stay together, in the order of the folders: what they share is made once, and the longest do not come last.
-test: dev node lint types imports ## Everything that CI checks (make test WORKERS=1: one after the other)
+test: dev node s3 lint types imports ## Everything that CI checks (make test WORKERS=1: one after the other)
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 faults: dev ## The fault suite in its long form, on genuine Kafka: over a thousand kills, about 40 minutes

@@ -5,25 +5,43 @@ The feature log and the artifacts lie on it. It is the only place that knows whe
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pyarrow.fs as pafs
+
+from samestream.schemas.errors import SettingsError
 
 
 class Storage:
     """Whole files below one root, on the local disk or any pyarrow filesystem.
 
-    Locally a write survives a power cut once `sync` has returned, and `create` is exclusive. Elsewhere (S3, GCS, HDFS)
-    `create` looks, writes and reads back, which narrows a race but cannot exclude it: there, one writer per topic is
-    the caller's to ensure (the engine does, its transactional id being fenced).
+    `create` takes a name exactly once, whoever else tries: locally by a link, on S3 and Google's storage by a conditional
+    put. On any other filesystem (HDFS) it looks, writes and reads back, which narrows a race but cannot exclude it:
+    there, one writer per topic is the caller's to ensure. Locally a write survives a power cut once `sync` has returned;
+    an object store has stored what it has acknowledged.
     """
 
     def __init__(self, root: str | Path) -> None:
+        self._objects: Any = None
         if isinstance(root, str) and "://" in root:
-            self.filesystem, self.root = pafs.FileSystem.from_uri(root)
+            try:
+                self.filesystem, self.root = pafs.FileSystem.from_uri(root)
+            except (ValueError, OSError) as error:  # pyarrow's errors are these
+                raise SettingsError(
+                    "this is no place that files can be kept in",
+                    where="the URI of a log or of artifacts",
+                    found=f"{root.partition('?')[0].rpartition('@')[2]}: {error}",
+                    hint="a folder, file:///..., s3://bucket/..., gs://bucket/..., or whatever else pyarrow knows.",
+                ) from error
+            if self.filesystem.type_name in ("s3", "gcs"):
+                from samestream.streams.object_store import ObjectStore
+
+                self._objects = ObjectStore(root, self.filesystem)
         else:
             self.filesystem, self.root = pafs.LocalFileSystem(), Path(root).expanduser().absolute().as_posix()
 
@@ -38,17 +56,31 @@ class Storage:
             content: bytes = file.read()
         return content
 
-    def list(self, folder: str) -> list[pafs.FileInfo]:
-        """Return what lies directly in a folder; nothing if there is no such folder."""
-        found: list[pafs.FileInfo] = self.filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+    def list(self, folder: str, *, recursive: bool = False) -> list[pafs.FileInfo]:
+        """Return what lies directly in a folder, or anywhere below it; nothing if there is no such folder."""
+        selector = pafs.FileSelector(folder, allow_not_found=True, recursive=recursive)
+        found: list[pafs.FileInfo] = self.filesystem.get_file_info(selector)
         return found
 
     def write(self, path: str, content: bytes) -> None:
-        """Put a file in its place in one step, replacing any file of that name; durable after `sync`."""
-        self.filesystem.move(self._write_beside(path, content), path)
+        """Put a file in its place in one step, replacing any file of that name; durable after `sync`.
+
+        When it raises, nothing of the file is left.
+        """
+        if self._objects is not None:
+            self._objects.put(path, content)
+            return
+        self._move(self._write_beside(path, content), path)
 
     def create(self, path: str, content: bytes) -> bool:
-        """Put a file in its place in one step, durably, only if the name is free; return whether it was."""
+        """Put a file in its place in one step, durably, only if the name is free; return whether it was.
+
+        content : unlike what any other may create under this name; else the answer may be true for both
+        """
+        if self._objects is not None:
+            # where an answer was lost, the second attempt meets what the first has made
+            created: bool = self._objects.create(path, content)
+            return created or self.read(path) == content
         if self.is_local:
             beside = self._write_beside(path, content)
             try:
@@ -63,6 +95,11 @@ class Storage:
             return False
         self.write(path, content)
         return self.read(path) == content
+
+    def delete(self, path: str) -> None:
+        """Remove a file; no matter if it is gone already."""
+        with contextlib.suppress(FileNotFoundError):
+            self.filesystem.delete_file(path)
 
     def sync(self, paths: Iterable[str]) -> None:
         """Make the names of these files durable, with every folder between them and the root."""
@@ -80,12 +117,27 @@ class Storage:
         folder, _, name = path.rpartition("/")
         beside = f"{folder}/.{name}.{uuid.uuid4().hex}.tmp"
         self.filesystem.create_dir(folder, recursive=True)
-        if self.is_local:
-            with open(beside, "xb") as local:
-                local.write(content)
-                local.flush()
-                os.fsync(local.fileno())
-        else:
-            with self.filesystem.open_output_stream(beside) as remote:
-                remote.write(content)
+        try:
+            if self.is_local:
+                with open(beside, "xb") as local:
+                    local.write(content)
+                    local.flush()
+                    os.fsync(local.fileno())
+            else:
+                with self.filesystem.open_output_stream(beside) as remote:
+                    remote.write(content)
+        except BaseException:
+            self._give_up(beside)
+            raise
         return beside
+
+    def _move(self, beside: str, path: str) -> None:
+        try:
+            self.filesystem.move(beside, path)
+        except BaseException:
+            self._give_up(beside)
+            raise
+
+    def _give_up(self, beside: str) -> None:
+        with contextlib.suppress(OSError):  # what could not be written may not be there
+            self.filesystem.delete_file(beside)

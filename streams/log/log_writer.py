@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +13,17 @@ from samestream.schemas import records
 from samestream.schemas.errors import TransportError
 from samestream.streams import columns as cols
 from samestream.streams.engine.processor import Health
+from samestream.streams.log import rewriting
 from samestream.streams.log.feature_log import FeatureLog, TopicLog
+from samestream.streams.log.key_sample import WHOLE, in_sample
 from samestream.streams.plan import Input, Plan
 from samestream.streams.transport import EARLIEST, Fetched, Partition, Transport
+from samestream.streams.wire.avro_values import Rows
 from samestream.streams.wire.decode import UNKNOWN_KNOWN_US, Decoded, Decoder, vector_input
 from samestream.streams.wire.schema_store import SchemaStore
+
+_CLEAR_S = 3600.0
+"""How often files that were replaced are looked for: for that, all are listed."""
 
 
 def logged_inputs(plan: Plan) -> list[Input]:
@@ -34,6 +41,10 @@ class LogWriter:
 
     Dead events have no row: their bytes are in the `.dead` topic.
     A batch of a topic is written when it holds ``batch_rows`` rows, or when its oldest row has waited ``flush_s`` seconds.
+    Once a topic has ``compact_batches`` batches, its small files are put together; what that replaced is removed an hour later.
+
+    sample : the share of keys whose vectors, predictions and outcomes are logged (`key_sample`). Events are logged whole: the
+        features of one key are made of the events of others.
     """
 
     def __init__(
@@ -45,12 +56,20 @@ class LogWriter:
         *,
         batch_rows: int = 50_000,
         flush_s: float = 1.0,
+        compact_batches: int = 64,
+        sample: float = 1.0,
     ) -> None:
         self.health = Health("log")
         self._transport, self._batch_rows, self._flush_s = transport, batch_rows, flush_s
         self._inputs = {part.topic: part for part in logged_inputs(plan)}
         self._decoders = {topic: Decoder(part, store) for topic, part in self._inputs.items()}
-        self._logs: dict[str, TopicLog] = {topic: log.writer(topic) for topic in self._inputs}
+        self._log, self._compact_batches = log, compact_batches
+        events = {part.topic for part in plan.events.values()}
+        self._samples = {topic: 1.0 if topic in events else sample for topic in self._inputs}
+        self._logs: dict[str, TopicLog] = {
+            topic: log.writer(topic, defaults_of(part), self._samples[topic]) for topic, part in self._inputs.items()
+        }
+        self._cleared: dict[str, float] = {}
         self._held: dict[str, list[Decoded]] = {topic: [] for topic in self._inputs}
         self._since: dict[str, float] = {}
 
@@ -106,12 +125,35 @@ class LogWriter:
                 for partition, offset in next_offsets.items()
                 if partition.topic == topic and offset > self._next[partition]
             }
-            self._logs[topic].append(to_arrow(self._inputs[topic], held), ranges)
+            table = to_arrow(self._inputs[topic], held)
+            if self._samples[topic] < WHOLE:
+                table = table.filter(pa.array(in_sample(table["_key"].to_pylist(), self._samples[topic])))
+            self._logs[topic].append(table, ranges)
+            self._compact(topic)
             self._next.update({Partition(topic, number): end for number, (_, end) in ranges.items()})
             self._held[topic] = []
             self._since.pop(topic, None)
             self.health.batches += 1
             self.health.results += rows
+
+    def _compact(self, topic: str) -> None:
+        """Put a topic's files together when they have become many."""
+        if self._logs[topic].since_base < self._compact_batches:
+            return
+        rewriting.compact(self._log, topic)
+        self._logs[topic].refresh()
+        now = time.monotonic()
+        if now - self._cleared.get(topic, -_CLEAR_S) >= _CLEAR_S:
+            self._cleared[topic] = now
+            rewriting.clear(self._log, topic)
+
+
+def defaults_of(input: Input) -> dict[str, Any]:
+    """What columns hold, by the schema, in events from before their field was declared; null ones left out."""
+    given = {field["name"]: field["default"] for field in input.schema["fields"] if field.get("default") is not None}
+    columns = [name for name in input.columns if name.partition(".")[0] in given]
+    found = Rows(input.schema, columns).row(given)
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def to_arrow(input: Input, held: list[Decoded]) -> pa.Table:

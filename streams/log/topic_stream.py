@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from samestream.streams.columns import Int64Array
-from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log.feature_log import FeatureLog, LogFile
+from samestream.streams.log.manifest import Ranges
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +33,13 @@ class Rows:
 
 
 class TopicStream:
-    """Takes offsets of each partition in order; batches of the log are read one by one, when they are first needed.
+    """Takes offsets of each partition in order; files of the log are read one by one, when they are first needed.
+
+    A file of a rewritten log lies by known time: its offsets may stand between those of others, so it is read with them.
 
     columns : besides `_partition` and `_offset`, which are always there; a column that the log does not know is left out
     coded : whether texts come as dictionaries, which is quicker where few differ
-    starts : by partition, where the first one to be taken lies; whole batches before that are passed over
+    starts : by partition, where the first one to be taken lies; whole files before that are passed over
     """
 
     def __init__(
@@ -53,10 +56,14 @@ class TopicStream:
         wanted = {"_partition", "_offset", *columns}
         fields = [field for field in batches[-1].schema if field.name in wanted] if batches else []
         self._needed = pa.schema([_coded(field) if coded else field for field in fields])
-        begin = starts or {}
-        self._batches = deque(
-            batch for batch in batches if any(end > begin.get(number, 0) for number, (_, end) in batch.ranges.items())
-        )
+        self._defaults = batches[-1].defaults if batches else {}
+        begin, pending = starts or {}, []
+        for batch in batches:
+            for file in batch.files:
+                ranges = file.offsets or batch.ranges
+                if any(end > begin.get(number, 0) for number, (_, end) in ranges.items()):
+                    pending.append((file, ranges))
+        self._files = pending
         self._held: dict[int, deque[Rows]] = {}
 
     def take(self, partition: int, start: int, end: int) -> list[Rows]:
@@ -64,36 +71,45 @@ class TopicStream:
 
         Raises FeatureLogError where a file is missing, altered or cannot be read.
         """
+        for file in [(file, ranges) for file, ranges in self._files if _begins_before(ranges, partition, end)]:
+            self._files.remove(file)
+            self._load(file[0])
         found: list[Rows] = []
-        while True:
-            held = self._held.setdefault(partition, deque())
-            while held:
-                rows = held.popleft()
-                first, last = np.searchsorted(rows.offsets, [start, end]).tolist()
-                if last > first:
-                    found.append(rows.slice(first, last))
-                if last < len(rows.offsets):
-                    held.appendleft(rows.slice(last, len(rows.offsets)))
-                    return found
-            if not self._batches or self._reached(partition) >= end:
-                return found
-            self._load()
+        held = self._held.setdefault(partition, deque())
+        while held:
+            rows = held.popleft()
+            first, last = np.searchsorted(rows.offsets, [start, end]).tolist()
+            if last > first:
+                found.append(rows.slice(first, last))
+            if last < len(rows.offsets):
+                held.appendleft(rows.slice(last, len(rows.offsets)))
+                break
+        return found
 
-    def _reached(self, partition: int) -> int:
-        """Where the batches begin that are still to be read, as far as a partition goes."""
-        for batch in self._batches:
-            if partition in batch.ranges:
-                return batch.ranges[partition][0]
-        return 2**63 - 1
-
-    def _load(self) -> None:
-        batch = self._batches.popleft()
-        table = self._log.read_batch(self._topic, batch, self._needed)
+    def _load(self, file: LogFile) -> None:
+        table = self._log.read_files(self._topic, [file], self._needed, self._defaults)
         numbers, offsets = table["_partition"].to_numpy(), table["_offset"].to_numpy()
         for number in np.unique(numbers).tolist():
             first, last = np.searchsorted(numbers, [number, number + 1]).tolist()
             rows = Rows(table.slice(first, last - first), offsets[first:last])
-            self._held.setdefault(number, deque()).append(rows)
+            held = self._held.setdefault(number, deque())
+            if held and held[-1].offsets[-1] > rows.offsets[0]:
+                together = sorted([*held, rows], key=lambda part: int(part.offsets[0]))
+                self._held[number] = deque([_merged(together)])
+            else:
+                held.append(rows)
+
+
+def _begins_before(ranges: Ranges, partition: int, end: int) -> bool:
+    return partition in ranges and ranges[partition][0] < end
+
+
+def _merged(parts: Sequence[Rows]) -> Rows:
+    """Rows whose offsets stand between each other's, in order."""
+    offsets = np.concatenate([part.offsets for part in parts])
+    table = pa.concat_tables([part.table for part in parts]).unify_dictionaries()
+    order = np.argsort(offsets, kind="stable")
+    return Rows(table.take(order).combine_chunks(), offsets[order])
 
 
 def _coded(field: pa.Field[Any]) -> pa.Field[Any]:

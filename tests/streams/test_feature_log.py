@@ -61,7 +61,7 @@ def histories(draw):
 
 
 @settings(max_examples=40, deadline=None)
-@given(histories(), st.sampled_from(["date", "hour"]), st.randoms())
+@given(histories(), st.sampled_from(["auto", "date", "hour"]), st.randoms())
 def test_what_is_appended_in_any_batches_is_read_once_and_in_order(tmp_path_factory, history, partition_by, random):
     records, batches = history
     log = FeatureLog(tmp_path_factory.mktemp("log"), partition_by)
@@ -305,14 +305,15 @@ def test_a_manifest_reads_well(tmp_path):
     one_file(tmp_path)
     document = json.loads((tmp_path / "t/_manifests/00000000.json").read_text())
     (file,) = document["files"]
-    assert file["path"].startswith("dt=2013-02-08/00000000-")
+    assert file["path"].startswith("dt=2013-02-08/hour=00/00000000-")
+    assert file["offsets"] == {"0": [0, 50]}
     assert (file["rows"], file["known_us"]) == (50, [START_US, START_US])
     assert (document["batch"], document["ranges"], document["next_offsets"]) == (0, {"0": [0, 50]}, {"0": 50})
     assert document["columns"]["_known"] == "timestamp[us, tz=UTC]"
     assert document["written_by"].startswith("samestream ")
 
 
-@pytest.mark.parametrize("partition_by", ["date", "hour"])
+@pytest.mark.parametrize("partition_by", ["auto", "date", "hour"])
 def test_pruning_by_known_time_is_exact(tmp_path, partition_by):
     rng = np.random.default_rng(5)
     known = [START_US + int(us) for us in rng.integers(3 * DAY_US, size=300)]

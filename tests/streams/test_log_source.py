@@ -18,7 +18,7 @@ from samestream.streams.deploy import provision
 from samestream.streams.engine import arrangement, journal
 from samestream.streams.engine.feature_task import NAME, FeatureTask, VectorEncoder
 from samestream.streams.engine.key_index import KeyIndex
-from samestream.streams.log import log_source, vector_replay
+from samestream.streams.log import log_source, rewriting, vector_replay
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.log.log_writer import LogWriter
 from samestream.streams.log.topic_stream import TopicStream
@@ -98,6 +98,33 @@ def test_no_more_is_held_than_was_not_yet_taken(served: tuple[MemoryTransport, F
         most = max(most, sum(len(rows.offsets) for held in stream._held.values() for rows in held))
     assert 0 < most < len(whole) / 3
     assert not any(stream._held.values())
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_log_that_was_compacted_replays_the_same(
+    served: tuple[MemoryTransport, FeatureLog], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half: bool
+) -> None:
+    """Files of a day hold offsets that stand between each other's, since known times do not rise with them."""
+    transport, log = served
+    monkeypatch.setattr(log_source, "GROUP_EVENTS", 60)
+    rewritten = FeatureLog(tmp_path)
+    for topic in log.topics():
+        writer, batches = rewritten.writer(topic), log.batches(topic)
+        for batch in batches:
+            writer.append(log.read_batch(topic, batch, batch.schema), batch.ranges)
+            if batch.number == len(batches) // 2 or not half:
+                rewriting.compact(rewritten, topic)
+                writer.refresh()
+    encoder = VectorEncoder(PLAN)
+    found = [
+        record.value
+        for _, _, every in replayed(PLAN, transport, rewritten)
+        for vectors in every
+        for record in encoder.records(vectors)
+    ]
+    assert found == [
+        value for _, _, value, _ in harness.contents(transport, ["shop.features.Buys"])["shop.features.Buys"]
+    ]
 
 
 def test_a_log_that_lacks_events_is_told(served: tuple[MemoryTransport, FeatureLog], tmp_path: Path) -> None:
