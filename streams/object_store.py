@@ -33,7 +33,7 @@ class ObjectStore:
         if filesystem.type_name == "gcs":
             self._store: Any = store.GCSStore(self._bucket)
             return
-        config: dict[str, Any] = {"region": filesystem.region}
+        config: Any = {"region": filesystem.region}
         if parts.username and parts.password:
             config |= {
                 "access_key_id": unquote(parts.username),

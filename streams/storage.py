@@ -31,13 +31,14 @@ class Storage:
         if isinstance(root, str) and "://" in root:
             try:
                 self.filesystem, self.root = pafs.FileSystem.from_uri(root)
-            except (ValueError, OSError) as error:  # pyarrow's errors are these
+            except (ValueError, OSError):  # pyarrow's errors are these
                 raise SettingsError(
                     "this is no place that files can be kept in",
                     where="the URI of a log or of artifacts",
-                    found=f"{root.partition('?')[0].rpartition('@')[2]}: {error}",
-                    hint="a folder, file:///..., s3://bucket/..., gs://bucket/..., or whatever else pyarrow knows.",
-                ) from error
+                    found=root.partition(":")[0],
+                    expected="file, s3, gs, hdfs, ...",
+                    hint="name a folder, or a whole address: s3://bucket/path.",
+                ) from None  # the address may hold a secret
             if self.filesystem.type_name in ("s3", "gcs"):
                 from samestream.streams.object_store import ObjectStore
 

@@ -74,6 +74,7 @@ SNAPSHOT_POINTS = (
     "snapshot.written",  # it is whole and durable, and waits beside its place
     "snapshot.after",
 )
+CLEAR_POINTS = ("delete.before", "delete.after")
 ONCE = frozenset({"open.before", "open.after", "journal.after"})
 """Points that come once in a process's life."""
 
@@ -193,9 +194,10 @@ class DoomedTransport(KafkaTransport):
         return DoomedWriter(super().transactional_writer(identity), self._fate)
 
 
-def _doom_storage(fate: Fate) -> None:
-    """Put the points of `LOG_POINTS` into the functions that write files."""
+def doom_storage(fate: Fate) -> None:
+    """Put the points of `LOG_POINTS` and `CLEAR_POINTS` into the functions that write and remove files."""
     write, create, sync, link, beside = Storage.write, Storage.create, Storage.sync, os.link, Storage._write_beside
+    delete = Storage.delete
 
     def fatal_write(self: Storage, path: str, content: bytes) -> None:
         fate.at("file.before")
@@ -211,6 +213,11 @@ def _doom_storage(fate: Fate) -> None:
     def fatal_sync(self: Storage, paths: Iterable[str]) -> None:
         fate.at("sync.before")
         sync(self, paths)
+
+    def fatal_delete(self: Storage, path: str) -> None:
+        fate.at("delete.before")
+        delete(self, path)
+        fate.at("delete.after")
 
     def fatal_link(*given: Any) -> None:
         fate.at("manifest.written")
@@ -231,6 +238,7 @@ def _doom_storage(fate: Fate) -> None:
         ("write", fatal_write),
         ("create", fatal_create),
         ("sync", fatal_sync),
+        ("delete", fatal_delete),
         ("_write_beside", fatal_beside),
     ):
         setattr(Storage, name, fatal)
@@ -308,7 +316,7 @@ def main(spec: dict[str, Any]) -> int:
         with closing(DoomedTransport(spec["bootstrap"], fate)) as transport:
             store = provision.store(transport, plan)
             if spec["role"] == "log":
-                _doom_storage(fate)
+                doom_storage(fate)
                 log, rows = FeatureLog(spec["log"]), spec["batch_rows"]
                 LogWriter(transport, plan, log, store, batch_rows=rows, flush_s=0.02).run(stop)
                 return 0
