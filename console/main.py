@@ -37,6 +37,7 @@ MODULES = (
     "skew",
     "monitor",
     "profiles",
+    "log",
 )
 """Modules of the console that register commands."""
 
@@ -63,6 +64,7 @@ STORY = (
     "skew",
     "monitor",
     "profiles",
+    "log",
     "down",
 )
 """The commands in the order in which a newcomer needs them."""
@@ -92,6 +94,7 @@ Then your own app, declared in one Python module (start from examples/flights.py
   samestream skew app.py       which late events make which difference
   samestream monitor app.py    incidents, with verdict and evidence
   samestream profiles app.py   how features, scores and sources are distributed, window by window
+  samestream log retain app.py --keep 90d   cut off what is old; compact, show
   samestream topics app.py     what topics hold, rejected events included
   samestream redrive app.py    send rejected events again, repaired
   samestream down              stop the local Kafka; its data stays

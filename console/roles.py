@@ -84,11 +84,13 @@ def build(
     log_root: str,
     *,
     accept_partitions: bool = False,
+    sample: float = 1.0,
     snapshots: Keeping = lambda _: None,
     stands_by: bool = False,
 ) -> list[Role]:
     """The workers of a role: one, or one per model.
 
+    sample : the share of keys whose vectors the log role keeps
     accept_partitions : go on even if a topic has another number of partitions than the journal says
     snapshots : by default none: a worker then recovers by replaying its journal
     stands_by : wait while another process of the role is active
@@ -97,7 +99,8 @@ def build(
     plan = compile_app(app)
     store = provision.store(transport, plan)
     if role == "log":
-        return [Alone(LogWriter(transport, plan, FeatureLog(log_root), store), transport, plan, stands_by)]
+        writer = LogWriter(transport, plan, FeatureLog(log_root), store, sample=sample)
+        return [Alone(writer, transport, plan, stands_by)]
     if role == "profiles":
         from samestream.monitors.profile_writer import ProfileWriter, subjects
 

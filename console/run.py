@@ -54,6 +54,12 @@ def run(
     standby: Annotated[
         bool, typer.Option("--standby", help="Wait, warm, until no other process of a role is active; then take over.")
     ] = False,
+    sample: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE", help="Of the log role: log the vectors of this share of keys only; 0.1 is a tenth."
+        ),
+    ] = 1.0,
 ) -> None:
     """Run the ROLEs of MODULE in this process, all of them if none is named.
 
@@ -77,11 +83,13 @@ def run(
     from samestream.console.progress import Progress, log_to
     from samestream.console.settings import connect
     from samestream.schemas.app import load
+    from samestream.streams.log.key_sample import checked
 
     app = load(module, settings.namespace)
+    checked(sample, "--sample")
     with closing(connect(settings)) as transport:
         require(transport, app)
-        built = _build(app, transport, settings, roles or [], accept_partitions, standby)
+        built = _build(app, transport, settings, roles or [], accept_partitions, sample, standby)
         crew, lags, progress = Crew(built), Lags(transport, app.prefix, built), Progress(built)
         with log_to(progress.console), _serving(crew, lags, health_host, health_port), _signals(crew, progress):
             crew.start()
@@ -98,7 +106,13 @@ def run(
 
 
 def _build(
-    app: App, transport: Transport, settings: Settings, names: list[str], accept_partitions: bool, stands_by: bool
+    app: App,
+    transport: Transport,
+    settings: Settings,
+    names: list[str],
+    accept_partitions: bool,
+    sample: float,
+    stands_by: bool,
 ) -> list[Role]:
     """The workers of the named roles, or of all. Raises SettingsError where a named role has nothing to do."""
     from samestream.console import roles
@@ -121,6 +135,7 @@ def _build(
             transport,
             settings.log_uri,
             accept_partitions=accept_partitions,
+            sample=sample,
             snapshots=roles.keeping(settings.state_folder, settings.snapshot_every),
             stands_by=stands_by,
         )

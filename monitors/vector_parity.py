@@ -19,7 +19,7 @@ from samestream.streams.engine.feature_task import VectorEncoder
 from samestream.streams.engine.journal import ends
 from samestream.streams.engine.merge_rank import MergeRanks
 from samestream.streams.log.feature_log import FeatureLog
-from samestream.streams.log.vector_replay import Progress, replayed
+from samestream.streams.log.vector_replay import Progress, covered, kept, replayed
 from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.transport import Partition, Transport, partition_of
 
@@ -103,16 +103,19 @@ class _Offline:
 
     required : triggers of batches that ran this very plan; of others it is not known which vectors were this definition's
     ends : per partition of the triggers' topics, how far the replay has come; vectors beyond were served meanwhile
+    starts : from where on the replay has whole windows; what was served before, of a log that was cut, cannot be compared
     """
 
     records: list[list[Served]]
     required: set[Trigger] = field(default_factory=set)
     ends: dict[Partition, int] = field(default_factory=dict)
+    starts: dict[Partition, int] = field(default_factory=dict)
 
     def is_beyond(self, trigger: Trigger) -> bool:
-        """Whether the replay has not come as far as a trigger."""
+        """Whether the replay does not speak of a trigger."""
         topic, number, offset = trigger
-        return offset >= self.ends.get(Partition(topic, number), 0)
+        place = Partition(topic, number)
+        return not self.starts.get(place, 0) <= offset < self.ends.get(place, 0)
 
 
 def _offline(
@@ -120,8 +123,15 @@ def _offline(
 ) -> dict[str, _Offline]:
     encoder, counts = VectorEncoder(plan), transport.topics()
     out = {name: _Offline([[] for _ in range(counts[model.topics["features"]])]) for name, model in plan.models.items()}
-    for entry, batch, every in replayed(plan, transport, log, on_progress):
+    entries = covered(plan, transport, log)
+    held = kept(plan, log, entries)
+    begin = ends(entries[: held.first]) if held.state else {}
+    for mine in out.values():
+        mine.starts.update(begin)
+    for entry, batch, every in replayed(plan, transport, log, on_progress, entries):
         ranks.note(batch)
+        if entry.sequence < (entries[held.first].sequence if held.first < len(entries) else entry.sequence + 1):
+            continue
         for mine in out.values():
             mine.ends.update(ends([entry]))
         for vectors in every:

@@ -6,7 +6,7 @@ once. Of events only the columns are read that the plan needs, straight into arr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from samestream.streams.engine.clock import Clocks
 from samestream.streams.engine.journal import Entry, Range
 from samestream.streams.engine.order import APPLIED, Batch
 from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log.log_writer import defaults_of
 from samestream.streams.log.topic_stream import Rows, TopicStream
 from samestream.streams.plan import Input, Plan
 from samestream.streams.transport import Partition
@@ -99,6 +100,7 @@ class LogSource:
             for part in entry.ranges:
                 if part.partition.topic in starts:
                     starts[part.partition.topic].setdefault(part.partition.partition, part.start)
+        self._refuse_cut(log, starts)
         journaled = {Partition(topic, number) for topic, parts in starts.items() for number in parts}
         self._partitions = tuple(sorted(journaled | set(partitions)))
         self._rank = {partition: rank for rank, partition in enumerate(self._partitions)}
@@ -111,6 +113,19 @@ class LogSource:
             )
             for input in self._inputs
         }
+
+    @staticmethod
+    def _refuse_cut(log: FeatureLog, starts: Mapping[str, Mapping[int, int]]) -> None:
+        for topic, parts in starts.items():
+            for number, (first, _) in log.ranges(topic).items():
+                if parts.get(number, first) < first:
+                    raise RecoveryError(
+                        "the feature log does not reach back so far: its beginning was cut off",
+                        where=str(Partition(topic, number)),
+                        found=f"offsets from {first} on",
+                        expected=f"offsets from {parts[number]} on",
+                        hint="choose a later --from, or read the topics: `samestream replay --from-topics`.",
+                    )
 
     def batch(self, entries: Sequence[Entry], clocks: Clocks, fingerprint: str) -> Batch:
         """The next entries of the journal as one batch, judged; the clocks move on.
@@ -246,11 +261,12 @@ def _columns(input: Input, names: Sequence[str], tables: Sequence[pa.Table]) -> 
     if not tables:
         return {name: cols.empty(input.columns[name]) for name in names}
     found: dict[str, ColumnData] = {}
+    defaults = defaults_of(input)
     for name in names:
         kind, item = input.columns[name], input.items.get(name)
         if name in tables[0].column_names:
             chunks = pa.chunked_array([chunk for table in tables for chunk in table[name].chunks])
             found[name] = cols.from_arrow(chunks.unify_dictionaries(), kind, item)
         else:  # a log from before the field was declared
-            found[name] = cols.from_values([None] * sum(map(len, tables)), kind)
+            found[name] = cols.from_values([defaults.get(name)] * sum(map(len, tables)), kind)
     return found

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -91,34 +91,38 @@ def compact(log: FeatureLog, topic: str, target_bytes: int = TARGET_BYTES) -> Re
     return _rewrite(log, topic, "compact", change, even_if_nothing=True)
 
 
-def cut(log: FeatureLog, topic: str, before_us: int) -> Rewritten:
-    """Take away the oldest offsets: in each partition those up to the first row that was known at an instant or later.
+def cut(log: FeatureLog, topic: str, starts: Mapping[int, int]) -> Rewritten:
+    """Take away the oldest offsets: by partition, those below its start. So offsets stay without gaps.
 
-    So offsets stay without gaps, and no row is lost that the log learned of at that instant or later.
+    See `cut_offsets`.
     """
 
     def change(state: _State) -> _Change:
-        starts = cut_offsets(log, topic, before_us)
-        older = [file for file in state.files if file.known_us[0] < before_us]
-        gone, pieces, rows = [], [], 0
-        for file in older:
+        gone: set[str] = set()
+        pieces, rows = [], 0
+        for file in state.files:
             if file.offsets and all(start >= starts.get(number, 0) for number, (start, _) in file.offsets.items()):
                 continue
             table = state.read([file])
             keep = table["_offset"].to_numpy() >= _by_partition(table, starts)
             if keep.all():
                 continue
-            gone.append(file.path)
+            gone.add(file.path)
             rows += int((~keep).sum())
             if keep.any():
                 pieces.append((file.path.rpartition("/")[0], table.filter(pa.array(keep))))
-        return _Change(frozenset(gone), pieces, rows, starts)
+        held = log.ranges(topic)
+        moved = {number: start for number, start in starts.items() if number in held and start > held[number][0]}
+        return _Change(frozenset(gone), pieces, rows, moved)
 
     return _rewrite(log, topic, "retain", change)
 
 
 def cut_offsets(log: FeatureLog, topic: str, before_us: int) -> dict[int, int]:
-    """By partition, the first offset that `cut` would keep; only those where that is not the first one already."""
+    """By partition, the first offset of a row known at an instant or later; only where it is not the first one already.
+
+    Cut off there, the log loses no row that it learned of at that instant or later.
+    """
     kept = log.read(topic, ["_partition", "_offset"], known_from_us=before_us)
     partitions, offsets = kept["_partition"].to_numpy(), kept["_offset"].to_numpy()
     numbers, at = np.unique(partitions, return_index=True)
@@ -309,7 +313,7 @@ def _commit(
             ranges[partition] = (ranges.get(partition, (start, end))[0], end)
 
 
-def _by_partition(table: pa.Table, starts: dict[int, int]) -> npt.NDArray[np.int64]:
+def _by_partition(table: pa.Table, starts: Mapping[int, int]) -> npt.NDArray[np.int64]:
     """The first offset to keep, per row."""
     partitions = table["_partition"].to_numpy()
     found = np.zeros(len(partitions), np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from samestream.schemas.errors import RecoveryError
 from samestream.streams.deploy import provision
@@ -96,10 +96,44 @@ def replayed(
 
     on_progress : told the step, events done, events in all
     entries : of the journal, from its beginning; by default as far as the feature log has come
+    Of a log whose beginning was cut off, what follows that; vectors of entries before `kept`'s are made of fewer events than
+    they were served from.
     Raises RecoveryError when the feature log does not hold what was applied.
     """
     entries = covered(plan, transport, log) if entries is None else entries
-    yield from followed(plan, transport, log, entries, Span(0, 0, len(entries)), on_progress)
+    held = kept(plan, log, entries)
+    parts = [*groups(entries, held.state, held.first), *groups(entries, held.first, held.end)]
+    yield from followed(plan, transport, log, entries, replace(held, first=held.state), on_progress, parts)
+
+
+def kept(plan: Plan, log: FeatureLog, entries: Sequence[Entry]) -> Span:
+    """What can be replayed of a log whose beginning may have been cut off: from ``state`` on it holds the events.
+
+    From ``first`` on, windows are whole.
+    """
+    begin = {part.topic: log.ranges(part.topic) for part in plan.inputs.values()}
+    cut = {
+        Partition(topic, number): start
+        for topic, parts in begin.items()
+        for number, (start, _) in parts.items()
+        if start
+    }
+    first_read: dict[Partition, int] = {}
+    for entry in entries:
+        for part in entry.ranges:
+            first_read.setdefault(part.partition, part.start)
+    cut = {partition: start for partition, start in cut.items() if start > first_read.get(partition, start)}
+
+    def lacks(entry: Entry) -> bool:
+        return any(part.start < cut.get(part.partition, 0) for part in entry.ranges if part.end > part.start)
+
+    state = max((number for number, entry in enumerate(entries, 1) if lacks(entry)), default=0) if cut else 0
+    if not state:
+        return Span(0, 0, len(entries))
+    # as `span` has it: an instant that reaches back no further than the entries that are held
+    since_us = entries[state - 1].greatest_us + plan.query_lag_us + plan.longest_window_us
+    first = next((number for number in range(state, len(entries)) if entries[number - 1].greatest_us > since_us), None)
+    return Span(state, len(entries) if first is None else first, len(entries))
 
 
 def followed(

@@ -67,7 +67,7 @@ def test_the_log_is_the_same_as_on_a_disk(root: str, tmp_path: Path) -> None:
     ]
     rewriting.compact(far, "t")
     assert rewriting.clear(far, "t", 0) == 6 + 9  # small files of a full hour, and manifests
-    rewriting.cut(far, "t", START_US + 3_600_000_000)
+    rewriting.cut(far, "t", rewriting.cut_offsets(far, "t", START_US + 3_600_000_000))
     assert FeatureLog(root).read("t").num_rows == 30
     assert FeatureLog(root).ranges("t") == {0: (30, 45), 1: (30, 45)}
     assert FeatureLog(root).topics() == ["t"]

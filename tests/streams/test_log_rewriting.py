@@ -104,7 +104,7 @@ def test_of_two_rewrites_at_once_one_begins_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Storage, "create", crowded)
     before = log.read("t")
-    rewriting.cut(log, "t", START_US + HOUR_US)
+    rewriting.cut(log, "t", rewriting.cut_offsets(log, "t", START_US + HOUR_US))
     assert log.read("t").equals(kept(before, 30))
     assert log.ranges("t") == {0: (30, 200), 1: (30, 200)}
 
@@ -211,7 +211,7 @@ def test_any_sequence_of_operations_reads_as_a_list_of_rows(tmp_path_factory, da
             rewriting.compact(FeatureLog(log.storage.root), "t")
         elif step == "cut":
             before_us = START_US + data.draw(st.integers(0, 3 * 24 + 1)) * HOUR_US
-            rewriting.cut(log, "t", before_us)
+            rewriting.cut(log, "t", rewriting.cut_offsets(log, "t", before_us))
             later = {p: [o for q, o, known in rows if q == p and known >= before_us] for p in (0, 1)}
             if log.topics():
                 first = {p: max(first[p], min(later[p], default=at[p])) for p in (0, 1)}
@@ -237,11 +237,11 @@ def test_retention_cuts_whole_offsets_and_loses_nothing_that_is_younger(tmp_path
     for offset, hour in enumerate(known):
         writer.append(table([(0, offset, START_US + hour * HOUR_US)]), {0: (offset, offset + 1)})
     assert rewriting.cut_offsets(log, "t", START_US + 4 * HOUR_US) == {0: 1}
-    done = rewriting.cut(log, "t", START_US + 4 * HOUR_US)
+    done = rewriting.cut(log, "t", rewriting.cut_offsets(log, "t", START_US + 4 * HOUR_US))
     assert (done.rows, log.ranges("t")) == (1, {0: (1, 7)})
     assert log.read("t")["_offset"].to_pylist() == [1, 2, 3, 4, 5, 6]
-    assert rewriting.cut(log, "t", START_US + 4 * HOUR_US).number is None
-    rewriting.cut(log, "t", START_US + 99 * HOUR_US)
+    assert rewriting.cut(log, "t", rewriting.cut_offsets(log, "t", START_US + 4 * HOUR_US)).number is None
+    rewriting.cut(log, "t", rewriting.cut_offsets(log, "t", START_US + 99 * HOUR_US))
     assert (log.read("t").num_rows, log.ranges("t"), log.offsets("t")) == (0, {0: (7, 7)}, {0: 7})
     log.writer("t").append(table([(0, 7, START_US)]), {0: (7, 8)})
     assert log.read("t")["_offset"].to_pylist() == [7]
@@ -290,7 +290,7 @@ def test_no_room_is_told_and_leaves_nothing(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (800, 800))
         for attempt in (
             lambda: rewriting.compact(log, "t"),
-            lambda: rewriting.cut(log, "t", t.START_US + 65 * 60 * 1_000_000),
+            lambda: rewriting.cut(log, "t", rewriting.cut_offsets(log, "t", t.START_US + 65 * 60 * 1_000_000)),
             lambda: log.writer("t").append(t.table([(0, 200, 0)] , x=[0.0]), {0: (200, 201)}),
         ):
             try:

@@ -95,7 +95,7 @@ def rewrite(root: str, how: str, point: str = "", times: int = 1) -> None:
     if how == "compact":
         rewriting.compact(log, "t")
     elif how == "cut":
-        rewriting.cut(log, "t", CUT_US)
+        rewriting.cut(log, "t", rewriting.cut_offsets(log, "t", CUT_US))
     elif how == "erase":
         rewriting.erase(log, "t", forgotten)
     else:
