@@ -264,7 +264,8 @@ def _absent(field: pa.Field[Any], default: Any, rows: int) -> pa.Array[Any]:
         return pa.nulls(rows, field.type)
     given = default
     if pa.types.is_timestamp(field.type):
-        return pa.array([given] * rows, pa.int64()).cast(field.type)
+        times: pa.Array[Any] = pa.array([given] * rows, pa.int64()).cast(field.type)
+        return times
     if pa.types.is_map(field.type) and isinstance(given, dict):
         given = list(given.items())
     made: pa.Array[Any] = pa.array([given] * rows, field.type)  # of a dictionary's type, too
