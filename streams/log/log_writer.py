@@ -66,9 +66,7 @@ class LogWriter:
         self._log, self._compact_batches = log, compact_batches
         events = {part.topic for part in plan.events.values()}
         self._samples = {topic: 1.0 if topic in events else sample for topic in self._inputs}
-        self._logs: dict[str, TopicLog] = {
-            topic: log.writer(topic, defaults_of(part), self._samples[topic]) for topic, part in self._inputs.items()
-        }
+        self._logs = self._opened()
         self._cleared: dict[str, float] = {}
         self._held: dict[str, list[Decoded]] = {topic: [] for topic in self._inputs}
         self._since: dict[str, float] = {}
@@ -76,6 +74,7 @@ class LogWriter:
     def run(self, stop: threading.Event) -> None:
         """Write until ``stop`` is set, then write what is held."""
         reader = self._transport.reader()
+        self._logs = self._opened()  # another process may have written while this one stood by
         try:
             counts = self._transport.topics()
             missing = [topic for topic in self._inputs if topic not in counts]
@@ -105,6 +104,12 @@ class LogWriter:
             self.health.state = "stopped"
         finally:
             reader.close()
+
+    def _opened(self) -> dict[str, TopicLog]:
+        return {
+            topic: self._log.writer(topic, defaults_of(part), self._samples[topic])
+            for topic, part in self._inputs.items()
+        }
 
     def _take(self, fetched: list[Fetched]) -> None:
         for part in fetched:

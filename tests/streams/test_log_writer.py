@@ -75,6 +75,23 @@ def test_many_batches_become_few_files_while_it_writes(tmp_path: Path) -> None:
     assert len(tidy.files("shop.views")) < len(whole) / 30
 
 
+def test_one_that_stood_by_goes_on_where_the_other_has_come(tmp_path: Path) -> None:
+    transport, log = served(), FeatureLog(tmp_path)
+    waiting = LogWriter(transport, harness.PLAN, FeatureLog(tmp_path), provision.store(transport, harness.PLAN))
+    write(transport, log)
+    harness.send(transport, harness.shop_events(50))
+    stop = threading.Event()
+    ends = {number: end for number, (_, end) in log.ranges("shop.views").items()}
+    thread = threading.Thread(target=waiting.run, args=(stop,))
+    thread.start()
+    while thread.is_alive() and log.offsets("shop.views") == ends:
+        thread.join(0.02)
+    stop.set()
+    thread.join()
+    assert waiting.health.state == "stopped"
+    assert sum(end - start for start, end in log.ranges("shop.views").values()) > sum(ends.values())
+
+
 def test_a_sample_has_each_key_wholly_or_not_at_all(tmp_path: Path) -> None:
     transport = served()
     whole, part = FeatureLog(tmp_path / "whole"), FeatureLog(tmp_path / "part")
