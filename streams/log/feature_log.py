@@ -260,8 +260,9 @@ class FeatureLog:
 
 def _absent(field: pa.Field[Any], default: Any, rows: int) -> pa.Array[Any]:
     """A column of a file from before it was added."""
+    nothing: pa.Array[Any] = pa.nulls(rows, field.type)
     if default is None:
-        return pa.nulls(rows, field.type)
+        return nothing
     given = default
     if pa.types.is_timestamp(field.type):
         times: pa.Array[Any] = pa.array([given] * rows, pa.int64()).cast(field.type)
