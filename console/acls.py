@@ -128,6 +128,7 @@ def _outputs(plan: Plan, task: str) -> list[str]:
 
 
 def _tasks(app: App, plan: Plan) -> list[Task]:
+    from samestream.monitors.outcome_task import OutcomeMonitorTask, is_asked_for
     from samestream.monitors.task import MonitorTask
     from samestream.streams.engine.feature_task import FeatureTask
     from samestream.streams.models.outcomes import OutcomeTask
@@ -136,7 +137,8 @@ def _tasks(app: App, plan: Plan) -> list[Task]:
     found: list[Task] = [FeatureTask(plan)]
     for model in plan.models.values():
         found += [ScorerTask(plan, model), OutcomeTask(plan, model)]
-    return found + [MonitorTask(plan, watched) for watched in app.monitors.values()]
+    found += [MonitorTask(plan, watched) for watched in app.monitors.values()]
+    return found + [OutcomeMonitorTask(plan, watched) for watched in app.monitors.values() if is_asked_for(watched)]
 
 
 def _topics(operation: Operation, names: Iterable[str]) -> list[Need]:

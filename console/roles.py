@@ -138,9 +138,11 @@ def tasks(role: str, app: App, plan: Plan) -> list[Task]:
     if role == "outcomes":
         return [OutcomeTask(plan, model) for model in plan.models.values()]
     if role == "monitor":
+        from samestream.monitors.outcome_task import OutcomeMonitorTask, is_asked_for
         from samestream.monitors.task import MonitorTask
 
-        return [MonitorTask(plan, watched) for watched in app.monitors.values()]
+        found: list[Task] = [MonitorTask(plan, watched) for watched in app.monitors.values()]
+        return found + [OutcomeMonitorTask(plan, watched) for watched in app.monitors.values() if is_asked_for(watched)]
     raise SettingsError(
         "no such role",
         where="samestream run",

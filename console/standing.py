@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from samestream.console.backlog import backlog
 from samestream.monitors.declared import Parity
+from samestream.monitors.outcome_task import is_asked_for
 from samestream.schemas.app import App
 from samestream.schemas.errors import TransportError
 from samestream.streams.deploy import provision
@@ -53,6 +54,7 @@ def not_yet_run(transport: Transport, app: App, plan: Plan, found: Iterable[Stan
     names += [f"monitor.{watched.__monitors__.name}" for watched in app.monitors.values()]
     every = [Partition(topic, number) for topic, count in transport.topics().items() for number in range(count)]
     mine = [part for part in every if part.topic in {spec.name for spec in provision.topics(app, plan)}]
+    names += [f"monitor.{one.__monitors__.name}.outcomes" for one in app.monitors.values() if is_asked_for(one)]
     if any(isinstance(check, Parity) for watched in app.monitors.values() for check in watched.__monitors__.features):
         names.append("parity")
     waiting = [name for name in names if name not in ran and not transport.committed(f"{app.prefix}.{name}", mine)]

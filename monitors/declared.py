@@ -87,7 +87,47 @@ class Profiles:
         return durations.parse(self.window)
 
 
-Check = Parity | Drift | Quality | Silence | Profiles
+DETECTORS = ("change", "adwin", "page_hinkley", "kswin", "ddm")
+
+
+@dataclass(frozen=True)
+class Performance:
+    """Errors of predictions are watched as labels come: log-loss and AUC, or RMSE, or accuracy, by windows of label time.
+
+    window : length of a window of label time. detectors : of the error stream; river's are calibrated like our own.
+    """
+
+    window: str = "1d"
+    detectors: tuple[str, ...] = ("change",)
+
+    @property
+    def window_us(self) -> int:
+        """Length of a window in microseconds.
+
+        Raises DeclarationError if `window` is no duration.
+        """
+        return durations.parse(self.window)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is given a chance of one in ten must happen one time in ten, as far as chance itself allows.
+
+    window : length of a window of label time.
+    """
+
+    window: str = "1d"
+
+    @property
+    def window_us(self) -> int:
+        """Length of a window in microseconds.
+
+        Raises DeclarationError if `window` is no duration.
+        """
+        return durations.parse(self.window)
+
+
+Check = Parity | Drift | Quality | Silence | Profiles | Performance | Calibration
 
 
 @dataclass(frozen=True)
@@ -192,12 +232,40 @@ def profiles(window: str = "1d", by: str | tuple[str, ...] = ()) -> Profiles:
     return Profiles(window, (by,) if isinstance(by, str) else tuple(by))
 
 
+def performance(window: str = "1d", detectors: str | tuple[str, ...] = "change") -> Performance:
+    """Watch how good predictions are, as labels come.
+
+    window : length of a window of label time, over which figures are taken.
+    detectors : of what gets worse, prediction by prediction: ``change`` (our own), or river's ``adwin``, ``page_hinkley``,
+        ``kswin`` and (of classes) ``ddm``, each calibrated on history to the alarm budget. River's need ``samestream[monitors]``.
+    Raises DeclarationError for a detector that there is not.
+    """
+    asked = (detectors,) if isinstance(detectors, str) else tuple(detectors)
+    unknown = [name for name in asked if name not in DETECTORS]
+    if unknown or not asked:
+        raise DeclarationError(
+            "no such detector of an error stream",
+            where="performance(detectors=...)",
+            found=", ".join(map(str, unknown)) or "none",
+            expected=", ".join(DETECTORS),
+            hint='performance() uses our own; performance(detectors=("change", "adwin")) asks river\'s, too.',
+        )
+    return Performance(window, asked)
+
+
+def calibration(window: str = "1d") -> Calibration:
+    """Watch whether chances are what they say, over windows of label time of this length."""
+    return Calibration(window)
+
+
 _ALLOWED: dict[str, tuple[type, ...]] = {
     "features": (Parity, Drift, Quality, Silence, Profiles),
-    "scores": (Drift,),
+    "scores": (Drift, Performance, Calibration),
 }
 _LENGTHS: tuple[tuple[type, str, Callable[[Any], int]], ...] = (
     (Profiles, "window", lambda check: int(check.window_us)),
+    (Performance, "window", lambda check: int(check.window_us)),
+    (Calibration, "window", lambda check: int(check.window_us)),
     (Drift, "window", lambda check: int(check.window_us)),
     (Silence, "longer_than", lambda check: int(check.longer_than_us)),
 )

@@ -85,6 +85,14 @@ VERDICTS = {
             rank=1,
             weight=0.5,
         ),
+        Verdict(
+            "model_aged",
+            "labels",
+            "Predictions became worse, while what was served is what the log says and no source shows a fault.",
+            "Train on newer history; if that does not help, what the model predicts depends on something it does not see.",
+            rank=1,
+            weight=0.7,
+        ),
     )
 }
 

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-PARTS = ("faults",)
+PARTS = ("faults", "streams", "speed")
 KEYS = ("faults", "clean", "streams", "speed")
 
 

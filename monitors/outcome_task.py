@@ -1,0 +1,131 @@
+"""The task that watches outcomes: is a model still as good as it was? Its verdicts go to the drift topic.
+
+It reads that topic, too: while another incident of its model is open, worse predictions are explained by that. So it sees its own
+records once more, and passes them over; no processor of features, scores or outcomes reads the topic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from samestream import monitors
+from samestream.monitors.declared import Calibration, Declared, Performance
+from samestream.monitors.incidents import Lineage
+from samestream.monitors.outcome_watch import OutcomeWatch, needed_days
+from samestream.monitors.task import record_of
+from samestream.schemas import records
+from samestream.schemas.errors import RecoveryError
+from samestream.schemas.expressions import Kind
+from samestream.streams import columns as cols
+from samestream.streams import models
+from samestream.streams.engine import value_arrays
+from samestream.streams.engine.clock import Clocks
+from samestream.streams.engine.measures import Measure
+from samestream.streams.engine.order import Batch
+from samestream.streams.engine.snapshots import code_of
+from samestream.streams.engine.task import Emitted
+from samestream.streams.engine.value_arrays import Arrays
+from samestream.streams.plan import Input, Plan
+from samestream.streams.wire.decode import vector_input
+
+_DAY_US = 86_400_000_000
+_WALKED_BYTES = 16 * 1024 * 1024
+_INCIDENT_COLUMNS = ("incident", "event", "subject", "verdict")
+
+
+def is_asked_for(watched: type[Any]) -> bool:
+    """Whether a monitor declares `performance()` or `calibration()`."""
+    declared: Declared = watched.__monitors__
+    return any(isinstance(check, Performance | Calibration) for check in declared.scores)
+
+
+class OutcomeMonitorTask:
+    """Watches the outcomes of one model. See `processor.Task`."""
+
+    owned: frozenset[str] = frozenset()
+    memory_us = None
+    query_lag_us = 0
+
+    def __init__(self, plan: Plan, watched: type[Any]) -> None:
+        declared: Declared = watched.__monitors__
+        model = plan.models[declared.name]
+        self.name = f"monitor.{model.name}.outcomes"
+        self.fingerprint = plan.fingerprint
+        self._drift, self._model = plan.drift, model
+        told = dict.fromkeys(_INCIDENT_COLUMNS, Kind.STRING)
+        self.inputs: tuple[Input, ...] = (
+            vector_input("outcomes", model.topics["outcomes"], records.OUTCOME),
+            Input("incidents", plan.drift, records.INCIDENT, told, frozenset(), "", ""),
+        )
+        labels = plan.events[model.label.event].gate
+        settle_us = min(labels.lateness_us if labels is not None else 0, _DAY_US)
+        self._watch = OutcomeWatch(Lineage(model.name, tuple(model.outputs), {}), model.output, declared, settle_us)
+        self._opened = 0
+        self._known_us = 0
+
+    def process(self, batch: Batch, clocks: Clocks) -> Emitted:
+        """Apply a judged batch."""
+        found: list[tuple[int, str, dict[str, Any]]] = []
+        for name in ("outcomes", "incidents"):
+            places, columns = batch.applied(name)
+            rows = zip(*(cols.to_python(column) for column in columns.values()), strict=True)
+            found += [
+                (place, name, dict(zip(columns, row, strict=True)))
+                for place, row in zip(places.tolist(), rows, strict=True)
+            ]
+        for place, name, row in sorted(found, key=lambda one: one[0]):
+            self._known_us = max(self._known_us, int(batch.known_us[place]))
+            if name == "outcomes":
+                self._watch.on_outcome(int(batch.known_us[place]), row)
+            else:
+                self._watch.on_incident(row["incident"], row["event"], row["subject"], row["verdict"])
+        told = self._watch.records()
+        self._opened += sum(record.event == "open" for record in told)
+        out = [record_of(self._drift, record) for record in told]
+        return Emitted(out, len(out))
+
+    def absorb(self, batch: Batch, clocks: Clocks) -> None:
+        """Apply a judged batch whose incidents were written before."""
+        self.process(batch, clocks)
+
+    def recall(self, switches: Sequence[str]) -> None:
+        """The watch is rebuilt from a snapshot or the whole journal, so there is nothing to recall."""
+
+    @property
+    def layout(self) -> str:
+        """By the code of all that a watch may hold."""
+        return code_of(value_arrays, monitors, models)
+
+    def state(self) -> Arrays:
+        """The whole watch. Raises StateNotKeptError where river's detectors are part of it."""
+        return value_arrays.pack(self._watch)
+
+    def state_bytes(self) -> int:
+        """A watch holds many small things, which Python has to walk through."""
+        return _WALKED_BYTES
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take up a watch."""
+        watch = value_arrays.unpack(arrays)
+        if not isinstance(watch, OutcomeWatch):
+            raise RecoveryError("a state is no watch", where=self.name, found=type(watch).__name__)
+        self._watch = watch
+
+    def measures(self) -> Iterable[Measure]:
+        """How good the model was on the newest complete window of labels, and whether there is history enough to alarm."""
+        model = {"model": self._model.name}
+        for name, value in list(self._watch.newest.items()):
+            if value is not None and name != "label_time_us":
+                says = "Of the newest complete window of label time, by figure."
+                yield Measure("model_performance", says, {**model, "figure": name}, float(value))
+        monitor = {"monitor": self.name}
+        yield Measure("monitor_learned_days", "Good days of history that it has.", monitor, self._watch.learned_days)
+        yield Measure(
+            "monitor_needed_days",
+            "Good days of history below which it does not alarm.",
+            monitor,
+            needed_days(self._watch.per_week),
+        )
