@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from samestream.console.backlog import backlog, gaps
 from samestream.console.roles import Role
 from samestream.schemas.errors import SamestreamError, TransportError
+from samestream.streams.engine.measures import Measured
 from samestream.streams.engine.processor import Processor
 from samestream.streams.transport import Partition, Transport
 
@@ -26,6 +27,8 @@ class Crew:
 
     def __init__(self, roles: Sequence[Role]) -> None:
         self.roles, self.stop = roles, threading.Event()
+        self.others: list[Measured] = []
+        """What has figures besides the roles."""
         self.failure: Exception | None = None
         self._failing = threading.Lock()
         self._threads = [

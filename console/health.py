@@ -131,10 +131,10 @@ def metrics(crew: Crew, lags: Lags) -> str:
 
 
 def _measured(crew: Crew) -> Iterator[str]:
-    """The figures that roles offer themselves."""
+    """The figures that roles offer themselves, and what watches the monitors."""
     families: dict[str, list[Measure]] = {}
-    for role in crew.roles:
-        for measure in measures_of(role):
+    for owner in (*crew.roles, *crew.others):
+        for measure in measures_of(owner):
             families.setdefault(measure.name, []).append(measure)
     for name, found in families.items():
         yield from _family(name, found[0].kind, found[0].says, ((dict(one.labels), one.value) for one in found))

@@ -11,6 +11,7 @@ from samestream.console.options import CONNECTION, Module, configured
 
 if TYPE_CHECKING:
     from samestream.console.settings import Settings
+    from samestream.schemas.app import App
     from samestream.streams.transport import Transport
 
 SHORT = 160
@@ -31,6 +32,9 @@ def monitor(
     ] = "",
     only_open: Annotated[bool, typer.Option("--open", help="Only incidents that are not closed.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+    watchers: Annotated[
+        bool, typer.Option("--watchers", help="How the monitors themselves are doing: behind, silent, budget spent.")
+    ] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Go on and print every change, until Ctrl-C.")] = False,
 ) -> None:
     """Print the incidents of MODULE: what is wrong, with which feature, since when, and why.
@@ -41,6 +45,7 @@ def monitor(
     \b
     samestream monitor examples/flights.py --open
     samestream monitor examples/flights.py 3fa2b1
+    samestream monitor examples/flights.py --watchers
     """
     from contextlib import closing
 
@@ -51,6 +56,9 @@ def monitor(
     app = load(module, settings.namespace)
     with closing(connect(settings)) as transport:
         require(transport, app, app.drift)
+        if watchers:
+            _tell_watchers(transport, app, as_json)
+            return
         found, positions = _read(transport, app.drift)
         every = sorted(found.values(), key=lambda one: (one["opened_at"], one["incident"]))
         shown = [one for one in every if one["event"] != "close" or not only_open]
@@ -68,6 +76,24 @@ def monitor(
             print("no open incidents" if only_open else "no incidents")
         if follow:
             _follow(transport, found, positions, as_json)
+
+
+def _tell_watchers(transport: Transport, app: App, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from samestream.console.reading import instant
+    from samestream.console.watchers import Watchers
+    from samestream.streams.lowering import compile_app
+
+    for one in Watchers(transport, app, compile_app(app)).standings():
+        if as_json:
+            print(json.dumps(asdict(one)))
+            continue
+        missed = "" if not one.missed else f", {one.missed} windows missed"
+        spoken = "has never spoken" if one.known_us is None else f"spoke up to {instant(one.known_us)}"
+        behind = f", {one.behind_us / 1e6:,.0f} s behind what it watches{missed}" if one.behind_us else ""
+        print(f"{one.name}: {spoken}{behind}")
+        print(f"  {one.opened} incidents opened in the last week; {one.budget:g} a week were declared for {one.model}")
 
 
 def _read(transport: Transport, drift: str) -> tuple[dict[str, dict[str, Any]], dict[Any, int]]:

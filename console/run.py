@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from samestream.console.roles import Role
     from samestream.console.settings import Settings
     from samestream.schemas.app import App
+    from samestream.streams.engine.measures import Measured
     from samestream.streams.transport import Transport
 
 DRAIN_S = 60.0
@@ -91,6 +92,7 @@ def run(
         require(transport, app)
         built = _build(app, transport, settings, roles or [], accept_partitions, sample, standby)
         crew, lags, progress = Crew(built), Lags(transport, app.prefix, built), Progress(built)
+        crew.others += _watchers(app, transport, built)
         with log_to(progress.console), _serving(crew, lags, health_host, health_port), _signals(crew, progress):
             crew.start()
             lags.start()
@@ -148,6 +150,15 @@ def _build(
             )
         built += workers
     return built
+
+
+def _watchers(app: App, transport: Transport, built: list[Role]) -> list[Measured]:
+    """What watches the monitors, in a process that runs any of them."""
+    from samestream.console.watchers import Watchers
+    from samestream.streams.lowering import compile_app
+
+    watching = any(role.health.name.startswith(("monitor.", "parity", "profiles")) for role in built)
+    return [Watchers(transport, app, compile_app(app))] if watching else []
 
 
 def _watch(crew: Crew, lags: Lags, progress: Progress, until_idle_s: float | None) -> None:

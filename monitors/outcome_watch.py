@@ -288,7 +288,7 @@ class OutcomeWatch:
                     self._river[name] = found
 
 
-_ERRORS: Mapping[Output, str] = {
+_ERRORS: Mapping[str, str] = {
     "probability": "squared distance of the probability from what happened",
     "number": "absolute distance of the number from what came",
     "class": "share of wrong classes",

@@ -4,8 +4,8 @@ Every detector has a grid of parameters. On tuning streams, made from other seed
 errors where nothing changes are struck out; of the others the one with the best F1 on changing streams is taken. Then
 everything is frozen, and the streams that count are made.
 
-A change is found if an alarm comes within 2,000 errors of it; any other alarm is false; a change that is missed counts as a
-delay of 2,000. After an alarm a detector begins anew. A detector that no parameter keeps calm is shown, and marked.
+A change is found if an alarm comes within 2,000 errors of it, where the stream ends; an alarm before it is false; a change
+that is missed counts as a delay of 2,000. KSWIN, a thousand times slower, is tuned and shown on fewer streams. After an alarm a detector begins anew. A detector that no parameter keeps calm is shown, and marked.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ DETECTORS = (
     ),
     Detector(
         "KSWIN",
-        [(alpha, 300, 100) for alpha in (1e-4, 1e-6, 1e-8)],
+        [(alpha, 300, 100) for alpha in (1e-5, 1e-7)],
         _river(lambda p: drift.KSWIN(alpha=p[0], window_size=p[1], stat_size=p[2], seed=1)),
         costly=True,
     ),
@@ -146,7 +146,7 @@ def rows(quick: bool) -> dict[str, list[dict[str, Any]]]:
         if detector.name not in chosen:
             continue
         parameter, tuned_rate, _ = chosen[detector.name]
-        used = min(3, counted) if detector.costly else counted
+        used = 1 if detector.costly else counted
         mine, quiet_mine = streams[: used * len(streams) // counted], still[: used * len(still) // counted]
         started = time.process_time()
         alarms = [detector.alarms(parameter, stream.errors) for stream in mine]
