@@ -279,7 +279,7 @@ class OutcomeWatch:
         self._limit = max(LEAST_LEVEL, joint[min(spared, days - 1)])
         asked = [name for name in self._detectors if name != "change"]
         if asked and (not self._river or days % 7 == 0):
-            from samestream.monitors.river_detectors import calibrated
+            from samestream.monitors.error_stream import calibrated
 
             history = [np.concatenate(self._days)[-KEPT_ERRORS:]]
             for name in asked:

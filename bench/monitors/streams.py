@@ -5,7 +5,8 @@ errors where nothing changes are struck out; of the others the one with the best
 everything is frozen, and the streams that count are made.
 
 A change is found if an alarm comes within 2,000 errors of it, where the stream ends; an alarm before it is false; a change
-that is missed counts as a delay of 2,000. KSWIN, a thousand times slower, is tuned and shown on fewer streams. After an alarm a detector begins anew. A detector that no parameter keeps calm is shown, and marked.
+that is missed counts as a delay of 2,000. After an alarm a detector begins anew. KSWIN, a thousand times slower, is tuned and
+shown on fewer streams. A detector that no parameter keeps calm is shown with the last of its grid.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def test_what_gets_better_is_no_alarm() -> None:
 
 def test_rivers_detectors_are_calibrated_on_history_and_find_the_change() -> None:
     pytest.importorskip("river")
-    from samestream.monitors.river_detectors import BINARY_ONLY, NAMES, calibrated
+    from samestream.monitors.error_stream import BINARY_ONLY, NAMES, calibrated
 
     rng = np.random.default_rng(5)
     history = [(rng.random(4000) < 0.2).astype(float) for _ in range(3)]
