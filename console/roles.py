@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from samestream.schemas.errors import SettingsError
 from samestream.streams.deploy import provision
 from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.engine.health import Health
+from samestream.streams.engine.measures import Measure, measures_of
 from samestream.streams.engine.processor import Processor
 from samestream.streams.engine.snapshots import Snapshots
 from samestream.streams.engine.standby import Presence, Standby
@@ -53,6 +54,10 @@ class Alone:
         self._role, self.health, self._stands_by = role, role.health, stands_by
         given = (transport, f"{plan.app}.{role.health.name}", plan.registry)
         self._presence, self._standby = Presence(*given), Standby(*given)
+
+    def measures(self) -> Iterable[Measure]:
+        """The figures of the role itself."""
+        return measures_of(self._role)
 
     def run(self, stop: threading.Event) -> None:
         """Wait for its turn where it stands by, then work."""
