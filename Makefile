@@ -11,7 +11,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help demo test faults bench-engine bench-peers bench-state bench-snapshots bench-transport bench-profile bench-monitors env dev node lint types imports check-wheel constraints clean s3
+.PHONY: help demo test faults bench-engine bench-peers bench-state bench-snapshots bench-transport bench-profile bench-monitors env dev node lint types imports check-wheel constraints clean s3 offline-year bench-offline
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
@@ -79,6 +79,7 @@ $(PEERS)/quix/.ready: REQUIRED := quixstreams==3.28.*
 $(PEERS)/bytewax/.ready: REQUIRED := bytewax==0.21.*
 $(PEERS)/faust/.ready: REQUIRED := faust-streaming==0.15.* cramjam
 $(PEERS)/pathway/.ready: REQUIRED := pathway==0.33.*
+$(PEERS)/feast/.ready: REQUIRED := feast[duckdb]==0.67.*
 $(PEERS)/%/.ready: Makefile
 	@mkdir -p $(PEERS)
 	-@$(PYTHON) -m venv $(@D) && $(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(REQUIRED) fastavro \
@@ -88,6 +89,12 @@ $(PEERS)/streams/streams-peer.jar: bench/engine/streams/pom.xml $(wildcard bench
 	@mkdir -p $(PEERS)
 	-@mvn --quiet --batch-mode --file bench/engine/streams/pom.xml package >$(PEERS)/streams.log 2>&1 \
 		|| echo "Kafka Streams does not build: see $(PEERS)/streams.log"
+
+offline-year: dev ## The offline half on the year of flights: replay, SQL, Spark and plain Python, vector by vector; memory
+	OFFLINE=year $(BIN)/pytest tests/end_to_end/test_offline_year.py -s -q --timeout=0 $(PYTEST_ARGS)
+
+bench-offline: $(VENV)/.ready $(PEERS)/feast/.ready ## Replay from Parquet; as-of joins beside Feast, pandas and SQL by hand (JSON=FILE, ARGS="--quick --only replay")
+	$(BIN)/python bench/offline $(if $(JSON),--json $(JSON)) $(ARGS)
 
 bench-state: $(VENV)/.ready ## How state grows: events a second and memory, by keys, tiles and features (ARGS="--events N")
 	$(BIN)/python bench/state.py $(ARGS)

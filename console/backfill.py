@@ -88,16 +88,19 @@ def backfill(
         file = VectorFile(out, plan, [chosen.name], from_us, to_us, None, asked)
         done = file.done_sequence
         part = span(plan, entries, from_us, to_us, done)
+        nothing = SettingsError(
+            "there is no history in this range",
+            where=plan.app,
+            found=f"{len(entries)} batches in the journal",
+            hint="widen --from and --to, or run `samestream run MODULE features log` first.",
+        )
         if part.first >= part.end and done < 0:
-            raise SettingsError(
-                "there is no history in this range",
-                where=plan.app,
-                found=f"{len(entries)} batches in the journal",
-                hint="widen --from and --to, or run `samestream run MODULE features log` first.",
-            )
+            raise nothing
         over = logged_features.LoggedFeatures(chosen, log, kept)
         for entry, every in hypothetical.vectors_of(plan, transport, log, entries, part, show_progress):
             file.take(entry.sequence, [over.over(vectors) for vectors in every if vectors.model.name == chosen.name])
+        if done < 0 and not file.taken:
+            raise nothing
         rows = file.finish(entries[part.end - 1].sequence)
     progress_end()
     for name in chosen.outputs:

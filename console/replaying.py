@@ -50,13 +50,14 @@ def run(
     filed = file.done_sequence if file is not None else -1
     after = filed if resend is None else -1
     part = span(plan, entries, from_us, to_us, after)
+    nothing = RecoveryError(
+        "there is nothing to replay",
+        where=plan.app,
+        found=f"{len(entries)} batches in the journal, no vector of them in this range",
+        hint="widen --from and --to, or run `samestream run MODULE features log` first.",
+    )
     if part.first >= part.end and after < 0:
-        raise RecoveryError(
-            "there is nothing to replay",
-            where=plan.app,
-            found=f"{len(entries)} batches in the journal, none of them in this range",
-            hint="widen --from and --to, or run `samestream run MODULE features log` first.",
-        )
+        raise nothing
     done = Replayed(0, dict.fromkeys(models, 0), 0.0)
     try:
         for entry, _, every in followed(plan, transport, log, entries, part, on_progress):
@@ -73,6 +74,8 @@ def run(
     finally:
         if resend is not None:
             resend.close()
+    if after < 0 and not any(done.vectors.values()):
+        raise nothing
     if file is not None:
         done.written = file.finish(entries[part.end - 1].sequence)
     done.seconds = time.monotonic() - started

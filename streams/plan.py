@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from samestream.schemas import avro
 from samestream.schemas.aggregates import Aggregate
-from samestream.schemas.expressions import Expr, Kind
+from samestream.schemas.expressions import Column, Expr, Kind
 from samestream.schemas.models import Trainer
 from samestream.schemas.outputs import OUTPUTS, Output
 from samestream.schemas.windows import Window
@@ -217,6 +217,21 @@ class Plan:
             (f"outcomes.{name}" for name, model in sorted(self.models.items()) if model.label.event == event), ""
         )
 
+    def read_columns(self, event: str) -> list[str]:
+        """The fields of an input that vectors and tables are computed from, its key and event time among them."""
+        input, found = self.inputs[event], set[str]()
+        for table in self.tables:
+            if table.event == event:
+                found |= {*table.by}.union(*(_names(fed.value) | _names(fed.where) for fed in table.inputs))
+        for part in self.enrichments:
+            if part.event == event:
+                found |= {*part.lookup.keys}.union(*map(_names, part.outputs.values()))
+        for model in self.models.values():
+            if model.trigger == event:
+                found |= {name for lookup in model.lookups for name in lookup.keys}
+                found = found.union(*map(_names, model.outputs.values()))
+        return [name for name in input.columns if name in found or name in (input.key, input.time)]
+
     @property
     def longest_window_us(self) -> int:
         """How far back a lookup can see, tile included, in microseconds."""
@@ -228,6 +243,10 @@ class Plan:
         asking = {model.trigger for model in self.models.values()} | {part.event for part in self.enrichments}
         gates = [self.inputs[event].gate for event in asking]
         return max((gate.lateness_us + gate.alignment_us for gate in gates if gate), default=0)
+
+
+def _names(value: Expr[Any] | None) -> set[str]:
+    return {leaf.name for leaf in value.leaves() if isinstance(leaf, Column)} if value is not None else set()
 
 
 def judged(input: Input, namespace: str) -> list[Any]:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from samestream.schemas import Trainer
 from samestream.schemas.durations import Duration
 from samestream.trainers.declared import GRADIENT_BOOSTING, LINEAR, declared
 
-__all__ = ["gradient_boosting", "linear"]
+if TYPE_CHECKING:
+    from samestream.trainers.observed import vectors_at
+
+__all__ = ["gradient_boosting", "linear", "vectors_at"]
+
+
+def __getattr__(name: str) -> Any:
+    """What reads the log is imported when it is first asked for: declarations need none of it."""
+    if name == "vectors_at":
+        from samestream.trainers.observed import vectors_at
+
+        return vectors_at
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def gradient_boosting(*, every: Duration, history: Duration, **params: Any) -> Trainer:

@@ -7,7 +7,7 @@ fingerprints. Made again from it the data are the same to the last bit, whatever
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,8 @@ from samestream.streams.columns import BoolArray, Int64Array
 from samestream.streams.engine import journal
 from samestream.streams.engine.feature_task import NAME
 from samestream.streams.engine.merge_rank import MergeRanks
-from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log import topic_stream
+from samestream.streams.log.feature_log import KEY_SCHEMA, FeatureLog
 from samestream.streams.log.pinned_log import PinnedLog, known_before
 from samestream.streams.log.table_digest import table_digest
 from samestream.streams.log.vector_replay import covered, replayed
@@ -111,10 +112,12 @@ def build(
     log: FeatureLog,
     connect: Callable[[], Transport],
     pinned: Mapping[str, Any] | None = None,
+    given: pa.Table | None = None,
 ) -> Dataset:
     """The dataset; with ``pinned``, a manifest, from the same records as that one.
 
     connect : gives the transport that the journal lies on; only asked for *as_known*
+    given : keys and instants, in place of a file of them; the request then names them as it likes
     Raises TrainingError where there is nothing, or the manifest is of another definition; FeatureLogError where the log is
     damaged, or no longer holds what the manifest names.
     """
@@ -131,12 +134,14 @@ def build(
     ranges = _ranges(plan, model, request, log) if pinned is None else _unpacked(pinned["offsets"])
     at_rest = PinnedLog(log, ranges)
     sequence = pinned["journal"]["last"] if pinned is not None and pinned["journal"] else None
+    asked: tuple[pa.Table, str] | None = None
     if request.mode == "served":
         vectors = _served(model, request, at_rest)
     elif request.mode == "as_known":
         vectors = _as_known(plan, model, request, at_rest, connect(), sequence)
     else:
-        vectors = _point_in_time(plan, model, request, at_rest)
+        asked = _asked(plan, model, request, given)
+        vectors = _point_in_time(plan, model, request, at_rest, asked[0] if asked else None)
     if not len(vectors.table):
         raise TrainingError(
             "there is no vector in this range",
@@ -145,7 +150,16 @@ def build(
             hint="widen --from, --to or --as-of; `samestream topics MODULE` shows what there is.",
         )
     found = _labelled(plan, model, request, at_rest, vectors)
-    return _with_manifest(plan, model, request, ranges, vectors, *found)
+    rows_sha256 = asked[1] if asked else None
+    return _with_manifest(plan, model, request, rows_sha256, ranges, vectors, *found)
+
+
+def _asked(plan: Plan, model: ModelPlan, request: Request, given: pa.Table | None) -> tuple[pa.Table, str] | None:
+    """The rows of a user's own, and a digest of them; None where none are asked for."""
+    if given is not None:
+        rows = asked_rows.triggers(given, plan, model, request.rows or "rows")
+        return rows, table_digest(rows)
+    return asked_rows.read(Path(request.rows), plan, model) if request.rows is not None else None
 
 
 def _served(model: ModelPlan, request: Request, log: FeatureLog) -> _Vectors:
@@ -180,7 +194,10 @@ def _as_known(
     raw = known_before(raw.filter(raw["_applied"]), request.as_of_us)
     raw = _within(raw, _times(raw, input.time), request)
     events = {
-        table.event: ranks.judged(topic := plan.inputs[table.event].topic, log.read(topic)) for table in plan.tables
+        name: ranks.judged(
+            topic := plan.inputs[name].topic, log.read(topic, _present(log, topic, plan.read_columns(name)))
+        )
+        for name in dict.fromkeys(table.event for table in plan.tables)
     }
     found = _computed(plan, model, raw, as_known(plan, model, raw, events, repeatable=True))
     ends = journal.ends(entries)
@@ -189,15 +206,13 @@ def _as_known(
     return _Vectors(found.table, found.identity, found.known_us, journaled)
 
 
-def _point_in_time(plan: Plan, model: ModelPlan, request: Request, log: FeatureLog) -> _Vectors:
+def _point_in_time(plan: Plan, model: ModelPlan, request: Request, log: FeatureLog, asked: pa.Table | None) -> _Vectors:
     input = plan.inputs[model.trigger]
-    if request.rows is None:
-        raw = known_before(log.read(input.topic), request.as_of_us)
-    else:
-        raw, _ = asked_rows.read(Path(request.rows), plan, model)
+    raw = known_before(log.read(input.topic), request.as_of_us) if asked is None else asked
     raw = _within(raw, _times(raw, input.time), request)
     events = {
-        table.event: known_before(log.read(plan.inputs[table.event].topic), request.as_of_us) for table in plan.tables
+        name: topic_stream.reader(log, plan.inputs[name].topic, plan.read_columns(name), request.as_of_us)
+        for name in dict.fromkeys(table.event for table in plan.tables)
     }
     return _computed(plan, model, raw, point_in_time(plan, model, raw, events, repeatable=True))
 
@@ -272,6 +287,7 @@ def _with_manifest(
     plan: Plan,
     model: ModelPlan,
     request: Request,
+    rows_sha256: str | None,
     ranges: Mapping[str, Mapping[int, tuple[int, int]]],
     vectors: _Vectors,
     parts: dict[str, pa.Table],
@@ -279,8 +295,8 @@ def _with_manifest(
 ) -> Dataset:
     digests = {name: table_digest(table) for name, table in parts.items()}
     asked: dict[str, Any] = asdict(request)
-    if request.rows is not None:
-        asked["rows_sha256"] = asked_rows.read(Path(request.rows), plan, model)[1]
+    if rows_sha256 is not None:
+        asked["rows_sha256"] = rows_sha256
     counts = {**counts, **vectors.passed}
     manifest = {
         "format": 1,
@@ -316,6 +332,13 @@ def _ranges(plan: Plan, model: ModelPlan, request: Request, log: FeatureLog) -> 
             hint="run `samestream run MODULE features log` over some events first, and check --log.",
         )
     return found
+
+
+def _present(log: FeatureLog, topic: str, columns: Sequence[str]) -> list[str]:
+    """Those of some columns that the log knows, and where the rows lie."""
+    batches = log.batches(topic)
+    known = batches[-1].schema.names if batches else KEY_SCHEMA.names
+    return [name for name in ("_partition", "_offset", "_known", *columns) if name in known]
 
 
 def _unpacked(offsets: Mapping[str, Mapping[str, list[int]]]) -> dict[str, dict[int, tuple[int, int]]]:

@@ -1,14 +1,11 @@
-"""Training sets: vectors from the feature log joined with the labels that came later, and a manifest that says from what.
+"""Training sets: the rows of `trainers.dataset` as arrays, for the trainers here.
 
-A row is a vector whose label is known. One whose horizon is not over, or that got no label, is left out: no row is a
-negative for want of news. Nor has one whose label is an infinite number: it says nothing that could be learned. Labels
-come from the raw events, so a model can be trained before it ever scored.
+A row is a vector whose horizon is over and whose label is known: no row is a negative for want of news, and none is taken
+for the haste of its label. The manifest is the dataset's: `samestream training-set --manifest` makes the same rows of it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,16 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from samestream.schemas.errors import TrainingError
 from samestream.schemas.expressions import Kind
 from samestream.streams import columns as cols
 from samestream.streams.columns import ColumnData, Float64Array, Int64Array
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.models.encoding import Encoding
 from samestream.streams.plan import ModelPlan, Plan
-from samestream.trainers import label_join
-
-_FOREVER_US = 2**62
+from samestream.streams.transport import Transport
+from samestream.trainers import dataset
+from samestream.trainers.dataset import Request
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,63 +75,19 @@ class TrainingSet:
 def build(
     plan: Plan, model: ModelPlan, log: FeatureLog, from_us: int | None = None, to_us: int | None = None
 ) -> TrainingSet:
-    """The labelled vectors with trigger event time in [from_us, to_us), by the present definition only.
+    """The rows of `dataset.build` in mode *served*, with trigger event time in [from_us, to_us); the manifest is its own.
 
     Raises TrainingError when the log holds none.
     """
-    vectors_topic, labels = model.topics["features"], plan.events[model.label.event]
-    vectors = log.read(vectors_topic) if vectors_topic in log.topics() else None
-    if vectors is None or not vectors.num_rows:
-        raise TrainingError(
-            "the feature log holds no vectors",
-            where=vectors_topic,
-            hint="run `samestream run MODULE features log` over some events first.",
-        )
-    event_time = cols.from_arrow(vectors["event_time"], Kind.TIME).values
-    current = cols.from_arrow(vectors["fingerprint"], Kind.STRING).values == model.fingerprint
-    keep = (
-        current
-        & (event_time >= (from_us if from_us is not None else -_FOREVER_US))
-        & (event_time < (to_us if to_us is not None else _FOREVER_US))
+    made = dataset.build(plan, Request(model.name, "served", from_us, to_us), log, _no_journal)
+    rows = made.parts["rows"]
+    label = cols.from_arrow(rows[model.label.name], Kind.STRING if model.output == "class" else Kind.FLOAT)
+    event_time, known, label_known = (
+        cols.from_arrow(rows[name], Kind.TIME).values for name in ("event_time", "_known", "_label_known")
     )
-    order = np.flatnonzero(keep)
-    offsets = cols.from_arrow(vectors["trigger_offset"], Kind.INT).values
-    partitions = cols.from_arrow(vectors["trigger_partition"], Kind.INT).values
-    order = order[np.lexsort((offsets[order], partitions[order], event_time[order]))]
-    vectors, event_time = vectors.take(order), event_time[order]
-    raw = log.read(labels.topic) if labels.topic in log.topics() else None
-    labels_found = label_join.join(plan, model, vectors["entity"].to_pylist(), event_time, raw)
-    rows = np.flatnonzero(labels_found.usable)
-    if not len(rows):
-        raise TrainingError(
-            "no vector has a label yet",
-            where=model.name,
-            found=f"{len(order)} vectors by definition {model.fingerprint}, {int(current.sum())} in the whole log",
-            hint="wait until labels have come in, or choose an earlier range with --from and --to.",
-        )
-    features = {name: cols.from_arrow(vectors[name], value.kind).take(rows) for name, value in model.outputs.items()}
-    known_us = cols.from_arrow(vectors["_known"], Kind.TIME).values[rows]
-    manifest = {
-        "model": model.name,
-        "definition": model.fingerprint,
-        "from_us": from_us,
-        "to_us": to_us,
-        "vectors": len(order),
-        "rows": len(rows),
-        "infinite_labels": int((labels_found.there & ~labels_found.usable).sum()),
-        "offsets": {
-            topic: {str(number): end for number, end in sorted(log.offsets(topic).items())}
-            for topic in (vectors_topic, labels.topic)
-        },
-    }
-    y, label_known_us = labels_found.y[rows], labels_found.known_us[rows]
-    made = TrainingSet(model.name, y, event_time[rows], known_us, label_known_us, features, manifest)
-    return replace(made, manifest=manifest | {"digest": _digest(made)})
+    features = {name: cols.from_arrow(rows[name], value.kind, value.item) for name, value in model.outputs.items()}
+    return TrainingSet(model.name, label.values, event_time, known, label_known, features, made.manifest)
 
 
-def _digest(rows: TrainingSet) -> str:
-    """SHA-256 of all that a trainer reads, in hexadecimal."""
-    found = hashlib.sha256(np.ascontiguousarray(rows.x).tobytes() + rows.places(rows.classes).tobytes())
-    if rows.classes or rows.encoding.categories:
-        found.update(json.dumps([rows.classes, rows.encoding.categories], sort_keys=True).encode())
-    return found.hexdigest()
+def _no_journal() -> Transport:
+    raise AssertionError("what was served needs no journal")

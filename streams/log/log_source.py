@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from samestream.schemas.errors import RecoveryError
-from samestream.schemas.expressions import Column, Expr, Kind
+from samestream.schemas.expressions import Kind
 from samestream.streams import columns as cols
 from samestream.streams.columns import ColumnData, Columns, Int64Array
 from samestream.streams.engine import arrangement, replay
@@ -66,25 +66,6 @@ def joined(entries: Sequence[Entry]) -> Entry:
     )
 
 
-def needed_columns(plan: Plan) -> dict[str, list[str]]:
-    """By event, the fields that its vectors and tables are computed from."""
-    found: dict[str, set[str]] = {name: {input.key, input.time} for name, input in plan.inputs.items()}
-    for table in plan.tables:
-        found[table.event] |= {*table.by}
-        for fed in table.inputs:
-            found[table.event] |= _read(fed.value) | _read(fed.where)
-    for part in plan.enrichments:
-        found[part.event] |= {*part.lookup.keys}.union(*map(_read, part.outputs.values()))
-    for model in plan.models.values():
-        found[model.trigger] |= {name for lookup in model.lookups for name in lookup.keys}
-        found[model.trigger] = found[model.trigger].union(*map(_read, model.outputs.values()))
-    return {name: [column for column in plan.inputs[name].columns if column in names] for name, names in found.items()}
-
-
-def _read(value: Expr | None) -> set[str]:  # type: ignore[type-arg]
-    return {leaf.name for leaf in value.leaves() if isinstance(leaf, Column)} if value is not None else set()
-
-
 class LogSource:
     """The events of a plan's inputs in journaled order, judged; from the feature log, front to back.
 
@@ -105,7 +86,7 @@ class LogSource:
         self._partitions = tuple(sorted(journaled | set(partitions)))
         self._rank = {partition: rank for rank, partition in enumerate(self._partitions)}
         self._input_of = np.array([topics.index(part.topic) for part in self._partitions], np.int64)
-        self._columns = needed_columns(plan)
+        self._columns = {name: plan.read_columns(name) for name in plan.inputs}
         self._reached = {topic: log.offsets(topic) for topic in topics}
         self._streams = {
             input.topic: TopicStream(

@@ -6,12 +6,13 @@ Files of the log come and go (compaction), offsets do not: what offsets name can
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from samestream.schemas.errors import FeatureLogError
-from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log.feature_log import FeatureLog, LogFile
 
 Ranges = Mapping[str, Mapping[int, tuple[int, int]]]
 """By topic and partition, offsets `[start, end)`."""
@@ -59,13 +60,22 @@ class PinnedLog(FeatureLog):
         known_to_us: int | None = None,
     ) -> pa.Table:
         """See `FeatureLog.read`."""
-        table = super().read(topic, None, known_from_us, known_to_us)
+        wanted = None if columns is None else list(dict.fromkeys([*columns, "_partition", "_offset"]))
+        table = self._kept(topic, super().read(topic, wanted, known_from_us, known_to_us))
+        return table.select(list(columns)) if columns is not None else table
+
+    def read_files(
+        self, topic: str, files: Sequence[LogFile], needed: pa.Schema, defaults: Mapping[str, Any]
+    ) -> pa.Table:
+        """See `FeatureLog.read_files`."""
+        return self._kept(topic, super().read_files(topic, files, needed, defaults))
+
+    def _kept(self, topic: str, table: pa.Table) -> pa.Table:
         partitions, offsets = table["_partition"].to_numpy(), table["_offset"].to_numpy()
         keep = np.zeros(len(offsets), np.bool_)
         for number, (start, end) in self._pinned.get(topic, {}).items():
             keep |= (partitions == number) & (offsets >= start) & (offsets < end)
-        table = table.filter(pa.array(keep))
-        return table.select(list(columns)) if columns is not None else table
+        return table if keep.all() else table.filter(pa.array(keep))
 
 
 def known_before(table: pa.Table, known_us: int | None) -> pa.Table:

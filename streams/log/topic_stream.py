@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from samestream.streams.columns import Int64Array
-from samestream.streams.log.feature_log import FeatureLog, LogFile
+from samestream.streams.log.feature_log import KEY_SCHEMA, FeatureLog, LogFile
 from samestream.streams.log.manifest import Ranges
 
 
@@ -110,6 +110,26 @@ def _merged(parts: Sequence[Rows]) -> Rows:
     table = pa.concat_tables([part.table for part in parts]).unify_dictionaries()
     order = np.argsort(offsets, kind="stable")
     return Rows(table.take(order).combine_chunks(), offsets[order])
+
+
+def reader(log: FeatureLog, topic: str, columns: Sequence[str], known_to_us: int | None = None) -> pa.RecordBatchReader:
+    """The rows of a topic, file by file of the log: `_partition`, `_offset`, `_known` and some columns; it can be read once.
+
+    known_to_us : nothing counts that the log learned of at this instant or later
+    A column that the log does not know is left out. While it is read FeatureLogError may be raised, as by `FeatureLog.read`.
+    """
+    newest, wanted = log.newest(topic), {*KEY_SCHEMA.names, *columns} - {"_key"}
+    needed = pa.schema([field for field in (newest.schema if newest else KEY_SCHEMA) if field.name in wanted])
+    files = [file for file in log.in_force(topic) if file.meets(None, known_to_us)]
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        for file in files:
+            table = log.read_files(topic, [file], needed, newest.defaults if newest else {})
+            if known_to_us is not None:
+                table = table.filter(pa.array(table["_known"].cast(pa.int64()).to_numpy() < known_to_us))
+            yield from table.to_batches()
+
+    return pa.RecordBatchReader.from_batches(needed, rows())
 
 
 def _coded(field: pa.Field[Any]) -> pa.Field[Any]:

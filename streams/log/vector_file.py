@@ -53,6 +53,7 @@ class VectorFile:
         self._folder = path.with_name(f".{path.name}.{mark}.parts")
         self._part_rows = part_rows
         self._held: list[pa.Table] = []
+        self.taken = 0  # vectors, since it was made
         self._schema = pa.unify_schemas([_schema(plan, plan.models[name], self._models, features) for name in models])
 
     @property
@@ -66,6 +67,7 @@ class VectorFile:
             keep = np.flatnonzero((vectors.event_time_us >= self._from_us) & (vectors.event_time_us < self._to_us))
             if vectors.model.name in self._models and len(keep):
                 self._held.append(self._table(vectors, keep))
+                self.taken += len(keep)
         if sum(map(len, self._held)) >= self._part_rows:
             self._flush(sequence)
 

@@ -47,12 +47,16 @@ class Summary:
     merge : from the parts ``{0}``, ``{1}`` of a window's blocks, grouped by window, and the ``{instant}``, to the value
     empty : the value of a window without a block
     slack : how far off the value may be
+    framed : the value as a window function of the events, ``{over}`` standing for its frame; "" if there is none
+    latest : the value by the latest event of the window that has one, of its ``{x}`` and ``{t}``; "" if that does not tell
     """
 
     parts: tuple[str, ...]
     merge: str
     empty: str = "NULL"
     slack: Summary | None = None
+    framed: str = ""
+    latest: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,8 +90,8 @@ def filled(text: str, **names: str) -> str:
     return text
 
 
-def _slack(parts: tuple[str, ...], merge: str) -> Summary:
-    return Summary(parts, merge, empty="0")
+def _slack(parts: tuple[str, ...], merge: str, framed: str = "") -> Summary:
+    return Summary(parts, merge, empty="0", framed=framed)
 
 
 # Summaries ------------------------------------------------------------------------------------------------------------
@@ -99,21 +103,34 @@ def _kind(aggregate: Aggregate) -> Kind:
     return aggregate.input.kind
 
 
-def _total(aggregate: Aggregate) -> str:
-    return sql.wrapped("sum({0})") if _kind(aggregate) is Kind.INT else "sum({0})"
+def _total(aggregate: Aggregate, total: str = "sum({0})") -> str:
+    return sql.wrapped(total) if _kind(aggregate) is Kind.INT else total
 
 
 def _sum(aggregate: Aggregate) -> Summary:
-    slack = _slack((_SIZE,), f"{TOLERANCE} * sum({{0}})") if _kind(aggregate) is Kind.FLOAT else None
-    return Summary(("sum({x})",), sql.present(aggregate.kind, _total(aggregate)), slack=slack)
+    framed = f"{TOLERANCE} * {_SIZE} {{over}}"
+    slack = _slack((_SIZE,), f"{TOLERANCE} * sum({{0}})", framed) if _kind(aggregate) is Kind.FLOAT else None
+    return Summary(
+        ("sum({x})",),
+        sql.present(aggregate.kind, _total(aggregate)),
+        slack=slack,
+        framed=sql.present(aggregate.kind, _total(aggregate, "sum({x}) {over}")),
+    )
 
 
 def _mean(aggregate: Aggregate) -> Summary:
-    floats = _kind(aggregate) is Kind.FLOAT
+    floats, count = _kind(aggregate) is Kind.FLOAT, "nullif(count({x}) {over}, 0)"
+    whole = f"(CAST({_total(aggregate, 'sum({x}) {over}')} AS DOUBLE) / {count})"
+    slack = _slack(
+        (_SIZE, "count({x})"),
+        f"{TOLERANCE} * sum({{0}}) / nullif(sum({{1}}), 0)",
+        f"{TOLERANCE} * {_SIZE} {{over}} / {count}",
+    )
     return Summary(
         ("sum({x})", "count({x})"),
         sql.present(Kind.FLOAT, f"(CAST({_total(aggregate)} AS DOUBLE) / nullif(sum({{1}}), 0))"),
-        slack=_slack((_SIZE, "count({x})"), f"{TOLERANCE} * sum({{0}}) / nullif(sum({{1}}), 0)") if floats else None,
+        slack=slack if floats else None,
+        framed=sql.present(Kind.FLOAT, "avg({x}) {over}" if floats else whole),
     )
 
 
@@ -124,13 +141,16 @@ def _moments(root: bool) -> Callable[[Aggregate], Summary]:
     apart = "(b.mean - sum({0} * {1}) / sum({0}))"
     m2 = f"list_sum(list_transform({blocks}, lambda b: b.m2 + b.n * {apart} * {apart}))"
     variance = f"greatest({m2}, 0) / nullif(sum({{0}}), 0)"
+    # a square of what is greater than this may overflow
+    size = (
+        "max(CASE WHEN abs(CAST({x} AS DOUBLE)) < 1e150 THEN abs(CAST({x} AS DOUBLE)) "
+        "WHEN isfinite(CAST({x} AS DOUBLE)) THEN CAST('inf' AS DOUBLE) END)"
+    )
     parts = (
         "CAST(count({x}) AS DOUBLE)",
         "avg(CAST({x} AS DOUBLE))",
         "var_pop(CAST({x} AS DOUBLE)) * count({x})",
-        # a square of what is greater than this may overflow
-        "max(CASE WHEN abs(CAST({x} AS DOUBLE)) < 1e150 THEN abs(CAST({x} AS DOUBLE)) "
-        "WHEN isfinite(CAST({x} AS DOUBLE)) THEN CAST('inf' AS DOUBLE) END)",
+        size,
     )
     s = f"({TOLERANCE} * max({{3}}))"
     slack = s if root else f"2 * sqrt({variance}) * {s} + {s} * {s}"
@@ -139,12 +159,13 @@ def _moments(root: bool) -> Callable[[Aggregate], Summary]:
 
 
 def _extreme(name: str) -> Callable[[Aggregate], Summary]:
-    return lambda aggregate: Summary((f"{name}({{x}})",), f"{name}({{0}})")
+    return lambda aggregate: Summary((f"{name}({{x}})",), f"{name}({{0}})", framed=f"{name}({{x}}) {{over}}")
 
 
 def _ends(name: str) -> Callable[[Aggregate], Summary]:
     chosen = f"{name}(struct_pack(at := {{at}}, x := {{x}})) FILTER (WHERE {{x}} IS NOT NULL)"
-    return lambda aggregate: Summary((chosen,), f"struct_extract({name}({{0}}), 'x')")
+    latest = "{x}" if name == "max" else ""
+    return lambda aggregate: Summary((chosen,), f"struct_extract({name}({{0}}), 'x')", latest=latest)
 
 
 def _last_n(aggregate: Aggregate) -> Summary:
@@ -294,11 +315,15 @@ def items(value: str, source: str) -> str:
 
 
 RULES: Mapping[type[Aggregate], Callable[[Aggregate], Summary | Bag]] = {
-    ag.Count: lambda aggregate: Summary(("count({x})",), "CAST(sum({0}) AS BIGINT)", empty="0"),
+    ag.Count: lambda aggregate: Summary(
+        ("count({x})",), "CAST(sum({0}) AS BIGINT)", empty="0", framed="count({x}) {over}"
+    ),
     ag.Sum: _sum,
     ag.Mean: _mean,
     ag.Share: lambda aggregate: Summary(
-        ("count(*) FILTER (WHERE {x})", "count({x})"), "CAST(sum({0}) AS DOUBLE) / nullif(sum({1}), 0)"
+        ("count(*) FILTER (WHERE {x})", "count({x})"),
+        "CAST(sum({0}) AS DOUBLE) / nullif(sum({1}), 0)",
+        framed="CAST(count(*) FILTER (WHERE {x}) {over} AS DOUBLE) / nullif(count({x}) {over}, 0)",
     ),
     ag.Variance: _moments(root=False),
     ag.Std: _moments(root=True),
@@ -308,7 +333,9 @@ RULES: Mapping[type[Aggregate], Callable[[Aggregate], Summary | Bag]] = {
     ag.Last: _ends("max"),
     ag.LastN: _last_n,
     ag.TimeSinceLast: lambda aggregate: Summary(
-        ("max({t}) FILTER (WHERE {x} IS NOT NULL)",), "CAST({instant} - max({0}) AS DOUBLE) / 1e6"
+        ("max({t}) FILTER (WHERE {x} IS NOT NULL)",),
+        "CAST({instant} - max({0}) AS DOUBLE) / 1e6",
+        latest="CAST({instant} - {t} AS DOUBLE) / 1e6",
     ),
     ag.DecayedSum: _decayed_sum,
     ag.DecayedMean: _decayed_mean,

@@ -27,4 +27,5 @@ WORDS = Words(
     place="struct_pack(t := _time, p := _partition, o := _offset)",
     levels=lambda count: f"SELECT range AS level FROM range({count})",
     each=lambda first, end: f"unnest(range({first}, {end}))",
+    frames=True,
 )

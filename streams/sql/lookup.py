@@ -27,9 +27,11 @@ from dataclasses import dataclass
 
 from samestream.schemas.windows import Window
 from samestream.streams.plan import Lookup, Table
+from samestream.streams.sql import frames
 from samestream.streams.sql import windows as sql_windows
 from samestream.streams.sql.aggregates import Bag, Summary, filled
 from samestream.streams.sql.difference import slack_of
+from samestream.streams.sql.frames import Framed
 from samestream.streams.sql.words import Database
 
 CROWD = 16  # events of one key in one grain, above which grains are cut finer
@@ -80,6 +82,7 @@ class SqlLookup:
         self._table, self._asking, self._events = table, asking, events
         self._words, self._quoted = database.words, database.words.dialect.quoted
         self.inexact: set[str] = set()
+        self._framed: list[Framed] = []
         self._answers: dict[Window, list[_Answer]] = {}
         self._bag_answers: dict[Window, list[_BagAnswer]] = {}
         self._columns: dict[str, str] = {}  # what aggregates read of an event: name -> SQL
@@ -94,7 +97,6 @@ class SqlLookup:
             if fed.where is not None:
                 value = f"CASE WHEN {self._words.dialect.expression(fed.where)} THEN {value} END"
             self._columns[f"x{part.input}"] = value
-            self._answers.setdefault(window, [])
             self._add(name, window, f"x{part.input}", self._words.aggregate(part.aggregate))
 
     def run(self, name: str) -> list[str]:
@@ -103,23 +105,37 @@ class SqlLookup:
         Returns their names, which begin with ``name``.
         """
         self._match_keys()
+        found = frames.run(self._database, name, self._framed) if self._framed else []
+        if not self._answers:
+            return found
         self._grain_us = self._chosen_grain_us()
         spans = [self._span(number, window) for number, window in enumerate(self._answers)]
         self._levels = max(int(self._database.number(f"SELECT max(hi - lo) FROM {span}")) for span in spans)
         self._levels = max(self._levels, 0).bit_length()
         self._summarise()
-        return [
+        found += [
             self._answer(f"{name}_{number}", span, window)
             for number, (span, window) in enumerate(zip(spans, self._answers, strict=True))
         ]
+        return found
 
     def _add(self, name: str, window: Window, column: str, rule: Summary | Bag) -> None:
         if self._slack and rule.slack:
             self.inexact.add(name)
         if isinstance(rule, Bag):
+            self._answers.setdefault(window, [])
             bag = self._bags.setdefault((column, rule.item, rule.exact), len(self._bags))
             self._bag_answers.setdefault(window, []).append(_BagAnswer(name, column, bag, rule))
             return
+        text = rule.latest or rule.framed
+        if self._words.frames and not self._ranked and text:
+            self._framed.append(Framed(name, window, column, text, rule.empty, by_latest=bool(rule.latest)))
+            if rule.latest:
+                self._columns["number"] = "(CAST(_partition AS HUGEINT) << 48) + _offset"
+            if self._slack and rule.slack is not None:
+                self._add(slack_of(name), window, column, rule.slack)
+            return
+        self._answers.setdefault(window, [])
         if any("{newest}" in text for text in rule.parts):
             self._newest.add(column)
         if any("{at}" in text for text in rule.parts):

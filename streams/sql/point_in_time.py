@@ -21,7 +21,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from samestream.schemas.errors import FeatureLogError
+from samestream.schemas.errors import FeatureLogError, SamestreamError
 from samestream.schemas.expressions import Column, Expr
 from samestream.schemas.kinds import Kind
 from samestream.streams import columns as cols
@@ -35,13 +35,14 @@ from samestream.streams.sql.log import SqlLog
 _SETTINGS = {"memory_limit": "4GB", "preserve_insertion_order": False}
 _INFINITY = "CAST('inf' AS DOUBLE)"
 _SIDES = {"/up": "+", "/down": "-"}
+Rows = pa.Table | pa.RecordBatchReader
 
 
 def point_in_time(
     plan: Plan,
     model: ModelPlan,
     triggers: pa.Table,
-    events: Mapping[str, pa.Table],
+    events: Mapping[str, Rows],
     connection: duckdb.DuckDBPyConnection | None = None,
     *,
     slack: bool = False,
@@ -50,7 +51,8 @@ def point_in_time(
     """The vectors of a model as an observer would have seen them to whom no event comes late.
 
     triggers : one row per vector wanted: `_partition`, `_offset` and the columns of the model's trigger event.
-    events : by event name, the topic as `FeatureLog.read` gives it; more rows than needed do no harm, fewer do.
+    events : by event name, the topic as `FeatureLog.read` or `topic_stream.reader` gives it, of which nothing is held in
+        memory; more rows and columns than needed do no harm, fewer do.
     connection : a DuckDB to work in, by its own settings and leaving nothing behind; a new one in memory if None.
     slack : whether to give, beside each output that is computed from inexact aggregates, a column that says how far off it
         may be (`streams.sql.difference`).
@@ -67,7 +69,7 @@ def as_known(
     plan: Plan,
     model: ModelPlan,
     triggers: pa.Table,
-    events: Mapping[str, pa.Table],
+    events: Mapping[str, Rows],
     connection: duckdb.DuckDBPyConnection | None = None,
     *,
     slack: bool = False,
@@ -84,15 +86,15 @@ def _vectors(
     plan: Plan,
     model: ModelPlan,
     triggers: pa.Table,
-    events: Mapping[str, pa.Table],
+    events: Mapping[str, Rows],
     connection: duckdb.DuckDBPyConnection | None,
     *,
     ranked: bool,
     slack: bool,
     repeatable: bool,
 ) -> pa.Table:
-    with _workspace(connection, 1 if repeatable else 2) as database:
-        log = SqlLog(_DuckDB(database, triggers, events), plan, model, events, ranked=ranked)
+    with _workspace(connection, 1 if repeatable else 2) as database, _room(model):
+        log = SqlLog(_DuckDB(database, plan, triggers, events), plan, model, events, ranked=ranked)
         source, inexact = log.looked_up(slack)
         columns = [f"{DUCKDB.expression(value)} AS {sql.quoted(name)}" for name, value in model.outputs.items()]
         if slack:
@@ -139,18 +141,26 @@ def _sides(name: str) -> str:
 
 
 class _DuckDB:
-    """Runs what `SqlLog` asks for, over tables in memory."""
+    """Runs what `SqlLog` asks for, over rows from Arrow."""
 
     words = WORDS
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, triggers: pa.Table, events: Mapping[str, pa.Table]
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        plan: Plan,
+        triggers: pa.Table,
+        events: Mapping[str, Rows],
     ) -> None:
-        self._connection, self._triggers, self._events = connection, triggers, events
+        self._connection, self._plan, self._triggers, self._events = connection, plan, triggers, events
+        self._failed: list[Exception] = []
 
     def make(self, table: str, query: str) -> None:
         """See `sql_words.Database`."""
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}")
+        try:
+            self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}")
+        except duckdb.Error as error:  # of what a reader raised, DuckDB tells the text alone
+            raise self._failed[0] if self._failed else error from error
 
     def number(self, query: str) -> float:
         """See `sql_words.Database`."""
@@ -159,11 +169,52 @@ class _DuckDB:
 
     def stage_triggers(self, table: str, input: Input, marks: Sequence[str]) -> None:
         """See `sql_log.LogDatabase`."""
-        _stage(self._connection, table, input, self._triggers, marks)
+        self._stage(table, input, self._triggers, marks)
 
     def stage_events(self, table: str, input: Input, marks: Sequence[str]) -> None:
         """See `sql_log.LogDatabase`."""
-        _stage(self._connection, table, input, self._events[input.name], marks)
+        self._stage(table, input, self._events[input.name], marks)
+
+    def _stage(self, name: str, input: Input, rows: Rows, marks: Sequence[str]) -> None:
+        """Make a table of an input's columns in the types of `sql.TYPES`, of where each row lies in the log, and when it was.
+
+        `_row` numbers the rows, `_time` is their event time in microseconds. Rows that can be read once only are copied to the
+        database, which keeps on disk what exceeds its memory.
+        """
+        marks = ("_partition", "_offset", *(() if input.time else ("_known",)), *marks)
+        needed = self._plan.read_columns(input.name)
+        columns = []
+        for column in needed:
+            kind, value = input.columns[column], sql.quoted(column)
+            if kind is Kind.LIST and input.items[column] is Kind.FLOAT:
+                columns.append(f"list_transform({value}, lambda v: {sql.present(Kind.FLOAT, 'v')}) AS {value}")
+            else:
+                columns.append(f"{sql.present(kind, value)} AS {value}")
+        time = f"{sql.quoted(input.time or '_known')} AS _time"
+        query = f"SELECT {', '.join(['_row', time, *marks, *columns])} FROM staged_{name}"
+        if isinstance(rows, pa.Table):
+            self._connection.register(f"staged_{name}", _plain(input, rows, needed, marks, 0))
+            self._connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {query}")
+        else:
+            schema = _plain(input, rows.schema.empty_table(), needed, marks, 0).schema
+            each = _each(input, rows, needed, marks, self._failed)
+            self._connection.register(f"staged_{name}", pa.RecordBatchReader.from_batches(schema, each))
+            self.make(name, query)
+            self._connection.unregister(f"staged_{name}")
+
+
+@contextmanager
+def _room(model: ModelPlan) -> Iterator[None]:
+    """Raises FeatureLogError where there is no room for what a computation keeps on disk or in memory."""
+    try:
+        yield
+    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        raise FeatureLogError(
+            "there is no room to compute vectors in SQL",
+            where=model.name,
+            found=str(error).splitlines()[0],
+            hint="make room where temporary files lie (TMPDIR), or ask for a shorter range.",
+        ) from error
 
 
 @contextmanager
@@ -181,41 +232,39 @@ def _workspace(connection: duckdb.DuckDBPyConnection | None, threads: int) -> It
         yield database
 
 
-def _stage(database: duckdb.DuckDBPyConnection, name: str, input: Input, table: pa.Table, marks: Sequence[str]) -> None:
-    """Make a table of an input's columns in the types of `sql.TYPES`, of where each row lies in the log, and when it was.
+def _each(
+    input: Input, rows: pa.RecordBatchReader, needed: Sequence[str], marks: Sequence[str], failed: list[Exception]
+) -> Iterator[pa.RecordBatch]:
+    """The batches of a reader; what it raises is kept in ``failed``."""
+    first = 0
+    try:
+        for batch in rows:
+            yield from _plain(input, pa.Table.from_batches([batch]), needed, marks, first).to_batches()
+            first += len(batch)
+    except SamestreamError as error:
+        failed.append(error)
+        raise
 
-    `_row` numbers the rows, `_time` is their event time in microseconds.
-    """
-    marks = ("_partition", "_offset", *(() if input.time else ("_known",)), *marks)
-    table = table.append_column("_row", pa.array(np.arange(len(table))))
-    types = {column: cols.arrow_type(kind, input.items.get(column)) for column, kind in input.columns.items()}
+
+def _plain(input: Input, table: pa.Table, needed: Sequence[str], marks: Sequence[str], first: int) -> pa.Table:
+    """What is read of some rows, times as whole numbers; the first one has the number ``first``."""
+    table = table.append_column("_row", pa.array(np.arange(first, first + len(table))))
+    types = {column: cols.arrow_type(input.columns[column], input.items.get(column)) for column in needed}
     taken: dict[str, Any] = {}
-    for column in ("_row", *marks, *input.columns):
-        kind = input.columns.get(column)
+    for column in ("_row", *marks, *needed):
+        type_ = types.get(column)
         if column in table.column_names:
-            taken[column] = cols.plain(table[column].cast(types[column]) if kind else table[column])
-        elif kind and (not len(table) or column in input.nullable):  # a log from before the field was declared
-            taken[column] = cols.plain(pa.chunked_array([pa.array([None] * len(table), types[column])]))
+            taken[column] = cols.plain(table[column].cast(type_) if type_ else table[column])
+        elif type_ and (not len(table) or column in input.nullable):  # a log from before the field was declared
+            taken[column] = cols.plain(pa.chunked_array([pa.array([None] * len(table), type_)]))
         else:
             raise FeatureLogError(
                 "a column is missing",
                 where=f"{input.name}.{column}",
                 found=", ".join(table.column_names),
-                hint="pass all columns of FeatureLog.read; `as_known` needs ranks besides.",
+                hint="pass all columns that `Plan.read_columns` names; `as_known` needs ranks besides.",
             )
-    database.register("staged", pa.table(taken))
-    columns = []
-    for column, kind in input.columns.items():
-        value = sql.quoted(column)
-        if kind is Kind.LIST and input.items[column] is Kind.FLOAT:
-            columns.append(f"list_transform({value}, lambda v: {sql.present(Kind.FLOAT, 'v')}) AS {value}")
-        else:
-            columns.append(f"{sql.present(kind, value)} AS {value}")
-    time = f"{sql.quoted(input.time or '_known')} AS _time"
-    database.execute(
-        f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT {', '.join(['_row', time, *marks, *columns])} FROM staged"
-    )
-    database.unregister("staged")
+    return pa.table(taken)
 
 
 def _typed(found: pa.Table, model: ModelPlan) -> pa.Table:

@@ -24,9 +24,14 @@ def starts(window: Window, ranked: bool, words: Words) -> str:
     return RULES[type(window)](window, ranked, words)
 
 
-def _instant(start: Callable[[Any, Words], str]) -> Rule:
-    """Of windows whose start follows from the instant alone."""
-    return lambda window, ranked, words: f"SELECT *, {start(window, words)} AS start FROM asked"
+def start_of(window: Window, words: Words) -> str | None:
+    """Where a window begins, as an expression of the column `instant`; None where more decides."""
+    rule = OF_INSTANT.get(type(window))
+    return rule(window, words) if rule else None
+
+
+def _instant(window: Window, ranked: bool, words: Words) -> str:
+    return f"SELECT *, {start_of(window, words)} AS start FROM asked"
 
 
 def _calendar(window: wi.Calendar, ranked: bool, words: Words) -> str:
@@ -88,10 +93,13 @@ def _session(window: wi.Session, ranked: bool, words: Words) -> str:
         FROM found LEFT JOIN chains USING (_row)"""
 
 
+OF_INSTANT: Mapping[type[Window], Callable[[Any, Words], str]] = {
+    wi.Sliding: lambda window, words: f"instant - {window.length_us}",
+    wi.Lifetime: lambda window, words: str(-NEVER_US),
+    wi.Tumbling: lambda window, words: f"{words.floored('instant', window.every_us)} * {window.every_us}",
+}
 RULES: Mapping[type[Window], Rule] = {
-    wi.Sliding: _instant(lambda window, words: f"instant - {window.length_us}"),
-    wi.Lifetime: _instant(lambda window, words: str(-NEVER_US)),
-    wi.Tumbling: _instant(lambda window, words: f"{words.floored('instant', window.every_us)} * {window.every_us}"),
+    **dict.fromkeys(OF_INSTANT, _instant),
     wi.Calendar: _calendar,
     wi.Session: _session,
 }

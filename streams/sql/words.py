@@ -25,6 +25,7 @@ class Words:
     place : where an event lies in its key's order
     levels : a query for the whole numbers `level` below a count
     each : one row for every whole number from the first value up to, not including, the second
+    frames : whether window functions take frames that differ from row to row, and joins find the row as of a time
     """
 
     dialect: Dialect
@@ -36,6 +37,7 @@ class Words:
     place: str
     levels: Callable[[int], str]
     each: Callable[[str, str], str]
+    frames: bool = False
 
 
 class Database(Protocol):

@@ -67,7 +67,13 @@ def send(transport: Transport, records: Iterable[Outgoing]) -> None:
 
 
 def work_off(
-    transport: Transport, task: Task, plan: Plan = PLAN, *, batch_records: int = 20_000, **more: Any
+    transport: Transport,
+    task: Task,
+    plan: Plan = PLAN,
+    *,
+    batch_records: int = 20_000,
+    seconds: float = 30,
+    **more: Any,
 ) -> Processor:
     """Run a processor until its inputs are worked off; the processor, stopped."""
     processor = Processor(
@@ -80,11 +86,11 @@ def work_off(
         wait_s=0.0,
         **more,
     )
-    run_until(processor, lambda: _worked_off(transport, plan, task))
+    run_until(processor, lambda: _worked_off(transport, plan, task), seconds)
     return processor
 
 
-def run_until(processor: Processor, done: Callable[[], bool]) -> None:
+def run_until(processor: Processor, done: Callable[[], bool], seconds: float = 30) -> None:
     """Run a processor in a thread until ``done``; what it raises is raised here."""
     stop, failed = threading.Event(), []
 
@@ -96,7 +102,7 @@ def run_until(processor: Processor, done: Callable[[], bool]) -> None:
 
     thread = threading.Thread(target=go, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + seconds
     while thread.is_alive() and not done() and time.monotonic() < deadline:
         thread.join(0.02)
     stop.set()
@@ -118,7 +124,7 @@ def _worked_off(transport: Transport, plan: Plan, task: Task) -> bool:
     )
 
 
-def write_log(transport: Transport, log: FeatureLog, plan: Plan = PLAN) -> FeatureLog:
+def write_log(transport: Transport, log: FeatureLog, plan: Plan = PLAN, *, seconds: float = 30) -> FeatureLog:
     """Let a log writer catch up with every topic of the app, then stop it; the log."""
     writer, stop = LogWriter(transport, plan, log, provision.store(transport, plan)), threading.Event()
     ends = {
@@ -128,7 +134,7 @@ def write_log(transport: Transport, log: FeatureLog, plan: Plan = PLAN) -> Featu
     }
     thread = threading.Thread(target=writer.run, args=(stop,), daemon=True)
     thread.start()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + seconds
     while thread.is_alive() and writer.health.events < sum(ends.values()) and time.monotonic() < deadline:
         thread.join(0.01)
     stop.set()

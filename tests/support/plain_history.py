@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-from aggregate_oracle import Row, exact
+from aggregate_oracle import Row, exact, inside, plain
 from expression_oracle import evaluate
 from oracle import fed
 
@@ -27,10 +27,16 @@ class Kept(NamedTuple):
 
 
 class PlainHistory:
-    """The events of a log by key; of a plan without reference tables that enrich events."""
+    """The events of a log by key; of a plan without reference tables that enrich events.
 
-    def __init__(self, plan: Plan, model: ModelPlan, events: Mapping[str, pa.Table]) -> None:
+    to_the_bit : whether floats are added in the order that decides their bits, which takes its time
+    """
+
+    def __init__(
+        self, plan: Plan, model: ModelPlan, events: Mapping[str, pa.Table], *, to_the_bit: bool = True
+    ) -> None:
         assert not plan.enrichments
+        self._to_the_bit = to_the_bit
         self._plan, self._model = plan, model
         self._tables: list[dict[Any, list[Kept]]] = []
         for table in plan.tables:
@@ -66,7 +72,12 @@ class PlainHistory:
                 window = table.windows[part.window].window
                 near = rows[bisect_left(times, t - window.reach_us) : bisect_left(times, t)]
                 mine = [each.row for each in near if each.index not in left_out]
-                found[name] = None if None in key else exact(part.aggregate, part.input, window, mine, t)
+                if None in key:
+                    found[name] = None
+                elif self._to_the_bit:
+                    found[name] = exact(part.aggregate, part.input, window, mine, t)
+                else:
+                    found[name] = plain(part.aggregate, inside(part.input, window, mine, t), t)
         return found
 
 

@@ -12,7 +12,8 @@ from samestream.schemas.errors import TrainingError
 from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.transport import Outgoing
-from samestream.trainers import training_set
+from samestream.trainers import dataset, training_set
+from samestream.trainers.dataset import Request
 
 MODEL = PLAN.models["Buys"]
 WITHIN_US = 30 * 60 * SECOND_US
@@ -27,10 +28,14 @@ def order(user: str, at_us: int, amount: float = 1.0) -> Outgoing:
     return harness.encode(PLAN, "Order", user, at_us // 1000 * 1000 + 1000, user=user, amount=amount, at=at_us)
 
 
+LATER = [order(f"w{number}", START_US + 3 * 3600 * SECOND_US) for number in range(20)]
+"""Orders in every partition that come when the horizons are over."""
+
+
 def logged(folder: Path, *records: Outgoing) -> FeatureLog:
-    """The log after features were computed for some events."""
+    """The log after features were computed for some events, and their horizons are over."""
     transport = harness.fresh()
-    harness.send(transport, sorted(records, key=lambda record: record.known_us))
+    harness.send(transport, sorted([*records, *LATER], key=lambda record: record.known_us))
     harness.work_off(transport, FeatureTask(PLAN))
     return harness.write_log(transport, FeatureLog(folder))
 
@@ -52,8 +57,25 @@ def test_a_row_without_label_is_no_negative(tmp_path: Path) -> None:
     log = logged(tmp_path, view("a", START_US), view("b", START_US), order("b", START_US + SECOND_US, -1.0))
     rows = training_set.build(PLAN, MODEL, log)
     assert rows.y.tolist() == [0.0]
-    assert rows.manifest["vectors"] == 2
-    assert rows.manifest["rows"] == 1
+    assert rows.manifest["counts"]["vectors"] == 2
+    assert rows.manifest["parts"]["rows"]["rows"] == 1
+
+
+def test_a_row_whose_horizon_is_not_over_is_none_yet(tmp_path: Path) -> None:
+    """Its label is known, but one that no label came for in time would be left out: rows must not depend on haste."""
+    late = START_US + 3 * 3600 * SECOND_US
+    log = logged(tmp_path, view("u", START_US), order("u", START_US + 1), view("v", late), order("v", late + 1))
+    rows = training_set.build(PLAN, MODEL, log)
+    assert rows.event_time_us.tolist() == [START_US]
+    assert rows.manifest["counts"]["horizon_not_over"] == 1
+
+
+def test_the_manifest_makes_the_same_rows_again(tmp_path: Path) -> None:
+    log = logged(tmp_path, view("u", START_US), order("u", START_US + 1), view("v", START_US), order("v", START_US + 1))
+    rows = training_set.build(PLAN, MODEL, log)
+    made = dataset.build(PLAN, Request("Buys"), log, harness.fresh, rows.manifest)
+    assert made.digest == rows.manifest["digest"]
+    assert made.parts["rows"]["bought"].to_pylist() == rows.y.tolist()
 
 
 def test_the_first_known_label_wins(tmp_path: Path) -> None:
@@ -67,7 +89,7 @@ def test_the_range_is_of_trigger_event_times(tmp_path: Path) -> None:
     at = [START_US + number * SECOND_US for number in range(4)]
     log = logged(tmp_path, *[view("u", each) for each in at], order("u", START_US + 60 * SECOND_US))
     assert training_set.build(PLAN, MODEL, log, at[1], at[3]).event_time_us.tolist() == [at[1], at[2]]
-    with pytest.raises(TrainingError, match="no vector has a label yet"):
+    with pytest.raises(TrainingError, match="there is no vector in this range"):
         training_set.build(PLAN, MODEL, log, at[3] + 1)
 
 

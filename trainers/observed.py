@@ -1,0 +1,63 @@
+"""Vectors, and what then happened, at any keys and instants: for notebooks and programs, without a command line."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from samestream.schemas import app as apps
+from samestream.schemas.errors import TrainingError
+from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.lowering import compile_app
+from samestream.streams.transport import Transport
+from samestream.trainers import asked_rows, dataset
+from samestream.trainers.dataset import Request
+
+
+def vectors_at(
+    module: str | Path | ModuleType,
+    model: str,
+    rows: Any,
+    *,
+    log: str | Path = ".samestream/log",
+    as_of: datetime | None = None,
+) -> pa.Table:
+    """The vectors of a model at keys and instants of your own, as an observer would have seen them to whom nothing comes late.
+
+    Nothing has to have been served: the events in the feature log are enough. Reference tables are looked up as of the instant.
+
+    Parameters
+    ----------
+    module : the module that declares the app, or its path
+    model : the name of the model
+    rows : a data frame (pandas, Polars, Arrow), or the path of a `.parquet` or `.csv` file: the trigger's key, its event time,
+        and the trigger's fields that inputs are read from, named as declared
+    log : the feature log: a folder, or any URI pyarrow knows
+    as_of : count only what the log knew before this instant; it must have a time zone
+
+    Returns a table in the order of ``rows``: `row`, `entity`, `event_time`, the model's inputs, the label by its declared name,
+    `_label_known` and `_label_state` (``labelled``, ``unlabelled`` or ``horizon_not_over``).
+    Raises TrainingError for rows that do not fit or an unknown model; FeatureLogError where the log is damaged or lacks events.
+    """
+    app = apps.app_of(module) if isinstance(module, ModuleType) else apps.load(str(module))
+    plan = compile_app(app)
+    if model not in plan.models:
+        raise TrainingError("no such model", where=str(model), expected=", ".join(plan.models), hint="name a class.")
+    if as_of is not None and as_of.tzinfo is None:
+        raise TrainingError("the instant has no time zone", where="as_of", found=as_of, hint="add tzinfo=UTC.")
+    as_of_us = (
+        None if as_of is None else int(np.datetime64(as_of.astimezone(UTC).replace(tzinfo=None), "us").astype(int))
+    )
+    is_file = isinstance(rows, str | Path)
+    request = Request(model, "point_in_time", as_of_us=as_of_us, rows=str(rows) if is_file else "rows")
+    given = None if is_file else asked_rows.of_frame(rows)
+    return dataset.build(plan, request, FeatureLog(log), _no_journal, given=given).parts["rows"]
+
+
+def _no_journal() -> Transport:
+    raise AssertionError("what is computed from events alone needs no journal")
