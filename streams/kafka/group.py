@@ -177,5 +177,6 @@ class KafkaGroupReader:
                 self.commit()
             finally:
                 consumer, self._consumer = self._consumer, None
-                with suppress(KafkaException, RuntimeError):
+                # partitions that come while it leaves are not for it any more, whatever asking for them meets
+                with suppress(KafkaException, RuntimeError, TransportError):
                     consumer.close()

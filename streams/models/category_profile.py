@@ -63,7 +63,8 @@ class CategoryProfile:
     @property
     def distinct(self) -> float:
         """How many different texts there were: exact where none was let go, else within about 3 per cent."""
-        return cardinality(self.registers) if self.others else float(len(self.counts))
+        there = self.n - self.nulls
+        return min(cardinality(self.registers), float(there)) if self.others else float(len(self.counts))
 
     @property
     def null_share(self) -> float:

@@ -152,7 +152,7 @@ class NumericProfile:
     @property
     def distinct(self) -> float:
         """How many different values there were: exact where `atoms_exact`, else within about 3 per cent (HyperLogLog)."""
-        return float(len(self.atoms)) if self.atoms_exact else cardinality(self.registers)
+        return float(len(self.atoms)) if self.atoms_exact else min(cardinality(self.registers), float(self.values))
 
     def add(self, values: Floats, valid: Bools) -> None:
         """Count further rows, which follow those already counted.

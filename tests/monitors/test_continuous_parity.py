@@ -16,14 +16,17 @@ from samestream.monitors import parity
 from samestream.monitors.continuous_parity import AS_KNOWN, REPLAY, SKEW, ParityWorker
 from samestream.monitors.incidents import IncidentRecord
 from samestream.monitors.task import parse
+from samestream.schemas.app import load
 from samestream.schemas.avro import Codec
 from samestream.schemas.errors import DeclarationError
+from samestream.streams.deploy import provision
 from samestream.streams.engine import journal
 from samestream.streams.engine.clock import Clocks
 from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.engine.order import Batch
 from samestream.streams.engine.processor import Emitted
 from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.lowering import compile_app
 from samestream.streams.memory.transport import MemoryTransport
 from samestream.streams.transport import Outgoing, Partition
 
@@ -241,6 +244,37 @@ def test_its_entries_say_how_far_it_has_come(tmp_path: Path) -> None:
     run(one, lambda: one.figures["Buys"][REPLAY].compared == vectors(transport))
     entries = journal.read(transport, PLAN.journal, "parity")
     assert sum(part.end - part.start for entry in entries for part in entry.ranges) >= vectors(transport)
+
+
+def test_another_definition_and_a_feature_that_appears_are_no_incident(tmp_path: Path) -> None:
+    text = Path(harness.__file__).with_name("shop.py").read_text()
+    text = text.replace('View.count(over="10m")', 'View.count(over="20m")')
+    text = text.replace(
+        "    spread = ProductNow.spread_1h\n", "    longest = View.seconds\n"
+    )  # one vanishes, one appears
+    module = tmp_path / "shop.py"
+    module.write_text(text)
+    other = load(str(module))
+    plan = compile_app(other)
+    assert set(plan.models["Buys"].outputs) ^ set(MODEL.outputs) == {"spread", "longest"}
+    transport = harness.fresh()
+    events = harness.shop_events(400)
+    harness.send(transport, events[:200])
+    harness.work_off(transport, FeatureTask(PLAN))
+    first = worker(transport, tmp_path / "log", sql_every_s=1e9)
+    run(first, lambda: first.figures["Buys"][REPLAY].compared == vectors(transport))
+    before = vectors(transport)
+    provision.provision(transport, other, plan)
+    harness.send(transport, events[200:])
+    harness.work_off(transport, FeatureTask(plan), plan)
+    harness.write_log(transport, FeatureLog(tmp_path / "log"), plan)
+    monitors = list(other.monitors.values())
+    second = ParityWorker(transport, plan, monitors, FeatureLog(tmp_path / "log"), interval_s=0.0, sql_every_s=0.0)
+    found, known = second.figures["Buys"][REPLAY], second.figures["Buys"][AS_KNOWN]
+    new = vectors(transport) - before
+    run(second, lambda: found.compared == new and known.compared == new)
+    assert (found.mismatched, known.mismatched, told(transport)) == (0, 0, [])
+    assert "spread" not in found.features
 
 
 @pytest.mark.parametrize("share", [0, 1.5, -1, True, "0.1"])

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samestream.monitors.distances import psi
@@ -30,6 +30,7 @@ def made(texts):
     return profile
 
 
+@settings(deadline=None)  # the first call compiles
 @given(TEXTS, TEXTS, TEXTS)
 def test_merging_is_counting_all_in_any_order(a, b, c):
     whole = made(a + b + c).to_json()
@@ -40,6 +41,7 @@ def test_merging_is_counting_all_in_any_order(a, b, c):
     assert sum(whole["counts"].values()) == whole["n"] - whole["nulls"]
 
 
+@settings(deadline=None)  # the first call compiles
 @given(TEXTS, TEXTS)
 def test_what_is_stored_comes_back_and_is_compared_whole(a, b):
     stored = json.loads(json.dumps(made(a).to_json()))

@@ -21,6 +21,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from samestream.monitors.continuous_parity import ParityWorker
+from samestream.monitors.profile_writer import ProfileWriter
 from samestream.schemas.app import load
 from samestream.schemas.errors import FencedError
 from samestream.streams.deploy import provision
@@ -320,6 +322,9 @@ def main(spec: dict[str, Any]) -> int:
                 log, rows = FeatureLog(spec["log"]), spec["batch_rows"]
                 LogWriter(transport, plan, log, store, batch_rows=rows, flush_s=0.02).run(stop)
                 return 0
+            if spec["role"] in ("parity", "profiles"):
+                _watcher(spec, transport).run(stop)
+                return 0
             (model,) = plan.models.values()
             task: Task
             if spec["role"] == "features":
@@ -347,6 +352,14 @@ def main(spec: dict[str, Any]) -> int:
         traceback.print_exc()
         return 1
     return 0
+
+
+def _watcher(spec: dict[str, Any], transport: KafkaTransport) -> ParityWorker | ProfileWriter:
+    app = load(spec["module"])
+    plan, monitors = compile_app(app), list(app.monitors.values())
+    if spec["role"] == "profiles":
+        return ProfileWriter(transport, plan, monitors, flush_s=0.05)
+    return ParityWorker(transport, plan, monitors, FeatureLog(spec["log"]), interval_s=0.0, sql_every_s=0.2)
 
 
 def _snapshots(spec: dict[str, Any], identity: str) -> Snapshots | None:
