@@ -38,6 +38,7 @@ MODULES = (
     "monitor",
     "profiles",
     "log",
+    "forget",
 )
 """Modules of the console that register commands."""
 
@@ -65,6 +66,7 @@ STORY = (
     "monitor",
     "profiles",
     "log",
+    "forget",
     "down",
 )
 """The commands in the order in which a newcomer needs them."""
@@ -95,6 +97,7 @@ Then your own app, declared in one Python module (start from examples/flights.py
   samestream monitor app.py    incidents, with verdict and evidence
   samestream profiles app.py   how features, scores and sources are distributed, window by window
   samestream log retain app.py --keep 90d   cut off what is old; compact, show
+  samestream forget app.py --key user=u1   erase a person from the log
   samestream topics app.py     what topics hold, rejected events included
   samestream redrive app.py    send rejected events again, repaired
   samestream down              stop the local Kafka; its data stays

@@ -123,6 +123,8 @@ def parity(
         )
         if part.other_definition:
             typer.echo(f"  {part.other_definition:,} vectors of another definition were passed over")
+        if part.erased:
+            typer.echo(f"  {part.erased:,} were erased, and cannot be compared")
         if part.mismatched:
             typer.echo(f"  missing {part.missing:,}, served twice {part.doubled:,}, by feature {part.by_feature}")
         if sql:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from samestream.schemas.errors import FeatureLogError
 from samestream.streams.engine.merge_rank import MergeRanks
+from samestream.streams.log.erasure import without_erased
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.sql.difference import Difference, difference
@@ -49,7 +50,7 @@ def vectors_that_differ(found: Mapping[str, Difference]) -> int:
 
 def served_vectors(model: ModelPlan, log: FeatureLog, chosen: Chosen | None = None) -> pa.Table:
     """The vectors of the present definition, placed where their triggers lie."""
-    served = log.read(model.topics["features"])
+    served = without_erased(log.read(model.topics["features"]))
     if not served.num_rows:
         raise FeatureLogError(
             "the log holds no vectors", where=model.topics["features"], hint="let the log role catch up."

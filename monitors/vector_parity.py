@@ -8,7 +8,7 @@ too late to be counted. That is the lateness skew, a figure, not a bug.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from samestream.streams.deploy import provision
 from samestream.streams.engine.feature_task import VectorEncoder
 from samestream.streams.engine.journal import ends
 from samestream.streams.engine.merge_rank import MergeRanks
+from samestream.streams.log.erasure import erased_triggers
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.log.vector_replay import Progress, covered, kept, replayed
 from samestream.streams.plan import ModelPlan, Plan
@@ -34,6 +35,7 @@ class ModelParity:
 
     compared : vectors served by the present definition. mismatched : of these, not byte-equal to the replay, or served
     twice; and vectors of the replay that were never served. by_feature : mismatched vectors per feature.
+    erased : vectors of triggers that were erased from the log: nothing can be said of them.
     as_known_mismatched : vectors with a feature that differs from its value as known, beyond tolerance.
     lateness_skewed : vectors with a feature that differs from its point-in-time value; skew says per feature how many and
     by how much at most.
@@ -52,6 +54,7 @@ class ModelParity:
     lateness_skewed: int = 0
     skew: dict[str, dict[str, float]] = field(default_factory=dict)
     newest_known_us: int = 0
+    erased: int = 0
 
     @property
     def broken(self) -> int:
@@ -75,7 +78,7 @@ def verify(
     offline = _offline(plan, transport, log, ranks, on_progress)
     found = {}
     for name, model in plan.models.items():
-        found[name] = _compare(plan, model, transport, offline[name])
+        found[name] = _compare(plan, model, transport, offline[name], erased_triggers(plan, model, log))
         if with_sql and found[name].compared:
             if on_progress:
                 on_progress("SQL", 0, found[name].compared)
@@ -149,7 +152,9 @@ def _offline(
     return out
 
 
-def _compare(plan: Plan, model: ModelPlan, transport: Transport, offline: _Offline) -> ModelParity:
+def _compare(
+    plan: Plan, model: ModelPlan, transport: Transport, offline: _Offline, erased: Collection[tuple[int, int]]
+) -> ModelParity:
     codec, store = Codec(model.vector_schema), provision.store(transport, plan)
     topic = model.topics["features"]
     found = ModelParity(model.name)
@@ -164,6 +169,13 @@ def _compare(plan: Plan, model: ModelPlan, transport: Transport, offline: _Offli
                 found.other_definition += 1
             else:
                 theirs[fetched.partition.partition].append(served)
+    if erased:
+        # of another key, a replayed one may lie in another partition
+        offline.required -= {(plan.inputs[model.trigger].topic, *place) for place in erased}
+        found.erased = sum(len(part) for part in theirs)
+        offline.records = [_without(codec, part, erased) for part in offline.records]
+        theirs = [_without(codec, part, erased) for part in theirs]
+        found.erased -= sum(len(part) for part in theirs)
     for number, (ours, served_here) in enumerate(zip(offline.records, theirs, strict=True)):
         if ours != served_here:
             theirs[number] = served_here = [
@@ -173,6 +185,10 @@ def _compare(plan: Plan, model: ModelPlan, transport: Transport, offline: _Offli
             _explain(codec, ours, served_here, offline.required, found)
     found.compared = sum(map(len, theirs))
     return found
+
+
+def _without(codec: Codec, served: list[Served], erased: Collection[tuple[int, int]]) -> list[Served]:
+    return [part for part in served if _trigger(codec.decode(part[1] or b""))[1:] not in erased]
 
 
 def _explain(

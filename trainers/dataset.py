@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from samestream.streams.engine import journal
 from samestream.streams.engine.feature_task import NAME
 from samestream.streams.engine.merge_rank import MergeRanks
 from samestream.streams.log import topic_stream
+from samestream.streams.log.erasure import without_erased
 from samestream.streams.log.feature_log import KEY_SCHEMA, FeatureLog
 from samestream.streams.log.pinned_log import PinnedLog, known_before
 from samestream.streams.log.table_digest import table_digest
@@ -131,7 +132,7 @@ def build(
             expected=pinned["definition"],
             hint="use the module as it was then: `samestream diff` tells what changed.",
         )
-    ranges = _ranges(plan, model, request, log) if pinned is None else _unpacked(pinned["offsets"])
+    ranges = ranges_of(plan, model, request, log) if pinned is None else _unpacked(pinned["offsets"])
     at_rest = PinnedLog(log, ranges)
     sequence = pinned["journal"]["last"] if pinned is not None and pinned["journal"] else None
     asked: tuple[pa.Table, str] | None = None
@@ -162,14 +163,34 @@ def _asked(plan: Plan, model: ModelPlan, request: Request, given: pa.Table | Non
     return asked_rows.read(Path(request.rows), plan, model) if request.rows is not None else None
 
 
+def assembled(
+    plan: Plan,
+    request: Request,
+    ranges: Mapping[str, Mapping[int, tuple[int, int]]],
+    vectors: pa.Table,
+    labels: label_join.Labels,
+    passed: Mapping[str, int],
+) -> Dataset:
+    """The dataset of vectors and labels that were computed elsewhere, from these ranges of the log: as `build` would make it.
+
+    vectors : `trigger_partition`, `trigger_offset`, `entity`, `event_time`, `_known` and the outputs, in any order
+    """
+    model = plan.models[request.model]
+    known_us = cols.from_arrow(vectors["_known"], Kind.TIME).values
+    given = _Vectors(vectors, ("trigger_partition", "trigger_offset"), known_us, passed=passed)
+    return _with_manifest(plan, model, request, None, ranges, given, *_parted(model, request, given, labels))
+
+
 def _served(model: ModelPlan, request: Request, log: FeatureLog) -> _Vectors:
-    table = known_before(log.read(model.topics["features"]), request.as_of_us)
+    whole = known_before(log.read(model.topics["features"]), request.as_of_us)
+    table = without_erased(whole)
     current = cols.from_arrow(table["fingerprint"], Kind.STRING).values == model.fingerprint if len(table) else []
     mine = table.filter(pa.array(np.asarray(current, np.bool_)))
     mine = _within(mine, cols.from_arrow(mine["event_time"], Kind.TIME).values, request)
     names = ("trigger_partition", "trigger_offset")
     known_us = cols.from_arrow(mine["_known"], Kind.TIME).values
-    return _Vectors(mine, names, known_us, passed={"other_definition": len(table) - int(np.sum(current))})
+    passed = _passed(other_definition=len(table) - int(np.sum(current)), erased=len(whole) - len(table))
+    return _Vectors(mine, names, known_us, passed=passed)
 
 
 def _as_known(
@@ -191,7 +212,9 @@ def _as_known(
         ranks.note(batch)
     input = plan.inputs[model.trigger]
     raw = ranks.judged(input.topic, log.read(input.topic))
-    raw = known_before(raw.filter(raw["_applied"]), request.as_of_us)
+    applied = known_before(raw.filter(raw["_applied"]), request.as_of_us)
+    raw = without_erased(applied)
+    passed = _passed(erased=len(applied) - len(raw))
     raw = _within(raw, _times(raw, input.time), request)
     events = {
         name: ranks.judged(
@@ -203,18 +226,22 @@ def _as_known(
     ends = journal.ends(entries)
     place = {f"{part.topic}/{part.partition}": end for part, end in sorted(ends.items())}
     journaled = {"processor": NAME, "first": entries[0].sequence, "last": entries[-1].sequence, "ends": place}
-    return _Vectors(found.table, found.identity, found.known_us, journaled)
+    return _Vectors(found.table, found.identity, found.known_us, journaled, passed)
 
 
 def _point_in_time(plan: Plan, model: ModelPlan, request: Request, log: FeatureLog, asked: pa.Table | None) -> _Vectors:
     input = plan.inputs[model.trigger]
     raw = known_before(log.read(input.topic), request.as_of_us) if asked is None else asked
+    triggers = len(raw)
+    raw = without_erased(raw)
+    erased = triggers - len(raw)
     raw = _within(raw, _times(raw, input.time), request)
     events = {
         name: topic_stream.reader(log, plan.inputs[name].topic, plan.read_columns(name), request.as_of_us)
         for name in dict.fromkeys(table.event for table in plan.tables)
     }
-    return _computed(plan, model, raw, point_in_time(plan, model, raw, events, repeatable=True))
+    found = _computed(plan, model, raw, point_in_time(plan, model, raw, events, repeatable=True))
+    return replace(found, passed=_passed(erased=erased))
 
 
 def _computed(plan: Plan, model: ModelPlan, triggers: pa.Table, vectors: pa.Table) -> _Vectors:
@@ -240,6 +267,13 @@ def _labelled(
     event_time_us = _times(vectors.table, "event_time")
     raw = known_before(log.read(plan.events[model.label.event].topic), request.as_of_us)
     labels = label_join.join(plan, model, vectors.table["entity"].to_pylist(), event_time_us, raw)
+    return _parted(model, request, vectors, labels)
+
+
+def _parted(
+    model: ModelPlan, request: Request, vectors: _Vectors, labels: label_join.Labels
+) -> tuple[dict[str, pa.Table], dict[str, int]]:
+    event_time_us = _times(vectors.table, "event_time")
     keep = labels.usable & labels.closed
     counts = {
         "vectors": len(keep),
@@ -316,7 +350,7 @@ def _with_manifest(
     return Dataset(parts, counts, json.loads(json.dumps(manifest)))
 
 
-def _ranges(plan: Plan, model: ModelPlan, request: Request, log: FeatureLog) -> dict[str, dict[int, tuple[int, int]]]:
+def ranges_of(plan: Plan, model: ModelPlan, request: Request, log: FeatureLog) -> dict[str, dict[int, tuple[int, int]]]:
     """What the log holds now of every topic that the rows depend on."""
     topics = {plan.events[model.label.event].topic}
     if request.mode == "served":
@@ -345,6 +379,11 @@ def _unpacked(offsets: Mapping[str, Mapping[str, list[int]]]) -> dict[str, dict[
     return {
         topic: {int(number): (start, end) for number, (start, end) in parts.items()} for topic, parts in offsets.items()
     }
+
+
+def _passed(erased: int, **others: int) -> dict[str, int]:
+    """Vectors that are not looked at, by reason; of erased ones nothing is said where there are none."""
+    return {**others, **({"erased": erased} if erased else {})}
 
 
 def _within(table: pa.Table, event_time_us: Int64Array, request: Request) -> pa.Table:

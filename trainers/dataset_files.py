@@ -93,7 +93,17 @@ def read_manifest(path: Path) -> tuple[Request, dict[str, Any]]:
 
 
 def compare(dataset: Dataset, manifest: dict[str, Any]) -> None:
-    """Raises TrainingError where a dataset is not the one that a manifest was written for, saying which parts differ."""
+    """Raises TrainingError where a dataset is not the one that a manifest was written for, saying which parts differ.
+
+    Of one of which rows were erased since, what is left cannot be the same: that is told, and nothing else.
+    """
+    erased = dataset.counts.get("erased", 0) - manifest.get("counts", {}).get("erased", 0)
+    if erased and dataset.digest != manifest["digest"]:
+        raise TrainingError(
+            f"{erased} of its vectors were erased since, so the same data cannot be made again",
+            where=dataset.manifest["request"]["model"],
+            hint="make a new set without --manifest, and remove the old folder: it still holds what was to be forgotten.",
+        )
     if dataset.digest != manifest["digest"]:
         now, then = dataset.manifest["parts"], manifest["parts"]
         differ = [name for name in sorted({*now, *then}) if now.get(name) != then.get(name)]

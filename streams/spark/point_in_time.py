@@ -56,7 +56,7 @@ def as_known(plan: Plan, model: ModelPlan, triggers: Rows, events: Mapping[str, 
 def _vectors(
     plan: Plan, model: ModelPlan, triggers: Rows, events: Mapping[str, Rows], session: Any, *, ranked: bool
 ) -> DataFrame:
-    database = _Spark(session, triggers, events)
+    database = SparkDatabase(session, triggers, events)
     source, _ = SqlLog(database, plan, model, events, ranked=ranked).looked_up()
     columns = []
     for name, value in model.outputs.items():
@@ -69,7 +69,7 @@ def _vectors(
     return database.result(f"SELECT _partition, _offset, {', '.join(columns)} FROM {source} ORDER BY _row")
 
 
-class _Spark:
+class SparkDatabase:
     """Runs what `SqlLog` asks for, over temporary views of tables that are computed once."""
 
     words = WORDS
@@ -86,8 +86,16 @@ class _Spark:
 
     def number(self, query: str) -> float:
         """See `sql_words.Database`."""
-        found: float | None = self._session.sql(query).first()[0]
+        found: float | None = self.first(query)
         return 0 if found is None else found
+
+    def first(self, query: str) -> Any:
+        """The one value of a query."""
+        return self._session.sql(query).first()[0]
+
+    def taken(self, rows: DataFrame) -> DataFrame:
+        """A DataFrame of the caller's session in this one."""
+        return _handed(rows, self._session)
 
     def result(self, query: str) -> DataFrame:
         """The rows of a query as a DataFrame of the caller's session."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,28 @@ _OPTIONAL = "--add-modules=jdk.incubator.vector"
 
 
 @contextmanager
+def submitted(name: str) -> Iterator[Any]:
+    """The session of a job that `spark-submit` has started, wherever it runs; stopped at the end."""
+    from pyspark.sql import SparkSession
+
+    build = SparkSession.builder.appName(name)
+    for setting, value in SETTINGS.items():
+        build = build.config(setting, value)
+    session = build.getOrCreate()
+    try:
+        yield session
+    finally:
+        session.stop()
+
+
+@contextmanager
+def java_home() -> Iterator[Path]:
+    """A folder that Spark can be told as JAVA_HOME, with the Java that we found; removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="samestream-java-") as folder:
+        yield _java_home(Path(folder))
+
+
+@contextmanager
 def local(threads: int = 2, memory: str = "2g") -> Iterator[Any]:
     """A session of its own in this process and one JVM, stopped at the end.
 
@@ -39,8 +62,15 @@ def local(threads: int = 2, memory: str = "2g") -> Iterator[Any]:
 
     with tempfile.TemporaryDirectory(prefix="samestream-spark-") as folder:
         os.environ["JAVA_HOME"] = str(_java_home(Path(folder)))
+        os.environ["PYSPARK_PYTHON"] = sys.executable  # executors do as this process does
         build = SparkSession.builder.master(f"local[{threads}]").appName("samestream")
-        settings = {**SETTINGS, **_LOCAL, "spark.driver.memory": memory, "spark.local.dir": folder}
+        settings = {
+            **SETTINGS,
+            **_LOCAL,
+            "spark.pyspark.python": sys.executable,
+            "spark.driver.memory": memory,
+            "spark.local.dir": folder,
+        }
         for name, value in {**settings, "spark.sql.warehouse.dir": f"{folder}/warehouse"}.items():
             build = build.config(name, value)
         session = build.getOrCreate()
