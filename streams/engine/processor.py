@@ -38,6 +38,8 @@ _HEARTBEAT_S = 5.0
 _KEPT_KEY_BYTES, _KEPT_VALUE_BYTES = 1024 * 1024, 8 * 1024 * 1024  # of a reject: it must fit a record itself
 _HELD_BATCHES = 4  # how many batches of one partition are read ahead at most
 _HELD_BYTES, _LEAST_HELD_BYTES = 256 * 1024 * 1024, 4 * 1024 * 1024  # of all partitions, and of one at least
+_FETCH_BYTES = 32 * 1024 * 1024  # of the records that are asked for at once, about
+_FIRST_RECORDS = 100  # are asked for when it is not known how large they are
 _BATCH_BYTES = 64 * 1024 * 1024  # of the records that make a batch, about
 
 
@@ -157,6 +159,7 @@ class _Loop:
         self._known = {part: recovery.clocks.known_us.get(part, UNKNOWN_KNOWN_US) for part in recovery.positions}
         self._received_s = 0.0
         self._full: set[Partition] = set()
+        self._sizes: dict[Partition, float] = {}  # of a record, about, as they last came
         self._refused: TransportError | None = None
         self._moved_s = time.monotonic()
 
@@ -208,13 +211,22 @@ class _Loop:
             self._reader.hold(full)
             self._full = full
 
+    def _most_fetched(self) -> int:
+        """How many records to ask for: as many as would be held without harm, were all of them of the largest kind."""
+        if not self._sizes:
+            return _FIRST_RECORDS
+        unseen = max(self._sizes.values())
+        largest = max((self._sizes.get(part, unseen) for part in self._known if part not in self._full), default=unseen)
+        return max(1, min(self._p._batch_records, int(_FETCH_BYTES / largest)))
+
     def _read(self, timeout_s: float) -> None:
         self._hold()
-        for fetched in self._reader.fetch(self._p._batch_records, timeout_s):
+        for fetched in self._reader.fetch(self._most_fetched(), timeout_s):
             decoded = self._p._decoders[fetched.partition.topic].decode(fetched, self._known[fetched.partition])
             if len(decoded):
                 self._known[fetched.partition] = int(decoded.known_us[-1])
                 self._received_s = time.monotonic()
+                self._sizes[fetched.partition] = max(1.0, decoded.held_bytes / len(decoded))
             self._merge.add(decoded)
         health = self._p.health
         health.held_bytes = sum(held.held_bytes for held in self._merge.pending.values())

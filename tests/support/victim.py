@@ -304,7 +304,7 @@ def main(spec: dict[str, Any]) -> int:
     spec : ``role``, ``module``, ``bootstrap``; ``point``, ``times`` and ``stop`` (rather than kill) of a fate;
     ``batch_records`` of a processor; ``snapshots`` (a folder), ``every_s`` and ``forked`` of its snapshots;
     ``log`` (a root) and ``batch_rows`` of the log's writer; ``clock_jumps``;
-    ``standby``: False to be seen by others, True to stand by behind them
+    ``held_bytes``; ``standby``: False to be seen by others, True to stand by behind them
     """
     if spec.get("clock_jumps"):
         _let_the_clock_jump()
@@ -341,6 +341,7 @@ def main(spec: dict[str, Any]) -> int:
                 task,
                 store,
                 batch_records=spec["batch_records"],
+                **{name: spec[name] for name in ("held_bytes",) if name in spec},
                 snapshots=_snapshots(spec, f"{plan.app}.{task.name}"),
                 presence_topic=plan.registry if "standby" in spec else "",
                 stands_by=spec.get("standby", False),
