@@ -57,7 +57,7 @@ def down(settings: Settings) -> None:
     print(f"Stopped; its data stays in {kafka.folder}" if was_running else f"No Kafka of {kafka.folder} was running")
 
 
-@configured(*CONNECTION, "log")
+@configured(*CONNECTION, "log", "state")
 def status(
     settings: Settings,
     module: Annotated[str, typer.Argument(metavar="MODULE", help="The module that declares your app.")] = "",
@@ -66,7 +66,13 @@ def status(
 
     From the journal, per processor: its batches and results, and per topic
     what became of the events. Lag is what is in the topics and not yet
-    judged; known is the known time that it has reached.
+    judged; known is the known time that it has reached. The watermark of a
+    partition is the greatest event time applied, its delay how far that is
+    behind known. A partition that holds the others back is named, and why.
+
+    Processes that run on this machine (with the same --state folder) add
+    what only they know: events a second, the time of a batch, memory held.
+    Of others /metrics tells it.
 
     \b
     samestream status
@@ -89,7 +95,7 @@ def status(
         print(f"Connected: {transport.version()}")
         if not module:
             return
-        from samestream.console import tables
+        from samestream.console import health_files, tables
         from samestream.console.standing import not_yet_run, standings
         from samestream.schemas.app import load
         from samestream.streams.lowering import compile_app
@@ -98,5 +104,6 @@ def status(
         plan = compile_app(app)
         come = standings(transport, plan, settings.log_uri)
         tables.show_standings(come)
+        tables.show_running(health_files.read(settings.state_folder, app.prefix))
         if waiting := not_yet_run(transport, app, plan, come):
             print(f"\nnot yet run: {', '.join(waiting)}")

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from samestream.console.crew import Crew, Lags
+from samestream.console.metrics import metrics
 from samestream.console.progress import rejected
 from samestream.console.reading import instant
 from samestream.schemas.errors import SettingsError
-from samestream.streams.engine.measures import Measure, measures_of
-
-Sample = tuple[dict[str, str], float]
 
 
 class HealthServer:
@@ -84,69 +81,17 @@ def report(crew: Crew, lags: Lags) -> dict[str, Any]:
             "lag": lags.of(role),
             "known_time": health.known_us,
             "stalled_by": list(health.stalled_by),
+            "stalls": [stall._asdict() for stall in list(health.stalls)],
+            "stalled_seconds": round(time.monotonic() - since_s, 1) if (since_s := health.stalled_since) else 0.0,
+            "batch_seconds": round(health.last_batch_s, 4),
+            "held_bytes": health.held_bytes,
+            "watermark_delay_seconds": {
+                str(part): (health.known_us - time_us) / 1e6
+                for part, time_us in sorted(dict(health.watermarks_us).items())
+            },
+            "snapshot_at": instant(health.snapshot_us) if health.snapshot_us else None,
             "seconds": round(time.monotonic() - health.started, 1),
         }
     silent_us = lags.silent_since_us
     state = "disconnected" if silent_us and crew.state in ("starting", "running") else crew.state
     return {"state": state, "broker_silent_since": instant(silent_us) if silent_us else None, "roles": roles}
-
-
-def metrics(crew: Crew, lags: Lags) -> str:
-    """The same in Prometheus' text format."""
-    health = [role.health for role in crew.roles]
-    decisions = ("applied", "late", "dead")
-    events: list[Sample] = [
-        ({"role": one.name, "topic": topic, "decision": decision}, getattr(balance, decision))
-        for one in health
-        for topic, balance in list(one.balances.items())
-        for decision in decisions
-    ]
-    lines = [
-        *_family("events_total", "counter", "Events judged, by what became of them.", events),
-        *_family("batches_total", "counter", "Batches committed.", (({"role": h.name}, h.batches) for h in health)),
-        *_family("results_total", "counter", "Records written.", (({"role": h.name}, h.results) for h in health)),
-        *_family(
-            "lag",
-            "gauge",
-            "Records in the topics that are not yet judged.",
-            (({"role": role.health.name}, lags.of(role)) for role in crew.roles),
-        ),
-        *_family(
-            "stalled",
-            "gauge",
-            "Partitions that are waited for.",
-            (({"role": h.name}, len(h.stalled_by)) for h in health),
-        ),
-        *_family("running", "gauge", "Whether it runs.", (({"role": h.name}, h.state == "running") for h in health)),
-        *_family("broker_up", "gauge", "Whether a broker has answered lately.", [({}, lags.silent_since_us is None)]),
-        *_family(
-            "known_time_seconds",
-            "gauge",
-            "Known time reached, in seconds since 1970.",
-            (({"role": h.name}, h.known_us / 1e6) for h in health),
-        ),
-        *_measured(crew),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _measured(crew: Crew) -> Iterator[str]:
-    """The figures that roles offer themselves, and what watches the monitors."""
-    families: dict[str, list[Measure]] = {}
-    for owner in (*crew.roles, *crew.others):
-        for measure in measures_of(owner):
-            families.setdefault(measure.name, []).append(measure)
-    for name, found in families.items():
-        yield from _family(name, found[0].kind, found[0].says, ((dict(one.labels), one.value) for one in found))
-
-
-def _family(name: str, kind: str, says: str, samples: Iterable[Sample]) -> Iterator[str]:
-    yield f"# HELP samestream_{name} {says}"
-    yield f"# TYPE samestream_{name} {kind}"
-    for labels, value in samples:
-        inside = ",".join(f'{label}="{_escaped(text)}"' for label, text in labels.items())
-        yield f"samestream_{name}{f'{{{inside}}}' if inside else ''} {float(value):.15g}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -16,6 +16,7 @@ from samestream.console.options import CONNECTION, Module, configured
 
 if TYPE_CHECKING:
     from samestream.console.crew import Crew, Lags
+    from samestream.console.health_files import HealthFile
     from samestream.console.progress import Progress
     from samestream.console.roles import Role
     from samestream.console.settings import Settings
@@ -81,6 +82,7 @@ def run(
 
     from samestream.console.apply import require
     from samestream.console.crew import Crew, Lags
+    from samestream.console.health_files import HealthFile
     from samestream.console.progress import Progress, log_to
     from samestream.console.settings import connect
     from samestream.schemas.app import load
@@ -94,12 +96,14 @@ def run(
         crew, lags, progress = Crew(built), Lags(transport, app.prefix, built), Progress(built)
         crew.others += _watchers(app, transport, built)
         with log_to(progress.console), _serving(crew, lags, health_host, health_port), _signals(crew, progress):
+            told = HealthFile(settings.state_folder, app.prefix, crew, lags)
             crew.start()
             lags.start()
             try:
-                _watch(crew, lags, progress, until_idle)
+                _watch(crew, lags, progress, told, until_idle)
             finally:
                 lags.close()
+                told.close()
         progress.finish(lags)
         if crew.alive or lags.silent_since_us:
             _leave(crew, lags)
@@ -161,13 +165,14 @@ def _watchers(app: App, transport: Transport, built: list[Role]) -> list[Measure
     return [Watchers(transport, app, compile_app(app))] if watching else []
 
 
-def _watch(crew: Crew, lags: Lags, progress: Progress, until_idle_s: float | None) -> None:
+def _watch(crew: Crew, lags: Lags, progress: Progress, told: HealthFile, until_idle_s: float | None) -> None:
     """Wait in short steps, so that signals are noticed, until every thread has ended."""
     moved, moved_s = crew.moved(), time.monotonic()
     stopped_s: float | None = None
     while crew.alive:
         time.sleep(0.05)
         progress.show(crew, lags)
+        told.refresh()
         now, now_s = crew.moved(), time.monotonic()
         if now != moved or crew.state == "starting":
             moved, moved_s = now, now_s

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from samestream.console.backlog import backlog
+from samestream.console.backlog import TAIL, backlog
 from samestream.monitors.declared import Parity
 from samestream.monitors.outcome_task import is_asked_for
 from samestream.schemas.app import App
 from samestream.schemas.errors import TransportError
 from samestream.streams.deploy import provision
 from samestream.streams.engine import journal
+from samestream.streams.engine.clock import NEVER_US
+from samestream.streams.engine.health import OPEN_TRANSACTION
 from samestream.streams.engine.journal import Balance, Entry
 from samestream.streams.plan import Plan
 from samestream.streams.transport import Partition, Transport
@@ -19,7 +21,10 @@ from samestream.streams.transport import Partition, Transport
 
 @dataclass(frozen=True)
 class Standing:
-    """How far one processor has come. known_us : greatest known time it has judged, None before the first batch."""
+    """How far one processor has come. known_us : greatest known time it has judged, None before the first batch.
+
+    watermarks_us : by partition, the greatest event time applied. holding : partitions that hold the others back, and why.
+    """
 
     name: str
     batches: int
@@ -28,6 +33,8 @@ class Standing:
     known_us: int | None
     balances: Mapping[str, Balance] = field(default_factory=dict)
     partitions: Mapping[str, int] = field(default_factory=dict)
+    watermarks_us: Mapping[Partition, int] = field(default_factory=dict)
+    holding: Mapping[Partition, str] = field(default_factory=dict)
 
 
 def standings(transport: Transport, plan: Plan, log_uri: str = "") -> list[Standing]:
@@ -75,7 +82,24 @@ def _standing(transport: Transport, counts: Mapping[str, int], plan: Plan, name:
         max((part.known_us for entry in entries for part in entry.ranges), default=None),
         journal.balance(entries),
         partitions,
+        {
+            part.partition: part.event_time_us
+            for entry in entries
+            for part in entry.ranges
+            if part.event_time_us > NEVER_US
+        },
+        _holding(transport, _positions(transport, partitions, done)),
     )
+
+
+def _holding(transport: Transport, positions: Mapping[Partition, int]) -> dict[Partition, str]:
+    """The partitions that are read as far as can be, but not to their end: whatever comes later waits for them."""
+    ends = transport.ends(positions)
+    return {
+        part: OPEN_TRANSACTION
+        for part, position in positions.items()
+        if ends[part].stable < ends[part].high and ends[part].stable - position <= TAIL
+    }
 
 
 def _logged(transport: Transport, counts: Mapping[str, int], plan: Plan, log_uri: str) -> list[Standing]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -59,3 +60,60 @@ def show_standings(found: Iterable[Standing]) -> None:
     out.print()
     numbers = ("partitions", "applied", "late", "dead")
     out.print(table(("processor", "topic", *numbers), rows, numbers))
+    marks = [
+        (one.name, part, instant(time_us), _span((one.known_us - time_us) / 1e6), one.holding.get(part, ""))
+        for one in standings
+        if one.known_us is not None
+        for part, time_us in sorted(one.watermarks_us.items())
+    ]
+    if marks:
+        out.print()
+        out.print(table(("processor", "partition", "watermark", "delay", "holds the others back"), marks, ("delay",)))
+    for one in standings:
+        for part, why in sorted(one.holding.items()):
+            out.print(f"\n{one.name} waits for {part}: {why}; nothing known later can pass it", markup=False)
+
+
+def show_running(found: Iterable[Mapping[str, Any]]) -> None:
+    """Print what the processes of this machine say of themselves; see `health.report`."""
+    rows = []
+    for process in found:
+        for name, role in process["roles"].items():
+            waits = ", ".join(f"{stall['partition']} ({stall['why']})" for stall in role["stalls"])
+            state = role["state"] + (f", waits for {waits} since {_span(role['stalled_seconds'])}" if waits else "")
+            rate, batch = role["events_per_s"], f"{1e3 * role['batch_seconds']:,.0f}"
+            delay = max(role["watermark_delay_seconds"].values(), default=None)
+            held = f"{role['held_bytes'] / 1e6:,.1f}"
+            rows.append(
+                (
+                    name,
+                    str(process["pid"]),
+                    state,
+                    f"{rate:,.0f}",
+                    batch,
+                    role["lag"],
+                    held,
+                    _span(delay),
+                    role["snapshot_at"] or "-",
+                )
+            )
+    if rows:
+        numbers = ("events/s", "batch ms", "lag", "held MB", "watermark delay")
+        out = console()
+        out.print()
+        out.print(table(("running here", "pid", "state", *numbers, "snapshot"), rows, numbers))
+
+
+def _span(seconds: float | None) -> str:
+    """A stretch of time for people.
+
+    >>> _span(90.4), _span(7_300), _span(200_000), _span(-1), _span(None)
+    ('1m 30s', '2h 1m', '2d 7h', '-1s', '-')
+    """
+    if seconds is None:
+        return "-"
+    sign, whole = ("-" if seconds < 0 else ""), round(abs(seconds))
+    parts = [(whole // 86_400, "d"), (whole // 3_600 % 24, "h"), (whole // 60 % 60, "m"), (whole % 60, "s")]
+    while len(parts) > 1 and not parts[0][0]:
+        parts.pop(0)
+    return sign + " ".join(f"{number}{unit}" for number, unit in parts[:2])

@@ -19,9 +19,10 @@ from samestream.console.health import HealthServer
 from samestream.console.progress import Progress
 from samestream.schemas.app import App
 from samestream.schemas.errors import SettingsError, TransportError
+from samestream.streams.engine.health import Health, Stall
 from samestream.streams.engine.journal import Balance
-from samestream.streams.engine.processor import Health
 from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
+from samestream.streams.transport import Partition
 
 
 class Waiting:
@@ -86,6 +87,24 @@ def test_metrics(crew: Crew, server: HealthServer) -> None:
     assert 'samestream_batches_total{role="features"} 7' in lines
     assert 'samestream_lag{role="features"} 40' in lines
     assert 'samestream_stalled{role="odd\\"\\\\name"} 0' in lines
+    health.watermarks_us, health.known_us = {Partition("shop.orders", 1): 4_000_000}, 9_500_000
+    health.waits([Stall("shop.orders[0]", "open transaction")])
+    health.held_bytes, health.batch_s, health.last_batch_s, health.snapshots = 1_000, 2.5, 0.25, 3
+    lines = get(server, "/metrics")[1].splitlines()
+    assert 'samestream_watermark_seconds{role="features",topic="shop.orders",partition="1"} 4' in lines
+    assert 'samestream_watermark_delay_seconds{role="features",topic="shop.orders",partition="1"} 5.5' in lines
+    assert 'samestream_holds_back{role="features",partition="shop.orders[0]",why="open transaction"} 1' in lines
+    assert 'samestream_stalled{role="features"} 1' in lines
+    assert 'samestream_held_bytes{role="features"} 1000' in lines
+    assert 'samestream_batch_seconds_total{role="features"} 2.5' in lines
+    assert 'samestream_snapshots_total{role="features"} 3' in lines
+    said = json.loads(get(server, "/health")[1])["roles"]["features"]
+    assert said["stalls"] == [{"partition": "shop.orders[0]", "why": "open transaction"}]
+    assert said["stalled_seconds"] >= 0
+    assert (said["batch_seconds"], said["held_bytes"]) == (0.25, 1000)
+    assert said["watermark_delay_seconds"] == {"shop.orders[1]": 5.5}
+    health.flows()
+    assert not [line for line in get(server, "/metrics")[1].splitlines() if line.startswith("samestream_holds_back{")]
     families = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert len(families) == len(set(families))
     assert body.endswith("\n")
