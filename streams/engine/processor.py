@@ -39,7 +39,7 @@ _KEPT_KEY_BYTES, _KEPT_VALUE_BYTES = 1024 * 1024, 8 * 1024 * 1024  # of a reject
 _HELD_BATCHES = 4  # how many batches of one partition are read ahead at most
 _HELD_BYTES, _LEAST_HELD_BYTES = 256 * 1024 * 1024, 4 * 1024 * 1024  # of all partitions, and of one at least
 _FETCH_BYTES = 32 * 1024 * 1024  # of the records that are asked for at once, about
-_FIRST_RECORDS = 100  # are asked for when it is not known how large they are
+_FIRST_RECORDS = 10  # are asked for when it is not known how large they are
 _BATCH_BYTES = 64 * 1024 * 1024  # of the records that make a batch, about
 
 

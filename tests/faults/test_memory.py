@@ -78,6 +78,6 @@ def test_memory_is_bounded_whatever_waits(shop: OwnShop) -> None:
         f"{RECORDS * SIZE / MB:.0f} MB waited; the process grew by {grown / MB:.0f} MB, {peak / MB:.0f} MB at its peak"
     )
     child.end()
-    assert peak < HELD + QUEUE + 300 * MB  # batches under way, and what the C library has not given back
+    assert peak < HELD + QUEUE + 350 * MB  # batches under way, and what the C library has not given back
     assert peak < RECORDS * SIZE
     assert len(shop.outputs()[shop.model.topics["features"]]) == RECORDS + 1

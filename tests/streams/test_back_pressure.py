@@ -70,7 +70,7 @@ def test_what_is_held_is_bounded(count: int, size: int, monkeypatch: pytest.Monk
     until(lambda: bool(health.stalls))
     assert health.stalls == [("shop.prices[0]", OPEN_TRANSACTION)]
     assert health.stalled_since is not None
-    first = 100 * (3 * size + 1000)  # so many records are asked for when it is not known how large they are
+    first = 10 * (3 * size + 1000)  # so many records are asked for when it is not known how large they are
     assert health.most_held_bytes <= held + 2 * fetched + first
     assert health.held_bytes > 0
     late.commit()
