@@ -27,9 +27,10 @@ class KafkaReader:
     def __init__(self, transport: Transport, properties: Mapping[str, Any], where: str) -> None:
         defaults = {
             "queued.min.messages": 200_000,
-            "queued.max.messages.kbytes": 128 * 1024,
+            "queued.max.messages.kbytes": 32
+            * 1024,  # what a fetch can bring at once, when records become large of a sudden
             "fetch.message.max.bytes": 4 * 1024 * 1024,  # of one partition; a larger batch still comes through
-            "fetch.max.bytes": 64 * 1024 * 1024,
+            "fetch.max.bytes": 32 * 1024 * 1024,
             "fetch.wait.max.ms": 10,  # an end of partition is told only after this wait
             "fetch.queue.backoff.ms": 2,  # 1000 by default: the consumer would starve after each full queue
             "fetch.error.backoff.ms": 50,

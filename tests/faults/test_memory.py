@@ -23,7 +23,7 @@ pytestmark = [
 MB = 1024 * 1024
 RECORDS, SIZE = 700, 900_000
 HELD = 32 * MB
-QUEUE = 128 * MB  # what librdkafka fetches ahead
+QUEUE = 32 * MB  # what librdkafka fetches ahead
 
 
 def resident(child: Child, what: str = "VmRSS") -> int:
