@@ -10,6 +10,7 @@ from typing import Any, Literal
 from samestream.monitors.diagnosis import VERDICTS, command, instant
 
 HOUR_US = 3_600_000_000
+DAY_US = 24 * HOUR_US
 CALM_US = 6 * HOUR_US
 """A source incident closes when its condition has been gone for so long in known time."""
 
@@ -62,16 +63,30 @@ class IncidentRecord:
 
 @dataclass(frozen=True)
 class Finding:
-    """A condition that holds now. extent : how much of what could be wrong is wrong, 0 to 1."""
+    """A condition that holds now.
+
+    extent : how much of what could be wrong is wrong, 0 to 1. score : nats by which it explains what is seen.
+    since_us : known time from which it held, microseconds UTC; None if only the instant of the look is known.
+    """
 
     verdict: str
     extent: float
     evidence: Mapping[str, Any]
+    score: float = 0.0
+    since_us: int | None = None
 
     @property
     def severity(self) -> float:
         """Weight of the verdict times the extent, rounded to three places."""
         return round(VERDICTS[self.verdict].weight * min(max(self.extent, 0.0), 1.0), 3)
+
+
+MARGIN = 5.0
+"""Nats by which another explanation must be better than the one told before it is told instead."""
+
+
+def _weight(finding: Finding) -> tuple[int, float, float, str]:
+    return VERDICTS[finding.verdict].rank, finding.score, finding.severity, finding.verdict
 
 
 @dataclass
@@ -102,7 +117,7 @@ class Incident:
 class IncidentBook:
     """All incidents of one model, and the records not yet asked for.
 
-    budget : alarms a week that were declared; it is told in the evidence, nothing is suppressed by it today.
+    budget : alarms a week that were declared; limits keep it (`monitors.budget`), and here it is told beside what came of it.
     """
 
     def __init__(self, lineage: Lineage, budget: float) -> None:
@@ -124,26 +139,32 @@ class IncidentBook:
         *,
         place: str = "source",
         affected: Sequence[str] | None = None,
-    ) -> None:
-        """Say what is wrong with a cause at an instant; nothing, if nothing is.
+    ) -> bool:
+        """Say what is wrong with a cause at an instant; nothing, if nothing is. Returns whether an incident is open then.
 
-        Opens an incident, tells a verdict of higher rank, and closes it when nothing was wrong for six hours. Instants
-        of one cause do not decrease. affected : features; by default those computed from the cause.
+        Opens an incident, tells a verdict of higher rank or one that explains more by `MARGIN` nats, and closes it when
+        nothing was wrong for six hours. Instants of one cause do not decrease. affected : features; by default those
+        computed from the cause.
         """
         incident = self._open.get((place, cause))
         if not findings:
             if incident is not None:
                 self._calm(incident, at_us)
-            return
-        best = max(findings, key=lambda finding: (VERDICTS[finding.verdict].rank, finding.severity, finding.verdict))
+            return (place, cause) in self._open
+        best = max(findings, key=_weight)
         if incident is None:
-            self.open(cause, best, at_us, self.lineage.affected_by(cause) if affected is None else affected)
-            return
+            since = [finding.since_us for finding in findings if finding.since_us is not None]
+            opened_us = min([at_us, *since])
+            self.open(cause, best, opened_us, self.lineage.affected_by(cause) if affected is None else affected)
+            return True
         incident.calm_since_us = None
         told = incident.told[-1][1]
-        if VERDICTS[best.verdict].rank > VERDICTS[told].rank:
+        as_told = max((finding.score for finding in findings if finding.verdict == told), default=0.0)
+        above = VERDICTS[best.verdict].rank - VERDICTS[told].rank
+        if above > 0 or (above == 0 and best.verdict != told and best.score > as_told + MARGIN):
             incident.told.append((at_us, best.verdict, best.severity))
             self._record("update", incident, at_us, {**best.evidence, "verdict_before": told})
+        return True
 
     def open(self, cause: str, finding: Finding, at_us: int, affected: Sequence[str]) -> Incident:
         """Open an incident for a cause that has none open."""
@@ -194,6 +215,10 @@ class IncidentBook:
             "opened_at": instant(incident.opened_at_us),
             "at": instant(at_us),
             "alarms_per_week_declared": self.budget,
+            "incidents_of_28_days": sum(
+                other.place == incident.place and at_us - 28 * DAY_US < other.opened_at_us <= at_us
+                for other in self._all
+            ),
             "command": command(incident.identity),
         }
         self._records.append(

@@ -1,50 +1,53 @@
-"""Is a source healthy? One event type at a time, hour by hour of known time, against its own history.
+"""Are the sources healthy? All of a model's event types together, in ticks of five minutes of known time.
 
-A day (UTC, of known time) joins the history only if no finding held in it, so a fault does not teach the monitor that
-faults are normal. The other side: while a lasting change goes unanswered, its incident stays open. Findings on declared
-ranges need no history; everything else needs seven days of it.
+What a day (UTC, of known time) held is learned unless something was evidently wrong in it, so a fault does not teach the
+monitors that faults are normal; a day that exceeded a limit by a little is learned, or limits would only ever fall. Every
+night the limits of all detectors are set anew from the last eight weeks, together, so that they keep the budget
+(`monitors.budget`); before the shortest history for which that can be promised only declared ranges speak.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from samestream.monitors.diagnosis import UNITS, Unit, instant
-from samestream.monitors.distances import ks_distance, ks_sides
+from samestream.monitors import evidence_kernel as kernel
+from samestream.monitors.budget import Limits, calibrated, shortest_days
+from samestream.monitors.detectors import Detectors
 from samestream.monitors.incidents import HOUR_US, Finding
+from samestream.monitors.number_watch import NumberWatch
 from samestream.monitors.rows import Rows
-from samestream.streams.models.profile import BUCKET_LOW, BUCKETS, ZERO, buckets_of, run_lengths
+from samestream.monitors.slots import MANY, Keys, Slots
+from samestream.monitors.text_watch import TextWatch, coded
+from samestream.monitors.traffic_watch import TrafficWatch, identities_of
+from samestream.monitors.usual import DAYS_KEPT, HOURS_A_GROUP
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Columns = Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]]
+Observe = Callable[[str, Sequence[Finding], int], bool]
 
-DAY_US = 24 * HOUR_US
-DAYS_LEARNED = 7
 MINUTE_US = 60_000_000
-LATE_EVENTS = 5
-"""An hour with fewer events is pooled with the next ones before its median lag is looked at."""
-LATE_AT_ONCE = 20
-"""An hour with so many events, nine in ten of them too late, counts as two: a burst after an outage is mixed."""
-LATE_MARGIN_US = 15 * MINUTE_US
-LOOK_VALUES, DAY_LOOK_VALUES = 20, 60
-"""Values that an hour's or a day's look at a distribution needs; an hour with fewer is pooled with the next ones."""
-FROZEN_RUN = 30
-STEP_DAYS = 3
-"""A small factor (miles, kilometres) is believed only for so long after the median jumped by it as it never had."""
-COMMON_SHARE, COMMON_DAYS = 0.2, 14
-"""A value that is this common (no rain) must stay for this many days of ordinary traffic before it counts as frozen."""
+TICK_US = 5 * MINUTE_US
+DAY_US = 24 * HOUR_US
+LEARNING_DAYS = 3
+"""Days whose levels say nothing, for there was nothing yet to compare with."""
+SHORTEST_DAYS = 18
+"""Good days without which no limit is set, whatever the budget: each day of the week at least twice."""
+PAIRS = 28
+"""Pairs of fields of one source that may be exchanged: those of the first eight fields."""
 
 
 @dataclass(frozen=True)
 class SourceSpec:
     """An event type that feeds a model.
 
-    numeric_fields : fields looked at. low, high : declared ranges, by field, where there are any.
+    numeric_fields, text_fields : fields looked at. low, high : declared ranges, by field, where there are any.
+    units : declared units, by field, where there are any.
     lateness_us : declared lateness in microseconds; told in the evidence of late data.
     is_table : it is a reference table, which speaks only when something changes, of whatever time: never silent, never late.
     """
@@ -55,363 +58,329 @@ class SourceSpec:
     high: Mapping[str, float]
     lateness_us: int
     is_table: bool = False
+    text_fields: tuple[str, ...] = ()
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
-class Greatest:
-    """The greatest value of each statistic: over the days learned, and over today, which may yet be forgotten."""
+class NumberSwaps:
+    """Pairs of numeric fields that may have been exchanged."""
 
-    def __init__(self) -> None:
-        self._learned: dict[str, float] = {}
-        self._today: dict[str, float] = {}
+    def __init__(self, fields: Sequence[NumberWatch]) -> None:
+        self.pairs = _pairs(fields)
+        self._fields = fields
+        self.detectors = Detectors([f"{fields[one].cause} and {fields[other].cause}" for one, other in self.pairs])
+        self._last = [np.full((MANY + 1, 2), np.nan) for _ in self.pairs]
+        self._last_at = [np.zeros(MANY + 1, np.int64) for _ in self.pairs]
+        self._began = [np.zeros(2, np.int64) for _ in self.pairs]
 
-    def note(self, **statistics: float) -> None:
-        """Count statistics of today."""
-        for name, value in statistics.items():
-            self._today[name] = max(value, self._today.get(name, value))
+    def look(self, columns: Sequence[Any], slots: Slots, known_us: Ints, group: int) -> None:
+        """Look at the next rows. columns : of each field, (values, valid)."""
+        for at, (one, other) in enumerate(self.pairs):
+            first, second = self._fields[one].table, self._fields[other].table
+            if first is None or second is None:
+                return
+            kernel.swapped_numbers(
+                columns[one][0], columns[other][0], columns[one][1] & columns[other][1], slots.of,
+                first.by_step and second.by_step, group,
+                first.usual, second.usual, first.moves, second.moves,
+                self._last[at], self._last_at[at], self._began[at], at, *self.detectors.arrays,
+            )  # fmt: skip
+        self.detectors.settle(known_us)
 
-    def close_day(self, clean: bool) -> None:
-        """Learn today if it was clean, and begin another day."""
-        if clean:
-            for name, value in self._today.items():
-                self._learned[name] = max(value, self._learned.get(name, value))
-        self._today.clear()
 
-    def __getitem__(self, name: str) -> float:
-        return self._learned.get(name, 0.0)
+class TextSwaps:
+    """Pairs of fields of texts that may have been exchanged."""
 
+    def __init__(self, fields: Sequence[TextWatch]) -> None:
+        self.pairs = _pairs(fields)
+        self._fields = fields
+        self.detectors = Detectors([f"{fields[one].cause} and {fields[other].cause}" for one, other in self.pairs])
+        self._usual: list[Floats] = []
 
-class FieldWatch:
-    """One numeric field of a source: range, unit, frozen.
-
-    low, high : declared range, infinite where open.
-    """
-
-    def __init__(self, cause: str, low: float, high: float) -> None:
-        self.cause, self.low, self.high = cause, low, high
-        self._greatest = Greatest()
-        self._reference: Ints = np.zeros(BUCKETS, np.int64)
-        self._whole = True  # every value learned is a whole number
-        self._days = 0
-        self._seen = self._seen_bad = 0  # learned: values, and values out of range
-        self._new = self._new_bad = self._good = 0  # since a finding began; good ones since the last bad hour
-        self._run: tuple[float, int] = (np.nan, 0)
-        self._pool: list[Floats] = []
-        self._today: list[Floats] = []
-        self._medians: list[float] = []  # of the last two looks
-        self._step: tuple[float, float, int] | None = None  # median before, after, days since, of an unheard-of step
-        self._small_factor_days = 0
-        self._holding: dict[str, Finding] = {}
-
-    def hour(self, values: Floats, nonfinite: int, day_ends: bool, learned: bool) -> tuple[Finding, ...]:
-        """Look at the values of one hour, in known-time order, and return what holds now.
-
-        values : shape (n,), finite. nonfinite : values that are NaN or infinite. learned : the history suffices.
-        """
-        if len(values) + nonfinite:
-            self._look_at_range(values, nonfinite)
-        if len(values):
-            self._look_at_runs(values, learned)
-            self._pool.append(values)
-            self._today.append(values)
-        if sum(map(len, self._pool)) >= LOOK_VALUES:
-            pooled = np.concatenate(self._pool)
-            self._pool = []
-            ordered = np.sort(pooled)
-            self._look_at_step(float(ordered[len(ordered) // 2]), learned)
-            self._look_at_unit("hour", ordered, learned)
-            self._look_at_collapse(ordered, learned)
-        if day_ends and sum(map(len, self._today)) >= DAY_LOOK_VALUES:
-            self._look_at_unit("day", np.concatenate(self._today), learned)
-        return tuple(self._holding.values())
-
-    def close_day(self, clean: bool) -> None:
-        """Learn the day if it was clean, and begin another."""
-        self._greatest.close_day(clean)
-        if clean and self._today:
-            values = np.concatenate(self._today)
-            self._reference = self._reference + np.bincount(buckets_of(values), minlength=BUCKETS)
-            self._whole = self._whole and bool(np.all(values == np.floor(values)))
-        self._days += clean
-        self._today = []
-        if self._step is not None:
-            before, after, days = self._step
-            self._step = (before, after, days + 1) if days < STEP_DAYS else None
-
-    def _set(self, name: str, finding: Finding | None) -> None:
-        if finding is None:
-            self._holding.pop(name, None)
-        else:
-            self._holding[name] = finding
-
-    def _look_at_range(self, values: Floats, nonfinite: int) -> None:
-        outside = values[(values < self.low) | (values > self.high)]
-        bad, n = len(outside) + nonfinite, len(values) + nonfinite
-        usual = self._seen_bad / self._seen if self._seen else 0.0
-        expected = usual * n
-        if bad and bad > expected + 3 * expected**0.5 + 0.5:
-            evidence = {
-                "share": round(bad / n, 4),
-                "share_before": round(usual, 6),
-                "values": n,
-                "low": None if np.isinf(self.low) else self.low,
-                "high": None if np.isinf(self.high) else self.high,
-                "examples": outside[:5].tolist(),
-            }
-            self._set("range", Finding("bad_values", 0.5 + bad / n / 2, evidence))
-            self._good = 0
-        elif "range" in self._holding:
-            self._good += n
-        self._new += n
-        self._new_bad += bad
-        if "range" in self._holding and self._good * self._new_bad > 3 * (self._new - self._good):
-            self._set("range", None)  # rule of three: at the rate they came, another would have come by now
-        if "range" not in self._holding:
-            self._seen, self._seen_bad = self._seen + self._new, self._seen_bad + self._new_bad
-            self._new = self._new_bad = 0
-
-    def _look_at_runs(self, values: Floats, learned: bool) -> None:
-        runs, lengths = run_lengths(values)
-        if runs[0] == self._run[0]:
-            lengths[0] += self._run[1]
-        elif self._run[1]:
-            self._greatest.note(run=self._run[1])
-        if len(runs) > 1:
-            self._greatest.note(run=int(lengths[:-1].max()))  # only runs that ended: a stuck one must not be learned
-        self._run = (float(runs[-1]), int(lengths[-1]))
-        longest = int(lengths.argmax())
-        value, length = float(runs[longest]), int(lengths[longest])
-        if not learned:
+    def look(self, columns: Sequence[Ints], known_us: Ints) -> None:
+        """Look at the next rows. columns : the codes of each field."""
+        if not self._usual:
             return
-        usual = max(FROZEN_RUN, 3 * self._greatest["run"])
-        total = int(self._reference.sum())
-        if total and self._reference[buckets_of(np.array([value]))[0]] >= COMMON_SHARE * total:
-            usual = max(usual, COMMON_DAYS * total / self._days)
+        for at, (one, other) in enumerate(self.pairs):
+            kernel.swapped_texts(
+                columns[one], columns[other], self._usual[one], self._usual[other], at, *self.detectors.arrays
+            )
+        self.detectors.settle(known_us)
+
+    def close_day(self) -> None:
+        """Take note of what the fields learned."""
+        tables = [field.table for field in self._fields]
+        if all(table is not None for table in tables):
+            size = max((len(table.usual) for table in tables if table is not None), default=0)
+            self._usual = [_finite(table.usual, size) for table in tables if table is not None]
+
+
+def _pairs(fields: Sequence[Any]) -> list[tuple[int, int]]:
+    places = range(len(fields))
+    return [(one, other) for one in places for other in places if one < other][:PAIRS]
+
+
+def _exchanged(swaps: NumberSwaps | TextSwaps, fields: Sequence[Any]) -> list[tuple[str, Finding]]:
+    """The cause and the finding of each pair that seems exchanged."""
+    found = []
+    for at, since_us in swaps.detectors.active.items():
+        one, other = (fields[place].cause for place in swaps.pairs[at])
         evidence = {
-            "value": value,
-            "run": length,
-            "longest_run_before": int(self._greatest["run"]),
-            "limit": int(usual),
+            "exchanged": [one, other],
+            "nats": round(float(swaps.detectors.levels[at]), 2),
+            "limit_nats": round(float(swaps.detectors.limits[at]), 2),
         }
-        self._set("run", Finding("frozen", 1.0, evidence) if length > usual else None)
-
-    def _look_at_collapse(self, ordered: Floats, learned: bool) -> None:
-        atoms, counts = run_lengths(ordered)
-        share = float(counts.max() / len(ordered))
-        self._greatest.note(atom=share)
-        if not learned:
-            return
-        limit = max(0.8, self._greatest["atom"] + 0.2)
-        evidence = {"value": float(atoms[counts.argmax()]), "share": round(share, 4), "share_limit": round(limit, 4)}
-        self._set(
-            "collapse", Finding("frozen", share, evidence) if share > limit and len(ordered) >= FROZEN_RUN else None
-        )
-
-    def _look_at_step(self, median: float, learned: bool) -> None:
-        if len(self._medians) == 2:
-            step = abs(median - self._medians[0])  # two looks apart: a fault may begin inside the one between
-            if learned and step > 1.5 * self._greatest["step"]:
-                self._step = (self._medians[0], median, 0)
-            self._greatest.note(step=step)
-        self._medians = [*self._medians[-1:], median]
-
-    def _jumped_by(self, unit: Unit) -> bool:
-        """True if the median lately jumped to about where this unit would take it."""
-        if self._step is None:
-            return False
-        before, after, _ = self._step
-        return abs(before * unit.scale + unit.offset - after) <= 0.25 * abs(after - before)
-
-    def _look_at_unit(self, look: str, values: Floats, learned: bool) -> None:
-        total = int(self._reference.sum())
-        if self._days < 3 or total < 100:
-            return
-        reached = np.cumsum(self._reference)
-        counts = np.bincount(buckets_of(values), minlength=BUCKETS)
-        lowest, highest = np.searchsorted(reached, [0.001 * total, 0.999 * total], side="left")
-        outside = 1 - float(counts[lowest : highest + 1].sum()) / len(values)
-        up, down = ks_sides(_magnitudes(self._reference), _magnitudes(counts))
-        apart = max(up, down, ks_distance(self._reference, counts))
-        usual = {name: self._greatest[f"{look}_{name}"] for name in ("up", "down", "outside", "apart")}
-        self._greatest.note(
-            **{f"{look}_up": up, f"{look}_down": down, f"{look}_outside": outside, f"{look}_apart": apart}
-        )
-        if not learned:
-            return
-        far = up > max(0.5, usual["up"] + 0.1) or down > max(0.5, usual["down"] + 0.1)
-        far = far or outside > max(0.3, usual["outside"] + 0.2)
-        if not far:
-            self._set(f"unit_{look}", None)
-            self._small_factor_days = 0 if look == "day" else self._small_factor_days
-            return
-        candidates = [unit for unit in UNITS if unit.plain or (look == "day" and self._jumped_by(unit))]
-        fit, unit = min(((self._fit(values, unit), unit) for unit in candidates), key=lambda candidate: candidate[0])
-        accepted = fit <= 0.6 * apart and fit <= (min(max(0.4, usual["apart"]), 0.6) if unit.plain else 0.15)
-        if accepted and not unit.plain:
-            self._small_factor_days += 1
-            accepted = self._small_factor_days >= 2
-        if accepted:
-            evidence = {
-                "factor": unit.says,
-                "scale": unit.scale,
-                "distance_as_reported": round(apart, 4),
-                "distance_converted": round(fit, 4),
-                "values": len(values),
-                "look": look,
-                "before": dict(zip(("q10", "q50", "q90"), self._quantiles(), strict=True)),
-                "after": dict(
-                    zip(("q10", "q50", "q90"), np.quantile(values, [0.1, 0.5, 0.9]).round(6).tolist(), strict=True)
-                ),
-            }
-            self._set(f"unit_{look}", Finding("unit", 1.0, evidence))
-
-    def _fit(self, values: Floats, unit: Unit) -> float:
-        """Distance to the history after undoing a unit; 1 where whole numbers would not become whole numbers."""
-        restored = (values - unit.offset) / unit.scale
-        if self._whole:
-            nearest = np.round(restored)
-            if np.mean(np.abs(restored - nearest) <= 1e-6 * np.maximum(1.0, np.abs(nearest))) < 0.99:
-                return 1.0
-            restored = nearest
-        counts = np.bincount(buckets_of(restored + 0.0), minlength=BUCKETS)
-        return max(ks_distance(self._reference, counts), ks_distance(_magnitudes(self._reference), _magnitudes(counts)))
-
-    def _quantiles(self) -> list[float]:
-        reached = np.cumsum(self._reference)
-        places = np.searchsorted(reached, np.array([0.1, 0.5, 0.9]) * reached[-1], side="left")
-        return [float(BUCKET_LOW[place]) for place in places]
+        score = float(swaps.detectors.scores[at])
+        found.append((one, Finding("swapped", 1.0, evidence, score=score, since_us=since_us)))
+    return found
 
 
 class SourceWatch:
-    """One event type: silence, lag, and its fields.
+    """One event type: its traffic and its fields.
 
-    silence_us : shortest silence that counts, None where silence is not watched. quality : watch lag and values.
+    silence_us : shortest silence that counts, None where silence is not watched. quality : watch values, lags, repeats.
     """
 
     def __init__(self, spec: SourceSpec, *, silence_us: int | None, quality: bool) -> None:
         self.spec, self._quality = spec, quality
-        self._silence_us = None if spec.is_table else silence_us
-        self.rows = Rows()
-        low, high = spec.low, spec.high
-        self.fields = [
-            FieldWatch(f"{spec.event}.{name}", low.get(name, -np.inf), high.get(name, np.inf))
-            for name in spec.numeric_fields
+        self.rows, self.rejected = Rows(), Rows()
+        silence = None if spec.is_table else silence_us
+        self.traffic = TrafficWatch(
+            spec.event, spec.lateness_us, silence_us=silence, timely=quality and not spec.is_table
+        )
+        names = spec.numeric_fields if quality else ()
+        self.numbers = [
+            NumberWatch(
+                f"{spec.event}.{name}", spec.low.get(name, -np.inf), spec.high.get(name, np.inf), spec.units.get(name)
+            )
+            for name in names
         ]
-        self._greatest = Greatest()
-        self._first_us = self._last_us = 0
-        self._hour: int | None = None
-        self._days = 0
-        self._clean = True
-        self._lags: list[Ints] = []
-        self._late_looks = 0
-        self._late: Finding | None = None
+        codes: dict[str, int] = {}
+        said: list[str] = []
+        self._codes, self._said = codes, said
+        self.texts = [TextWatch(f"{spec.event}.{name}", codes, said) for name in (spec.text_fields if quality else ())]
+        self.number_swaps, self.text_swaps = NumberSwaps(self.numbers), TextSwaps(self.texts)
+        self._keys = Keys()
+        self._today: list[Ints] = []
+        self._leaders: dict[str, tuple[str, int]] = {}  # cause -> the cause whose incident tells of it, and since when
+        self._spoiled = False
 
-    def advance(self, clock_us: int, observe: Callable[[str, Sequence[Finding], int], None]) -> None:
-        """Look at every whole hour that ended by the clock, telling `observe` what holds at its end."""
-        end = clock_us // HOUR_US
-        if self._hour is None:
-            first_us = self.rows.first_us
-            if first_us is None or first_us >= end * HOUR_US:
-                return
-            self._hour, self._first_us, self._last_us = first_us // HOUR_US, first_us, first_us
-        if self._hour >= end:
-            return
-        taken = self.rows.take(end * HOUR_US)
-        hours = range(self._hour, end)
-        self._hour = end
-        ends = [0] * len(hours)
-        if taken is not None:
-            ends = np.searchsorted(taken[0], np.arange(hours[0] + 1, end + 1) * HOUR_US, side="left").tolist()
-        start = 0
-        for hour, stop in zip(hours, ends, strict=True):
-            rows = None if taken is None or stop == start else tuple(column[start:stop] for column in taken)
-            self._look((hour + 1) * HOUR_US, rows, observe)
-            start = stop
-
-    def _look(
-        self,
-        at_us: int,
-        rows: tuple[npt.NDArray[Any], ...] | None,
-        observe: Callable[[str, Sequence[Finding], int], None],
+    def add(
+        self, known_us: Ints, time_us: Ints, fields: Columns, keys: Sequence[Any] | None, partitions: Ints | None
     ) -> None:
-        learned = self._days >= DAYS_LEARNED and at_us - self._first_us >= DAYS_LEARNED * DAY_US
-        day_ends = at_us % DAY_US == 0
-        findings = [*self._look_at_silence(at_us, rows, learned)]
+        """Take events, which wait until the clock has passed them."""
+        columns: list[npt.NDArray[Any]] = [np.asarray(time_us, np.int64), identities_of(keys, time_us)]
+        columns.append(np.zeros(len(known_us), np.int64) if partitions is None else np.asarray(partitions, np.int64))
+        columns.append(self._keys.number(keys, len(known_us)))
+        for name in self.spec.numeric_fields:
+            columns += [np.asarray(fields[name][0], np.float64), np.asarray(fields[name][1], np.bool_)]
+        for name in self.spec.text_fields:
+            values, valid = fields[name]
+            columns.append(values if values.dtype == np.int64 else _coded(values, valid, self._codes, self._said))
+        self.rows.add(known_us, *columns)
+
+    def codes_of(self, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Ints:
+        """Texts as `add` would number them: a caller that hands over many pieces may number them once."""
+        return _coded(values, valid, self._codes, self._said)
+
+    @property
+    def detectors(self) -> list[Detectors]:
+        """All that has a limit."""
+        parts = [self.traffic.own]
         if self._quality:
-            if rows is not None and not self.spec.is_table:
-                self._look_at_lag(rows[0] - rows[1], learned)
-            if self._late is not None:
-                findings.append(self._late)
-        observe(self.spec.event, findings, at_us)
-        held = bool(findings)
-        for place, field in enumerate(self.fields if self._quality else ()):
-            values, nonfinite = _NOTHING, 0
-            if rows is not None:
-                present = rows[2 + 2 * place][rows[3 + 2 * place]]
-                values = present[np.isfinite(present)] + 0.0
-                nonfinite = len(present) - len(values)
-            holding = field.hour(values, nonfinite, day_ends, learned)
-            observe(field.cause, holding, at_us)
-            held = held or bool(holding)
-        self._clean = self._clean and not held
-        if day_ends:
-            self._greatest.close_day(self._clean)
-            for field in self.fields:
-                field.close_day(self._clean)
-            self._days += self._clean
-            self._clean = True
+            parts += [self.traffic.detectors, *(field.detectors for field in self.numbers)]
+            parts += [*(field.detectors for field in self.texts)]
+            parts += [self.number_swaps.detectors, self.text_swaps.detectors]
+        return parts
 
-    def _look_at_silence(
-        self, at_us: int, rows: tuple[npt.NDArray[Any], ...] | None, learned: bool
-    ) -> tuple[Finding, ...]:
-        since_us = self._last_us
-        silent_us = at_us - since_us
-        if rows is not None:
-            gaps = np.diff(rows[0], prepend=self._last_us)
-            longest = int(gaps.argmax())
-            self._greatest.note(gap=int(gaps[longest]))
-            self._last_us = int(rows[0][-1])
-            since_us, silent_us = int(rows[0][longest] - gaps[longest]), int(gaps[longest])
-        limit_us = max(self._silence_us or 0, 1.5 * self._greatest["gap"])
-        if self._silence_us is None or not learned or silent_us <= limit_us:
-            return ()
-        evidence = {
-            "last_event": instant(since_us),
-            "silent_hours": round(silent_us / HOUR_US, 2),
-            "longest_silence_before_hours": round(self._greatest["gap"] / HOUR_US, 2),
-            "limit_hours": round(limit_us / HOUR_US, 2),
-        }
-        return (Finding("missing_source", 1.0, evidence),)
+    def look(self, rows: tuple[npt.NDArray[Any], ...], rejected: int, at_us: int, observe: Observe) -> None:
+        """Look at one tick's rows, none or more, that ended at an instant."""
+        known_us, time_us, identities, partitions, keys, *columns = rows
+        hour = (at_us - 1) // HOUR_US % 24
+        hour_ends = at_us % HOUR_US == 0
+        found: list[tuple[str, Finding]] = []
+        traffic = self.traffic.look(known_us, time_us, identities, partitions, rejected, at_us, TICK_US)
+        found += [(self.spec.event, finding) for finding in traffic]
+        numeric = [(columns[2 * at], columns[2 * at + 1]) for at in range(len(self.numbers))]
+        texts = columns[2 * len(self.spec.numeric_fields) :]
+        some = len(known_us) > 0
+        slots = self._keys.slots(keys)
+        if some:
+            self._today.append(keys)
+        for number, (values, valid) in zip(self.numbers, numeric, strict=True):
+            if some or hour_ends or number.detectors.active or number.holds_range:
+                found += [(number.cause, one) for one in number.look(values, valid, known_us, slots, hour, hour_ends)]
+        for text, codes in zip(self.texts, texts, strict=False):
+            if some or text.detectors.active:
+                found += [(text.cause, one) for one in text.look(codes, known_us)]
+        if some and self._quality:
+            self.number_swaps.look(numeric, slots, known_us, hour // HOURS_A_GROUP)
+            self.text_swaps.look(texts, known_us)
+        found += [*_exchanged(self.number_swaps, self.numbers), *_exchanged(self.text_swaps, self.texts)]
+        self._tell(found, at_us, observe)
 
-    def _look_at_lag(self, lags_us: Ints, learned: bool) -> None:
-        self._lags.append(lags_us)
-        if sum(map(len, self._lags)) < LATE_EVENTS:
+    def _tell(self, found: list[tuple[str, Finding]], at_us: int, observe: Observe) -> None:
+        """Group findings: causes that show within an hour of each other are one, and what shows while the traffic is wrong."""
+        if not found and not self._leaders:
             return
-        lags = np.concatenate(self._lags)
-        self._lags = []
-        median_us = float(np.median(lags))
-        self._greatest.note(lag=median_us)
-        before_us = self._greatest["lag"]
-        limit_us = max(2 * before_us, before_us + LATE_MARGIN_US)
-        if learned and median_us > limit_us:
-            all_late = len(lags) >= LATE_AT_ONCE and float(np.quantile(lags, 0.1)) > limit_us
-            self._late_looks += 2 if all_late else 1
-        else:
-            self._late_looks = 0
-        self._late = None
-        if self._late_looks >= 2:
-            evidence = {
-                "median_lag_minutes": round(median_us / MINUTE_US, 2),
-                "highest_median_lag_before_minutes": round(before_us / MINUTE_US, 2),
-                "limit_minutes": round(limit_us / MINUTE_US, 2),
-                "declared_lateness_minutes": round(self.spec.lateness_us / MINUTE_US, 2),
-                "events": len(lags),
-            }
-            self._late = Finding("late_data", median_us / (2 * limit_us), evidence)
+        self._spoiled = self._spoiled or any(finding.verdict == "bad_values" for _, finding in found)
+        for cause, _ in sorted(found, key=lambda part: -part[1].score):
+            if cause not in self._leaders:
+                open_ones = [
+                    leader
+                    for leader in self._leaders.values()
+                    if at_us - leader[1] <= HOUR_US or leader[0] == self.spec.event
+                ]
+                self._leaders[cause] = min(open_ones, key=lambda part: part[1]) if open_ones else (cause, at_us)
+        for leader in dict.fromkeys(self._leaders.values()):
+            followers = [cause for cause, known in self._leaders.items() if known == leader]
+            findings = [finding for cause, finding in found if cause in followers]
+            others = sorted({cause for cause, _ in found if cause in followers} - {leader[0]})
+            if others:
+                findings = [replace(one, evidence={**one.evidence, "also": others}) for one in findings]
+            if not observe(leader[0], findings, at_us):
+                self._leaders = {cause: known for cause, known in self._leaders.items() if known != leader}
+
+    @property
+    def learnable(self) -> bool:
+        """False if something was evidently wrong today."""
+        return not self._spoiled and not any(part.evident for part in self.detectors)
+
+    def close_day(self, day: int, counts: bool, kept: int) -> None:
+        """Learn the day if it was good, and begin another. counts : its levels, of `kept` days, count for calibration."""
+        good = self.learnable
+        for part in self.detectors:
+            part.close_day(day, kept if good and counts else None)
+            if not counts:
+                part.restart()
+        if not counts:
+            for number in self.numbers:
+                number.restart()
+        for number in self.numbers:
+            number.close_day(good)
+        for text in self.texts:
+            text.close_day(good)
+        self.text_swaps.close_day()
+        self.traffic.close_day(good, day % 7)
+        self._keys.close_day(np.concatenate(self._today) if self._today else _NO_TIMES)
+        self._today = []
+        self._spoiled = False
 
 
-_NOTHING: Floats = np.zeros(0)
+class SourceFamily:
+    """All sources of a model, which share their part of the budget.
+
+    per_week : incidents a week that all of them may open together.
+    """
+
+    def __init__(self, sources: Mapping[str, SourceWatch], per_week: float) -> None:
+        self.sources, self.per_week = sources, per_week
+        self.limits: Limits | None = None
+        self.blind: list[str] = []
+        self._tick: int | None = None
+        self._first_us = 0
+        self._days = 0
+
+    @property
+    def shortest_days(self) -> int:
+        """Good days of history from which limits are set."""
+        return max(SHORTEST_DAYS, shortest_days(self.per_week))
+
+    @property
+    def days_kept(self) -> int:
+        """Good days whose levels limits are set by."""
+        return max(DAYS_KEPT, 2 * self.shortest_days)
+
+    def advance(self, clock_us: int, observe: Observe) -> None:
+        """Look at every whole tick that ended by the clock, telling `observe` what holds at its end."""
+        end = clock_us // TICK_US
+        if self._tick is None:
+            firsts = [source.rows.first_us for source in self.sources.values()]
+            known = [first for first in firsts if first is not None and first < end * TICK_US]
+            if not known:
+                return
+            self._first_us = min(known)
+            self._tick = self._first_us // TICK_US
+        if self._tick >= end:
+            return
+        start, self._tick = self._tick, end
+        ends_us = np.arange(start + 1, end + 1, dtype=np.int64) * TICK_US
+        cut = {
+            name: (_cut(source.rows, ends_us), _cut(source.rejected, ends_us)) for name, source in self.sources.items()
+        }
+        for at in range(len(ends_us)):
+            at_us = int(ends_us[at])
+            for name, source in self.sources.items():
+                (taken, bounds), (_, rejected) = cut[name]
+                rows = (
+                    tuple(column[bounds[at] : bounds[at + 1]] for column in taken) if taken else _nothing(source.spec)
+                )
+                source.look(rows, rejected[at + 1] - rejected[at], at_us, observe)
+            if at_us % DAY_US == 0:
+                self._close_day(at_us // DAY_US - 1)
+
+    def _close_day(self, day: int) -> None:
+        self._days += 1
+        whole = self._first_us <= day * DAY_US + HOUR_US  # the first day began in its middle
+        for source in self.sources.values():
+            source.close_day(day, whole and self._days > LEARNING_DAYS, self.days_kept)
+        self._calibrate()
+
+    def _calibrate(self) -> None:
+        parts = [(name, part) for name, source in self.sources.items() for part in source.detectors]
+        days = sorted({day for _, part in parts for day, _ in part.history})[-self.days_kept :]
+        if len(days) < self.shortest_days:
+            return
+        place_of = {day: place for place, day in enumerate(days)}
+        sizes = [len(part.names) for _, part in parts]
+        peaks = np.zeros((len(days), sum(sizes)))
+        start = 0
+        for (_, part), size in zip(parts, sizes, strict=True):
+            for day, found in part.history:
+                if day in place_of:
+                    peaks[place_of[day], start : start + len(found)] = found
+            start += size
+        names = list(self.sources)
+        groups = np.repeat([names.index(name) for name, _ in parts], sizes)
+        lasting = np.repeat([part.lasting for _, part in parts], sizes)
+        self.limits = calibrated(peaks, groups, lasting, days, self.per_week)
+        if self.limits is None:
+            return
+        limits, start, self.blind = self.limits.of(), 0, []
+        for (name, part), size in zip(parts, sizes, strict=True):
+            own = limits[start : start + size]
+            start += size
+            never = own >= (np.inf if part.lasting else kernel.CEILING)
+            self.blind += [f"{name}: {part.names[place]}" for place in np.flatnonzero(never).tolist()]
+            part.limits[:] = np.where(never, np.inf, own)
 
 
-def _magnitudes(counts: Ints) -> Ints:
-    """Counts by magnitude, whatever the sign: shape (BUCKETS // 2 + 1,)."""
-    return np.concatenate([counts[ZERO : ZERO + 1], counts[ZERO + 1 :] + counts[:ZERO][::-1]])
+_NO_TIMES: Ints = np.zeros(0, np.int64)
+
+
+def _nothing(spec: SourceSpec) -> tuple[npt.NDArray[Any], ...]:
+    columns: list[npt.NDArray[Any]] = [_NO_TIMES] * 5
+    for _ in spec.numeric_fields:
+        columns += [np.zeros(0), np.zeros(0, np.bool_)]
+    return (*columns, *(_NO_TIMES for _ in spec.text_fields))
+
+
+def _cut(rows: Rows, ends_us: Ints) -> tuple[tuple[npt.NDArray[Any], ...] | None, list[int]]:
+    """The rows known before the last of these instants, and how many of them were known before each; 0 comes first."""
+    taken = rows.take(int(ends_us[-1]))
+    if taken is None:
+        return None, [0] * (len(ends_us) + 1)
+    return taken, [0, *np.searchsorted(taken[0], ends_us, side="left").tolist()]
+
+
+def _finite(usual: Floats, size: int) -> Floats:
+    """Log shares of codes, -10 where a code was never seen in a field. Shape (size,)."""
+    found = np.full(size, -10.0)
+    found[: len(usual)] = np.maximum(usual, -10.0)
+    return found
+
+
+def _coded(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], codes: dict[str, int], said: list[str]) -> Ints:
+    return coded(
+        [text if there else None for text, there in zip(values.tolist(), valid.tolist(), strict=True)], codes, said
+    )

@@ -21,10 +21,10 @@ from samestream.schemas.avro import Codec
 from samestream.schemas.errors import ArtifactError, RecoveryError
 from samestream.schemas.expressions import Kind
 from samestream.streams import models
-from samestream.streams.columns import ColumnData
+from samestream.streams.columns import ColumnData, Int64Array
 from samestream.streams.engine import value_arrays
 from samestream.streams.engine.clock import Clocks
-from samestream.streams.engine.order import Batch
+from samestream.streams.engine.order import DEAD, Batch
 from samestream.streams.engine.snapshots import code_of
 from samestream.streams.engine.task import Emitted
 from samestream.streams.engine.value_arrays import Arrays
@@ -70,7 +70,11 @@ class MonitorTask:
             # late events too: that they come late is for the monitors to see
             places, columns = batch.readable(name)
             fields = {column: _numbers(columns[column]) for column, kind in input.columns.items() if kind in _NUMERIC}
-            self._watch.on_events(name, batch.known_us[places], batch.time_us[places], fields)
+            fields |= {column: columns[column] for column, kind in input.columns.items() if kind == Kind.STRING}
+            partitions = _partitions(batch)[batch.partition[places]]
+            keys = columns[input.key].values.tolist() if input.key else None
+            self._watch.on_events(name, batch.known_us[places], batch.time_us[places], fields, keys, partitions)
+            self._watch.on_rejected(name, batch.known_us[self._dead(batch, name)])
         self._move_clock(batch, self._sources, self._watch.source_clock)
         places, vectors = batch.applied("vectors")
         self._watch.on_vectors(batch.known_us[places], {name: _watched(vectors[name]) for name in self._model.outputs})
@@ -123,6 +127,12 @@ class MonitorTask:
                     continue
                 self._watch.on_model(loaded.version, loaded.applies_from_us, loaded.reference)
 
+    @staticmethod
+    def _dead(batch: Batch, name: str) -> Int64Array:
+        """Places of the events of an input that could not be read."""
+        index = [part.name for part in batch.inputs].index(name)
+        return np.flatnonzero((batch.input == index) & (batch.decision == DEAD))
+
     def _move_clock(self, batch: Batch, names: Iterable[str], move: Any) -> None:
         indices = [index for index, part in enumerate(batch.inputs) if part.name in set(names)]
         places = np.flatnonzero(np.isin(batch.input, indices))
@@ -140,7 +150,9 @@ def make_watch(plan: Plan, model: ModelPlan, declared: Declared) -> Watch:
         numeric = tuple(name for name, kind in input.columns.items() if kind in (Kind.INT, Kind.FLOAT) and name in said)
         low = {column: float(said[column]["low"]) for column in numeric if "low" in said[column]}
         high = {column: float(said[column]["high"]) for column in numeric if "high" in said[column]}
-        specs.append(SourceSpec(name, numeric, low, high, input.gate.lateness_us, input.is_table))
+        units = {column: str(said[column]["unit"]) for column in numeric if "unit" in said[column]}
+        texts = tuple(name for name, kind in input.columns.items() if kind == Kind.STRING and name != input.key)
+        specs.append(SourceSpec(name, numeric, low, high, input.gate.lateness_us, input.is_table, texts, units))
     lineage = {
         feature: tuple((event, field.removesuffix(UNITS)) for event, field in sources)
         for feature, sources in model.lineage.items()
@@ -177,6 +189,11 @@ def parse(value: bytes | None) -> IncidentRecord | None:
 def _source_inputs(plan: Plan, model: ModelPlan) -> dict[str, Input]:
     read = {event for pairs in model.lineage.values() for event, _ in pairs} | {model.trigger}
     return {name: plan.events[name] for name in sorted(read)}
+
+
+def _partitions(batch: Batch) -> Int64Array:
+    """The number in its topic of each partition that a batch names."""
+    return np.array([partition.partition for partition in batch.partitions], np.int64)
 
 
 def _numbers(column: ColumnData) -> tuple[Any, Any]:

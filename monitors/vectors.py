@@ -20,11 +20,12 @@ from samestream.monitors.diagnosis import PARITY_BROKEN
 from samestream.monitors.distances import psi
 from samestream.monitors.incidents import CALM_US, HOUR_US, PARITY, Finding, Incident, IncidentBook, Lineage
 from samestream.monitors.rows import Rows
-from samestream.monitors.sources import DAY_US, DAYS_LEARNED
+from samestream.monitors.sources import DAY_US
 from samestream.streams.models.category_profile import Profile, merged, profile_of, read_profile, side_by_side
 from samestream.streams.models.profile import NumericProfile
 
 ROWS = 200
+DAYS_LEARNED = 7
 LEAST_PSI = 0.25
 PATIENCE_US = 4 * HOUR_US
 """A source fault needs up to about three hours to be seen; drift waits longer, so that it is not blamed on the world."""

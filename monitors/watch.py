@@ -15,8 +15,8 @@ parity        nothing: each comparison speaks at once
 A clock says that everything known *before* it has been handed over. A clock that is never moved holds back what waits
 for it; `progress` tells how far each family has come.
 
-The declared alarm budget is told in the evidence of every record. It is **not** enforced: thresholds come from the
-stream's own history with a margin, and no rate of false alarms is promised by them.
+The declared alarm budget is shared by all sources on one side, and by features and scores on the other; how limits keep it
+is in `monitors.budget`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from samestream.monitors.declared import Declared, Drift, Parity, Quality, Silence
 from samestream.monitors.incidents import IncidentBook, IncidentRecord, Lineage
-from samestream.monitors.sources import SourceSpec, SourceWatch
+from samestream.monitors.sources import TICK_US, SourceFamily, SourceSpec, SourceWatch
 from samestream.monitors.vectors import FeatureWatch, ParityWatch, Reference, ScoreWatch
 from samestream.schemas.errors import SamestreamError
 
@@ -40,6 +40,8 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Column = npt.NDArray[Any]  # floats, or an object array of texts
 
+SOURCES_SHARE = 0.5
+"""What the sources may take of the budget; features and scores share the rest."""
 _UNSET = int(np.iinfo(np.int64).min)
 
 
@@ -52,6 +54,7 @@ class Watch:
         silence = next((check.longer_than_us for check in declared.features if isinstance(check, Silence)), None)
         quality = any(isinstance(check, Quality) for check in declared.features)
         self._sources = {spec.event: SourceWatch(spec, silence_us=silence, quality=quality) for spec in sources}
+        self._family = SourceFamily(self._sources, SOURCES_SHARE * declared.alarms_per_week)
         window_us = {
             place: next((check.window_us for check in checks if isinstance(check, Drift)), None)
             for place, checks in (("features", declared.features), ("scores", declared.scores))
@@ -72,13 +75,37 @@ class Watch:
         features = min(self._source_us, self._vector_us, self._model_us)
         return {"sources": self._source_us, "features": features, "scores": min(features, self._score_us)}
 
+    @property
+    def budget(self) -> dict[str, Any]:
+        """What the alarm budget rests on: the sources' share of it, the history, the limit, and who has no say.
+
+        ``limit_nats`` is None while the history is shorter than ``shortest_days``: nothing is promised, and only declared
+        ranges speak.
+        """
+        family, limits = self._family, self._family.limits
+        return {
+            "sources_per_week": family.per_week,
+            "shortest_days": family.shortest_days,
+            "days": limits.days if limits else 0,
+            "limit_nats": limits.level if limits else None,
+            "opened_on_those_days": limits.opened if limits else None,
+            "blind": list(family.blind),
+        }
+
     def on_events(
-        self, event: str, known_us: Int64s, time_us: Int64s, fields: Mapping[str, tuple[Floats, Bools]]
+        self,
+        event: str,
+        known_us: Int64s,
+        time_us: Int64s,
+        fields: Mapping[str, tuple[Column, Bools]],
+        keys: Sequence[Any] | None = None,
+        partitions: Int64s | None = None,
     ) -> None:
         """Take readable events of one type, late ones too, in known-time order.
 
-        known_us, time_us : known and event time, shape (n,). fields : at least the numeric fields of the source's spec,
-        each as (values, valid) of shape (n,).
+        known_us, time_us : known and event time, shape (n,). fields : at least those of the source's spec, each as
+        (values, valid) of shape (n,). keys : of each event, by which repeated ones are told; they are not, without.
+        partitions : of each event, numbered from 0, shape (n,); all 0 without.
         Raises SamestreamError for an event no source was declared for, or a field that is missing.
         """
         if event not in self._sources:
@@ -90,13 +117,18 @@ class Watch:
                 hint="name the source when the Watch is made.",
             )
         source = self._sources[event]
-        source.rows.add(known_us, time_us, *_columns(event, source.spec.numeric_fields, fields))
+        _columns(event, (*source.spec.numeric_fields, *source.spec.text_fields), fields)
+        source.add(known_us, time_us, fields, keys, partitions)
+
+    def on_rejected(self, event: str, known_us: Int64s) -> None:
+        """Take note of events that could not be read, in known-time order. known_us : shape (n,)."""
+        if event in self._sources:
+            self._sources[event].rejected.add(known_us)
 
     def source_clock(self, known_us: int) -> None:
         """Every source has been read up to this known time."""
         self._source_us = max(self._source_us, known_us)
-        for source in self._sources.values():
-            source.advance(self._source_us, self._book.observe)
+        self._family.advance(self._source_us, self._book.observe)
         self._advance()
 
     def on_vectors(self, known_us: Int64s, fields: Mapping[str, tuple[Column, Bools]]) -> None:
@@ -151,10 +183,11 @@ class Watch:
         return self._book.records()
 
     def _advance(self) -> None:
+        # in the ticks of the sources, so that these have spoken about all that the others speak about
         if self._features is not None:
-            self._features.advance(self.progress["features"])
+            self._features.advance(self.progress["features"] // TICK_US * TICK_US)
         if self._scores is not None:
-            self._scores.advance(self.progress["scores"])
+            self._scores.advance(self.progress["scores"] // TICK_US * TICK_US)
 
 
 def _columns(where: str, names: Sequence[str], fields: Mapping[str, tuple[Column, Bools]]) -> list[npt.NDArray[Any]]:

@@ -21,7 +21,7 @@ def rows(quick: bool) -> dict[str, list[dict[str, Any]]]:
     end_us = start_us + (90 if quick else 365) * DAY_US
     for name, rows in events.items():
         part = rows.between(start_us, end_us)
-        watch.on_events(name, part.known_us, part.time_us, part.fields)
+        watch.on_events(name, part.known_us, part.time_us, part.fields, part.keys, part.partitions)
     watch.source_clock(end_us)
     opened = [record for record in watch.records() if record.event == "open"]
     for record in opened:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -24,6 +25,12 @@ NUMERIC = {
     "Departure": ("dep_delay", "dep_delay_hours"),
     "Weather": ("temp", "dewp", "humid", "wind_speed", "precip", "visib"),
 }
+TEXTS = {
+    "Boarding": ("carrier", "origin", "dest", "tailnum"),
+    "Departure": ("carrier", "origin"),
+    "Weather": (),
+}
+PARTITIONS = 4
 
 
 @dataclass(frozen=True)
@@ -33,13 +40,15 @@ class Rows:
     known_us: Ints
     time_us: Ints
     fields: dict[str, Column]
+    keys: npt.NDArray[Any]
+    partitions: Ints
 
     def __len__(self) -> int:
         return len(self.known_us)
 
     def take(self, places: Any) -> Rows:
         fields = {name: (values[places], valid[places]) for name, (values, valid) in self.fields.items()}
-        return Rows(self.known_us[places], self.time_us[places], fields)
+        return Rows(self.known_us[places], self.time_us[places], fields, self.keys[places], self.partitions[places])
 
     def between(self, from_us: int, until_us: int) -> Rows:
         return self.take(slice(*np.searchsorted(self.known_us, [from_us, until_us])))
@@ -62,7 +71,12 @@ def year() -> dict[str, Rows]:
         for name in NUMERIC[event]:
             values = np.array([np.nan if v is None else v for v in batch.columns[name]], np.float64)
             fields[name] = (np.nan_to_num(values), ~np.isnan(values))
-        found[event] = Rows(batch.known_us, np.asarray(batch.columns["at"], np.int64), fields)
+        for name in TEXTS[event]:
+            texts = np.array(batch.columns[name], object)
+            fields[name] = (texts, np.array([text is not None for text in texts]))
+        keys = np.array(batch.key, object)
+        partitions = np.array([zlib.crc32(key.encode()) % PARTITIONS for key in batch.key], np.int64)
+        found[event] = Rows(batch.known_us, np.asarray(batch.columns["at"], np.int64), fields, keys, partitions)
     return found
 
 

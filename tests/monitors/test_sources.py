@@ -1,169 +1,272 @@
-"""One source at a time: runs, ranges, units and lags on small made-up hours."""
+"""One source at a time: values, texts and traffic on small made-up hours, with and without faults."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
-from samestream.monitors.diagnosis import UNITS, VERDICTS, Unit
+from samestream.monitors.diagnosis import UNITS, VERDICTS, Unit, units_of
 from samestream.monitors.incidents import HOUR_US, Finding
+from samestream.monitors.number_watch import NumberWatch
 from samestream.monitors.rows import Rows
-from samestream.monitors.sources import DAY_US, FieldWatch, SourceSpec, SourceWatch
+from samestream.monitors.slots import Keys, Slots
+from samestream.monitors.sources import DAY_US, SourceFamily, SourceSpec, SourceWatch
 
+LIMIT = 12.0
+DAYS = 24
 rng = np.random.default_rng(5)
 
 
-def taught(
-    low: float = -np.inf, high: float = np.inf, days: int = 10, whole: bool = True, scale: float = 20
-) -> FieldWatch:
-    """A field that has seen ten clean days of fifty values an hour."""
-    field = FieldWatch("Departure.dep_delay", low, high)
-    for hour in range(days * 24):
-        ends = hour % 24 == 23
-        field.hour(values(50, whole, scale), 0, ends, hour >= 7 * 24)
-        if ends:
-            field.close_day(clean=True)
-    return field
+def taught(low: float = -np.inf, high: float = np.inf, unit: str | None = None, days: int = 10) -> NumberWatch:
+    """A field that has seen ten good days of fifty values an hour, and has the limits of a calm one."""
+    watch = NumberWatch("Departure.dep_delay", low, high, unit)
+    for _ in range(days):
+        for hour in range(24):
+            looked_at(watch, values(50), hour)
+        watch.close_day(learn=True)
+        watch.restart()
+    watch.detectors.limits[:] = LIMIT
+    return watch
 
 
-def values(n: int, whole: bool = True, scale: float = 20) -> np.ndarray:
-    drawn = rng.exponential(scale, n) - scale / 4
-    return np.round(drawn) if whole else drawn
+def values(n: int, scale: float = 20) -> np.ndarray:
+    return np.round(rng.exponential(scale, n) - scale / 4)
 
 
-def hour(field: FieldWatch, part: np.ndarray, nonfinite: int = 0) -> dict[str, Finding]:
-    return {finding.verdict: finding for finding in field.hour(part, nonfinite, False, True)}
+def looked_at(watch: NumberWatch, part: np.ndarray, hour: int = 12) -> list[Finding]:
+    n = len(part)
+    slots = Slots(np.zeros(n, np.int64), False)
+    return watch.look(part, np.ones(n, np.bool_), np.arange(n, dtype=np.int64), slots, hour, True)
 
 
-@pytest.mark.parametrize("unit", [unit for unit in UNITS if unit.plain and unit.scale > 1], ids=lambda unit: unit.says)
+def found(watch: NumberWatch, part: np.ndarray) -> dict[str, Finding]:
+    return {finding.verdict: finding for finding in looked_at(watch, part)}
+
+
+def best(watch: NumberWatch, part: np.ndarray) -> Finding:
+    """What an incident would tell."""
+    return max(looked_at(watch, part), key=lambda one: (VERDICTS[one.verdict].rank, one.score))
+
+
+@pytest.mark.parametrize("unit", [unit for unit in UNITS if unit.plain], ids=lambda unit: unit.says)
 def test_every_large_factor_is_told_from_an_hour_of_whole_numbers(unit: Unit) -> None:
-    assert hour(taught(), values(50) * unit.scale)["unit"].evidence["factor"] == unit.says
+    finding = best(taught(), values(50) * unit.scale)
+    assert (finding.verdict, finding.evidence["factor"]) == ("unit", unit.says)
 
 
-@pytest.mark.parametrize("unit", [unit for unit in UNITS if unit.plain and unit.scale < 1], ids=lambda unit: unit.says)
-def test_every_small_fraction_is_told_from_an_hour_of_whole_numbers(unit: Unit) -> None:
-    assert hour(taught(), values(50) * unit.scale)["unit"].evidence["factor"] == unit.says
+@pytest.mark.parametrize("unit", [unit for unit in UNITS if unit.of == "length"], ids=lambda unit: unit.says)
+def test_small_factors_are_looked_for_where_a_length_is_declared(unit: Unit) -> None:
+    finding = best(taught(unit="mi"), values(50) * unit.scale)
+    assert finding.verdict == "unit"
+    assert finding.evidence["scale"] == pytest.approx(unit.scale, rel=0.02)  # yards and metres look alike
+
+
+def test_only_units_of_what_is_measured_are_looked_for() -> None:
+    assert {unit.of for unit in units_of("min")} == {"time", ""}
+    assert all(unit.plain for unit in units_of(None))
+    assert all(unit.plain for unit in units_of("furlong"))
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.5, 3.0, 0.5])
 def test_a_rough_day_is_no_unit(factor: float) -> None:
-    field = taught()
+    watch = taught()
     for _ in range(48):
-        assert hour(field, np.round(values(50) * factor)) == {}
+        assert "unit" not in (told := found(watch, np.round(values(50) * factor))), told["unit"].evidence
 
 
 def test_a_storm_is_no_unit() -> None:
-    assert hour(taught(), np.round(rng.normal(150, 40, 50))) == {}
+    assert "unit" not in found(taught(), np.round(rng.normal(150, 40, 50)))
 
 
 def test_a_unit_is_forgotten_once_the_values_fit_again() -> None:
-    field = taught()
-    assert "unit" in hour(field, values(50) * 60)
-    assert "unit" in {
-        finding.verdict for finding in field.hour(np.zeros(0), 0, False, True)
-    }  # a silent hour says nothing
-    assert hour(field, values(50)) == {}
+    watch = taught()
+    assert "unit" in found(watch, values(50) * 60)
+    assert "unit" in {one.verdict for one in looked_at(watch, np.zeros(0))}  # a silent hour says nothing
+    assert found(watch, values(400)) == {}
 
 
-def test_a_run_longer_than_thirty_is_frozen_across_hours() -> None:
-    field = taught()
-    assert hour(field, np.full(14, 7.0)) == {}
-    assert hour(field, np.full(14, 7.0)) == {}
-    assert hour(field, np.full(3, 7.0))["frozen"].evidence["run"] == 31
-    assert "frozen" not in hour(field, values(40))
+def test_one_value_again_and_again_is_frozen_across_looks() -> None:
+    watch = taught()
+    assert found(watch, np.full(3, 7.0)) == {}
+    assert best(watch, np.full(9, 7.0)).verdict == "frozen"
+    assert found(watch, np.full(3, 7.0))["frozen"].evidence["run"] == 15
+    assert "frozen" not in found(watch, values(80))
 
 
-def test_one_value_among_few_others_is_frozen_too() -> None:
-    part = np.full(60, 7.0)
-    part[::8] = values(8)
-    finding = hour(taught(), part)["frozen"]
-    assert finding.evidence["value"] == 7.0
-    assert finding.evidence["share"] >= 0.85
+def test_five_in_a_hundred_of_a_value_never_seen_are_a_sentinel_at_the_third() -> None:
+    watch = taught()
+    part = values(70)
+    part[[9, 29, 49]] = -999.0
+    finding = best(watch, part)
+    assert (finding.verdict, finding.evidence["value"]) == ("sentinel", -999.0)
+    assert finding.since_us is not None
+    assert finding.since_us <= 49
+
+
+def test_zeros_in_place_of_a_fifth_of_the_values() -> None:
+    watch = taught()
+    part = values(200)
+    part[::5] = 0.0
+    finding = best(watch, part)
+    assert finding.verdict == "zeroed"
+    assert finding.evidence["zero_share"] >= 0.2 > 2 * finding.evidence["zero_share_before"]
+    histogram = finding.evidence["histogram"]
+    assert sum(histogram["after"]) == 50
+    assert len(histogram["from"]) == len(histogram["before"]) == len(histogram["after"])
 
 
 def test_a_long_dry_spell_is_not_frozen() -> None:
-    field = FieldWatch("Weather.precip", 0, np.inf)
-    for number in range(40 * 24):
-        wet = number < 14 * 24 and number % 48 < 6
-        found = field.hour(rng.random(3) if wet else np.zeros(3), 0, number % 24 == 23, number >= 7 * 24)
-        if number < 26 * 24:  # the last rain fell on day 12; fourteen dry days are still weather
-            assert found == ()
-        if number % 24 == 23:
-            field.close_day(clean=not found)
+    watch = NumberWatch("Weather.precip", 0, np.inf)
+    for day in range(40):
+        for hour in range(24):
+            wet = day < 14 and (24 * day + hour) % 48 < 6
+            looked_at(watch, rng.random(3) if wet else np.zeros(3), hour)
+        if day == 7:
+            watch.detectors.limits[:] = LIMIT
+        assert day < 14 or watch.detectors.active == {}
+        watch.close_day(learn=True)
+        if day < 3:
+            watch.restart()
 
 
 def test_range_needs_no_history_and_one_event_is_one_finding() -> None:
-    field = FieldWatch("Weather.wind", 0.0, 200.0)
-    finding = hour(field, np.array([3.0, 1048.0, 5.0]))["bad_values"]
+    watch = NumberWatch("Weather.wind", 0.0, 200.0)
+    finding = found(watch, np.array([3.0, 1048.0, 5.0]))["bad_values"]
     assert finding.evidence["examples"] == [1048.0]
     assert finding.evidence["share"] == 0.3333
-    assert "bad_values" in hour(field, np.array([3.0, 4.0, 5.0]))
-    assert hour(field, np.full(7, 4.0)) == {}  # ten good ones: at one in three another would have come
+    assert "bad_values" in found(watch, np.array([3.0, 4.0, 5.0]))
+    assert found(watch, np.full(7, 4.0)) == {}  # ten good ones: at one in three another would have come
 
 
 def test_infinity_is_out_of_any_range() -> None:
-    assert "bad_values" in hour(FieldWatch("Weather.wind", -np.inf, np.inf), np.array([1.0]), nonfinite=1)
+    assert "bad_values" in found(NumberWatch("Weather.wind"), np.array([1.0, np.inf]))
 
 
-def source(lag_us: int, silence_us: int = 2 * HOUR_US) -> tuple[SourceWatch, list[tuple[str, Sequence[Finding], int]]]:
-    """A source of thirty events an hour, silent from 0 to 5 each night, for ten days."""
-    watch = SourceWatch(SourceSpec("Departure", (), {}, {}, 0), silence_us=silence_us, quality=True)
-    told: list[tuple[str, Sequence[Finding], int]] = []
-    hours = np.arange(240)
-    known = (np.repeat(hours[hours % 24 >= 5], 30) * HOUR_US + np.tile(np.arange(30) * 120_000_000, 190)).astype(
-        np.int64
-    )
-    watch.rows.add(known, known - lag_us)
-    watch.advance(10 * DAY_US, lambda cause, found, at: told.append((cause, found, at)))
-    return watch, told
+class Source:
+    """Events of one source by day, silent from 0 to 5 each night, and what its watch says."""
+
+    def __init__(self, **spec: Any) -> None:
+        spec = {"event": "Departure", "numeric_fields": (), "low": {}, "high": {}, "lateness_us": 0, **spec}
+        self.watch = SourceWatch(SourceSpec(**spec), silence_us=2 * HOUR_US, quality=True)
+        self.family = SourceFamily({"Departure": self.watch}, 0.5)
+        self.rng = np.random.default_rng(3)
+        self.told: dict[str, int] = {}  # verdict -> when it was first told
+        self.at_us = 0
+
+    def send(self, until_us: int, lag_us: int = 60_000_000, **changes: Any) -> None:
+        """Thirty events an hour up to an instant. changes : column -> what becomes of (rng, n) or of its usual values."""
+        hours = np.arange(self.at_us // HOUR_US, until_us // HOUR_US)
+        known = np.sort(
+            np.repeat(hours[hours % 24 >= 5], 30) * HOUR_US
+            + self.rng.integers(0, HOUR_US, 30 * np.count_nonzero(hours % 24 >= 5))
+        )
+        n = len(known)
+        there = np.ones(n, np.bool_)
+        columns = {
+            name: self.rng.choice(["AA", "BB", "CC", "DD"], n, p=[0.4, 0.3, 0.2, 0.1]).astype(object)
+            for name in self.watch.spec.text_fields
+        }
+        columns |= {
+            name: np.round(self.rng.normal(30 * at + 30, 4, n))
+            for at, name in enumerate(self.watch.spec.numeric_fields)
+        }
+        known_keys = np.array([f"{at}" for at in known.tolist()], object)
+        partitions = np.arange(n) % 3
+        for name, change in changes.items():
+            if name in columns:
+                columns[name] = change(columns)
+        keep = partitions != changes.get("gone", -1)
+        times = known - lag_us
+        pieces = [known, times, known_keys, partitions, *columns.values()]
+        if changes.get("twice"):
+            pieces = [np.repeat(piece, 2) for piece in pieces]
+            keep, there = np.repeat(keep, 2), np.repeat(there, 2)
+        known, times, known_keys, partitions, *parts = (piece[keep] for piece in pieces)
+        fields = {name: (part, there[keep]) for name, part in zip(columns, parts, strict=True)}
+        self.watch.add(known, times, fields, known_keys.tolist(), partitions)
+        if changes.get("unreadable"):
+            self.watch.rejected.add(known[::5])
+        self.advance(until_us)
+
+    def advance(self, until_us: int) -> None:
+        self.at_us = until_us
+        self.family.advance(until_us, self._observe)
+
+    def _observe(self, cause: str, findings: Sequence[Finding], at_us: int) -> bool:
+        if findings:
+            one = max(findings, key=lambda one: (VERDICTS[one.verdict].rank, one.score))
+            self.told.setdefault(one.verdict, at_us)
+        return bool(findings)
+
+
+def calm(**spec: Any) -> Source:
+    source = Source(**spec)
+    source.send(DAYS * DAY_US)
+    assert source.told == {}
+    assert source.family.limits is not None
+    return source
+
+
+def test_no_limit_is_set_below_the_shortest_history() -> None:
+    source = Source()
+    source.send((source.family.shortest_days + 2) * DAY_US)
+    assert source.family.limits is None
+    source.send(source.at_us + 12 * HOUR_US)
+    source.advance(source.at_us + 30 * HOUR_US)  # nothing comes any more, and nothing is said
+    assert source.told == {}
+
+
+def test_nightly_silence_is_usual_and_silence_by_day_is_not() -> None:
+    source = calm()
+    source.advance(source.at_us + 5 * HOUR_US)
+    assert source.told == {}
+    source.advance(source.at_us + 4 * HOUR_US)
+    assert list(source.told) == ["missing_source"]
+    assert source.told["missing_source"] <= DAYS * DAY_US + 7 * HOUR_US
 
 
 @pytest.mark.parametrize("is_table", [False, True])
 def test_a_reference_table_is_neither_silent_nor_late(is_table: bool) -> None:
-    watch = SourceWatch(SourceSpec("Plane", (), {}, {}, 0, is_table), silence_us=2 * HOUR_US, quality=True)
-    told: set[str] = set()
-    loaded = (
-        np.arange(10 * 24, dtype=np.int64) * HOUR_US
-    )  # for ten days one an hour, then a burst of old facts, then nothing
-    changed = 10 * DAY_US + np.arange(100, dtype=np.int64) * 60_000_000
-    watch.rows.add(loaded, loaded)
-    watch.rows.add(changed, changed - 365 * DAY_US)
-    watch.advance(20 * DAY_US, lambda cause, found, at: told.update(one.verdict for one in found))
-    assert told == (set() if is_table else {"missing_source", "late_data"})
+    source = calm(is_table=is_table)
+    source.advance(source.at_us + DAY_US)
+    source.send(source.at_us + DAY_US, lag_us=365 * DAY_US)
+    assert set(source.told) == (set() if is_table else {"missing_source", "late_data"})
 
 
-def test_nightly_silence_is_usual_and_half_as_much_again_is_not() -> None:
-    watch, told = source(lag_us=1)
-    assert not any(found for _, found, _ in told)
-    told.clear()
-    watch.advance(11 * DAY_US, lambda cause, found, at: told.append((cause, found, at)))
-    first = next((at, found[0]) for _, found, at in told if found)
-    assert first[0] == 10 * DAY_US + 8 * HOUR_US  # last event at 23:58, nights of 5 h 2 min, limit 7 h 33 min
-    assert first[1].verdict == "missing_source"
-    assert first[1].evidence["limit_hours"] == 7.55
+@pytest.mark.parametrize(
+    ("lag_minutes", "verdict"), [(10, None), (20, "late_data"), (180, "late_data"), (61, "clock"), (-59, "clock")]
+)
+def test_lags(lag_minutes: int, verdict: str | None) -> None:
+    source = calm()
+    source.send(source.at_us + 6 * HOUR_US, lag_us=lag_minutes * 60_000_000)
+    assert list(source.told) == ([] if verdict is None else [verdict])
 
 
-@pytest.mark.parametrize(("late_by_minutes", "found_after_hours"), [(10, None), (20, 1), (180, 1)])
-def test_lag_counts_from_fifteen_minutes_above_the_highest(late_by_minutes: int, found_after_hours: int | None) -> None:
-    watch, told = source(lag_us=60_000_000)
-    told.clear()
-    known = 10 * DAY_US + 5 * HOUR_US + np.arange(90, dtype=np.int64) * 120_000_000
-    watch.rows.add(known, known - late_by_minutes * 60_000_000)
-    watch.advance(10 * DAY_US + 8 * HOUR_US, lambda cause, found, at: told.append((cause, found, at)))
-    late = [at for _, found, at in told for finding in found if finding.verdict == "late_data"]
-    expected = None if found_after_hours is None else 10 * DAY_US + (5 + found_after_hours) * HOUR_US
-    assert (late[0] if late else None) == expected
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({"gone": 1}, "missing_partition"),
+        ({"twice": True}, "duplicated"),
+        ({"unreadable": True}, "unreadable"),
+        ({"carrier": lambda columns: np.where(columns["carrier"] == "AA", "aa", columns["carrier"])}, "respelled"),
+        ({"carrier": lambda columns: np.where(columns["delay"] > 33, "EE", columns["carrier"])}, "new_category"),
+        ({"delay": lambda columns: columns["lag"], "lag": lambda columns: columns["lag"] - 30}, "swapped"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_named(changes: dict[str, Any], verdict: str) -> None:
+    source = calm(numeric_fields=("delay", "lag"), text_fields=("carrier",))
+    source.send(source.at_us + 8 * HOUR_US, **changes)
+    assert list(source.told)[-1] == verdict
 
 
-def test_a_mixed_hour_needs_a_second_one() -> None:
-    watch, told = source(lag_us=60_000_000)
-    told.clear()
-    known = 10 * DAY_US + 5 * HOUR_US + np.arange(60, dtype=np.int64) * 120_000_000
-    lag = np.where(np.arange(60) % 3 == 0, 60_000_000, 3 * HOUR_US)
-    watch.rows.add(known, known - lag)
-    watch.advance(10 * DAY_US + 8 * HOUR_US, lambda cause, found, at: told.append((cause, found, at)))
-    late = [at for _, found, at in told for finding in found if finding.verdict == "late_data"]
-    assert late[0] == 10 * DAY_US + 7 * HOUR_US
+def test_keys_that_come_again_and_again_are_told_from_names() -> None:
+    few, many = Keys(), Keys()
+    few.close_day(few.number(["JFK", "EWR", "JFK"] * 10, 30))
+    many.close_day(many.number([str(n) for n in range(5000)] * 20, 100_000))
+    assert (few.keyed, many.keyed) == (True, False)
+    assert few.slots(few.number(["EWR", "LGA"], 2)).of.tolist() == [1, 2]
+    assert many.slots(many.number(["7"], 1)).of.tolist() == [0]
 
 
 def test_rows_are_handed_over_once_and_in_order() -> None:
@@ -180,7 +283,8 @@ def test_rows_are_handed_over_once_and_in_order() -> None:
 
 def test_the_table_of_verdicts_is_whole() -> None:
     assert set(VERDICTS) == {
-        "missing_source", "late_data", "bad_values", "frozen", "unit", "definition_or_code", "world_changed",
+        "missing_source", "missing_partition", "late_data", "bad_values", "nulls", "zeroed", "frozen", "sentinel", "unit",
+        "swapped", "respelled", "new_category", "duplicated", "clock", "unreadable", "definition_or_code", "world_changed",
     }  # fmt: skip
     for name, verdict in VERDICTS.items():
         assert verdict.name == name

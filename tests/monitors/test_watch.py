@@ -43,7 +43,7 @@ def test_eight_calm_weeks_are_silent(seed: int) -> None:
         ("frozen", "LateArrival.carrier_delay", "Departure.dep_delay", "frozen", 3),
         ("late", "LateArrival.carrier_delay", "Departure", "late_data", 4),
         ("missing", "LateArrival.temp", "Weather", "missing_source", 6),  # gaps of three hours are usual here
-        ("bad", "LateArrival.carrier_delay", "Departure.dep_delay", "bad_values", 2),
+        ("bad", "LateArrival.carrier_delay", "Departure.dep_delay", "sentinel", 2),
     ],
 )
 def test_a_fault_is_one_incident_with_the_right_name(
@@ -51,7 +51,11 @@ def test_a_fault_is_one_incident_with_the_right_name(
 ) -> None:
     records = records_of(fault)
     opened = [record for record in records if record.event == "open"]
-    assert [(record.subject, record.cause, record.verdict) for record in opened] == [(subject, cause, verdict)]
+    assert [(record.subject, record.cause) for record in opened] == [(subject, cause)]
+    told = {record.verdict for record in records}
+    assert records[-1].verdict == verdict
+    # what comes three hours late is missing at first
+    assert told <= {"late": {"missing_source", "late_data"}, "bad": {"bad_values", "sentinel"}}.get(fault, {verdict})
     assert {record.incident for record in records} == {opened[0].incident}
     assert STRUCK_US < opened[0].at_us <= STRUCK_US + within_hours * HOUR
     assert opened[0].at_us == opened[0].opened_at_us
@@ -79,9 +83,9 @@ def test_the_unit_is_named() -> None:
 
 
 def test_lag_is_told_in_minutes() -> None:
-    evidence = records_of("late")[0].evidence
+    evidence = next(record.evidence for record in records_of("late") if record.verdict == "late_data")
     assert 180 <= evidence["median_lag_minutes"] <= 182
-    assert evidence["highest_median_lag_before_minutes"] < 1
+    assert evidence["median_lag_before_minutes"] < 1
 
 
 def test_an_incident_closes_when_the_fault_is_repaired() -> None:

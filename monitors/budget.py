@@ -1,0 +1,110 @@
+"""The alarm budget: one limit for all detectors of a family together, set by what they did on good days of the past.
+
+Every detector leaves its greatest level of each day. Levels are put on one scale (a detector that is restless by nature
+counts for less, by how restless it was in *other* weeks), and the limit is the least that would have opened no more than k
+incidents on those days, days in a row counting as one.
+
+**What holds.** Were days exchangeable, a limit at the (k+1)-th greatest of n days is passed on one day in (n+1)/(k+1) on
+average over all calibrations: their own uncertainty is in it. k is the greatest number for which that stays within four
+fifths of the family's share of the budget; the fifth is for days that are not quite exchangeable. Whole days are kept
+together, so dependence and seasons inside a day, and between detectors, stay as they were. Below `shortest_days` not even
+k = 0 keeps the promise, and no limit is given at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+ALLOWANCE = 0.8
+LEAST_LIMIT = 10.0
+"""Nats below which no limit is set, however calm the past was."""
+RESTLESS = 8.0
+"""Nats that a detector may reach on its three worst days before it counts as restless."""
+RETIRED = 30.0
+"""Nats that no sound detector reaches on a good day: one that did in other weeks has no say, and is told as blind."""
+BLOCK_DAYS = 7
+
+
+def allowed(days: int, per_week: float) -> int:
+    """Incidents that a limit may have opened on so many days; -1 where the history is too short for any promise."""
+    return math.floor(ALLOWANCE * per_week / 7 * (days + 1) + 1e-9) - 1
+
+
+def shortest_days(per_week: float) -> int:
+    """Good days of history from which the budget can be promised."""
+    return math.ceil(7 / (ALLOWANCE * per_week) - 1 - 1e-9)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a calibration found.
+
+    level : on the common scale. scales : of each detector, shape (detectors,). days : that it was made of.
+    allowed : incidents that it would have opened on them at most. opened : those that it would have.
+    """
+
+    level: float
+    scales: Floats
+    days: int
+    allowed: int
+    opened: int
+
+    def of(self) -> Floats:
+        """The limit of each detector, in its own units, shape (detectors,)."""
+        return self.level * self.scales
+
+
+def scales_of(peaks: Floats, lasting: Bools) -> Floats:
+    """How restless each detector is; 1 for a calm one, infinite for a retired one.
+
+    peaks : shape (days, detectors). lasting : those that never retire, shape (detectors,). Returns shape (detectors,).
+    """
+    if not len(peaks):
+        return np.ones(peaks.shape[1])
+    worst = np.sort(peaks, axis=0)[-3:]
+    return np.where((worst[-1] > RETIRED) & ~lasting, np.inf, np.maximum(1.0, worst.mean(axis=0) / RESTLESS))
+
+
+def calibrated(peaks: Floats, groups: Ints, lasting: Bools, days: Sequence[int], per_week: float) -> Limits | None:
+    """The limits that keep a budget; None below the shortest history.
+
+    peaks : greatest level of each detector on each good day, shape (days, detectors).
+    groups : what each detector would open an incident about; lasting : as for `scales_of`; shape (detectors,).
+    days : number of each day, ascending.
+    per_week : incidents a week that all of them may open together.
+    """
+    spared = allowed(len(days), per_week)
+    if spared < 0:
+        return None
+    numbers = np.asarray(days, np.int64)
+    blocks = (numbers - numbers[0]) // BLOCK_DAYS
+    scaled = np.empty_like(peaks)
+    for block in np.unique(blocks):
+        inside = blocks == block
+        scaled[inside] = peaks[inside] / scales_of(peaks[~inside], lasting)
+    names = np.unique(groups)
+    worst = np.stack([scaled[:, groups == name].max(axis=1) for name in names], axis=1)
+    level, opened = LEAST_LIMIT, _opened(worst, numbers, LEAST_LIMIT)
+    if opened > spared:
+        for level in np.unique(worst[worst >= LEAST_LIMIT]):
+            opened = _opened(worst, numbers, float(level))
+            if opened <= spared:
+                break
+    return Limits(float(level), scales_of(peaks, lasting), len(days), spared, opened)
+
+
+def _opened(worst: Floats, days: Ints, level: float) -> int:
+    """Runs of days above a level, over all groups. worst : shape (days, groups)."""
+    above = worst > level
+    follows = np.zeros_like(above)
+    follows[1:] = above[:-1] & (np.diff(days) == 1)[:, None]
+    return int(np.count_nonzero(above & ~follows))

@@ -1,0 +1,445 @@
+"""The compiled half of the sources' watch: evidence for each kind of fault, added up event by event.
+
+A detector is Page's CUSUM of a log-likelihood ratio: how much better a fault explains the values than the history does,
+in nats, counted from where that sum was least (Page, 1954; Lorden, 1971). Every function here takes the events of one
+source in the order in which they became known, moves `levels` on, notes the greatest of each in `peaks`, and in `crossed`
+the event at which a level first passed its limit. Called on a stretch in pieces or in one, it gives the same.
+
+``levels, peaks, limits``: shape (detectors,). ``scores``: evidence since a level last rose from 0,
+without its ceiling, shape (detectors,).
+``crossed``: shape (detectors,), -1 where no limit was passed.
+"""
+
+# What is compiled reads single words; NumPy's stubs cannot tell an element of an array from an array.
+# pyright: reportArgumentType=false, reportIndexIssue=false
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from samestream.streams.engine.kernel import compiled
+from samestream.streams.models.profile_kernel import SIDE, bucket_of, mixed
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+BUCKETS = 2 * SIDE + 1
+CELLS = 2 * BUCKETS
+"""A value's cell: its bucket, and whether it is a whole number."""
+MOST, LEAST = 10.0, -4.0
+"""Nats that one event can add to a level or take from it: no single value, however odd, decides."""
+FORGOTTEN = 0.01
+"""Nats that every event takes from a level, so that what is neither for nor against a fault wears it off."""
+WEIGHED = 25.0
+"""The same for `scores`, by which explanations of one incident are weighed against each other."""
+CEILING, ABOVE = 60.0, 1.5
+"""Nats at which a level stops, or at so many times its limit, so that it comes down again soon after a repair."""
+NULLS, ZEROED, FROZEN, SENTINEL, UNITS_FROM = range(5)  # detectors of numbers
+UNSEEN, TEXT_NULLS, TEXT_FROZEN = range(3)  # detectors of texts
+DUPLICATED, LATE, CLOCK_BACK, CLOCK_AHEAD, IMPOSSIBLE, TRAFFIC_FROM = range(6)  # detectors of traffic
+ZEROED_SHARE, SENTINEL_SHARE, STUCK = 0.2, 0.05, 0.97
+LAG, WINDOW = 100, 400
+"""What held among the values from this many to that many ago is usual too, whatever the history: weather comes in spells."""
+COMMON = math.log(0.5)
+"""A value that is this likely anyway says nothing: spells of dry weather would add up to a fault."""
+CANDIDATES = 16
+ABANDONED = 80
+"""Events without it after which a value is no sentinel: of one in twenty, one would have come but for a chance of 1.7 %."""
+SPREAD = 300
+"""Cells over which lags that are too long, or impossible, may be spread."""
+
+
+@compiled
+def cell_of(x: float) -> int:
+    """The cell of a finite value."""
+    return bucket_of(x) + (BUCKETS if x == math.floor(x) else 0)
+
+
+@compiled
+def cells_of(values: Floats) -> Ints:
+    """The cell of each value. values : shape (n,), finite."""
+    cells = np.empty(len(values), np.int64)
+    for row in range(len(values)):
+        cells[row] = cell_of(values[row] + 0.0)
+    return cells
+
+
+@compiled
+def step(
+    at: int, row: int, more: float, levels: Floats, scores: Floats, peaks: Floats, limits: Floats, crossed: Ints
+) -> None:
+    """Add evidence to one detector."""
+    scores[at] += min(max(more, -WEIGHED), WEIGHED)
+    level = levels[at] + min(max(more, LEAST), MOST) - FORGOTTEN
+    ceiling = min(CEILING, ABOVE * limits[at])
+    if level <= 0:
+        level = scores[at] = 0.0
+    elif level > ceiling:
+        level = ceiling
+    levels[at] = level
+    if level > peaks[at]:
+        peaks[at] = level
+    if level > limits[at] and crossed[at] < 0:
+        crossed[at] = row
+
+
+@compiled
+def moved(later: float, earlier: float) -> int:
+    """The bucket of the difference of two values of one key."""
+    return bucket_of(np.round((later - earlier) * 1e6) / 1e6 + 0.0)
+
+
+@compiled
+def moves_of(later: Floats, earlier: Floats) -> Ints:
+    """The bucket of each difference. later, earlier : shape (n,), finite."""
+    found = np.empty(len(later), np.int64)
+    for row in range(len(later)):
+        found[row] = moved(later[row], earlier[row])
+    return found
+
+
+@compiled
+def restored(x: float, scale: float, offset: float) -> float:
+    """A value with a mistake of units undone; whole where it is but for rounding."""
+    before = (x - offset) / scale
+    nearest = np.round(before)
+    if abs(before - nearest) <= 1e-6 * max(1.0, abs(nearest)):
+        before = nearest
+    return before + 0.0
+
+
+@compiled
+def lately(cell: int, local: Ints, ring: Ints) -> float:
+    """Log of the share of a cell among the values that came a while ago, given some weight; very little without any."""
+    n = min(ring[-1] - LAG, WINDOW - LAG)
+    if n < LAG or local[cell] == 0:
+        return -50.0
+    return math.log(0.7 * local[cell] / n)
+
+
+@compiled
+def remember(cell: int, local: Ints, ring: Ints) -> None:
+    """Add a value to those that are remembered. local : counts by cell. ring : the last cells, and how many there were."""
+    at = ring[-1]
+    if at >= LAG:
+        local[ring[(at - LAG) % WINDOW]] += 1
+    if at >= WINDOW:
+        local[ring[at % WINDOW]] -= 1
+    ring[at % WINDOW] = cell
+    ring[-1] = at + 1
+
+
+@compiled
+def numbers(
+    values: Floats,
+    valid: Bools,
+    slots: Ints,
+    by_step: bool,
+    group: int,
+    usual: Floats,
+    rarity: Floats,
+    moves: Floats,
+    stays: Floats,
+    shares: Floats,
+    scales: Floats,
+    offsets: Floats,
+    last: Floats,
+    last_at: Ints,
+    began: Ints,
+    held: Floats,
+    local: Ints,
+    ring: Ints,
+    remembers: bool,
+    levels: Floats,
+    scores: Floats,
+    peaks: Floats,
+    limits: Floats,
+    crossed: Ints,
+) -> None:
+    """Look at one column of numbers.
+
+    slots : number of each event's key, shape (n,), all 0 where keys do not come again and again.
+    by_step : a value is judged by the step to it from the last one of its slot, and not by itself.
+    usual : log of the share of each cell, by part of the day, shape (groups, CELLS). group : the part of the day.
+    rarity : log of the share of all cells that are as rare as this one or rarer, shape (CELLS,).
+    moves : log of the share of each bucket among the differences of values of one key, shape (BUCKETS,).
+    stays : log of how often the value of each cell is followed by itself, shape (CELLS,).
+    shares : of nulls, of repeats, of zeros after another value, shape (3,).
+    scales, offsets : of the units looked for, shape (units,).
+    last, last_at : of each slot the last value, NaN at first, and its number; shape (slots,).
+    began : the number of the event at which each unit's level rose from 0, shape (units + 1,); the last counts events.
+    held : values that may be sentinels, their levels and scores, and the events since each came, shape (4, CANDIDATES).
+    local, ring : see `remember`; shape (CELLS + 1,), the last for nulls, and (WINDOW + 1,). remembers : nothing is wrong.
+    """
+    nulled = max(0.5, min(0.95, 3 * shares[0]))
+    null_hit = math.log(nulled / shares[0])
+    null_miss = math.log((1 - nulled) / (1 - shares[0]))
+    moved_on = math.log((1 - STUCK) / (1 - min(shares[1], 0.999)))
+    for row in range(len(values)):
+        x = values[row] + 0.0
+        began[-1] += 1
+        if not valid[row] or not np.isfinite(x):
+            more = min(null_hit, math.log(nulled) - lately(CELLS, local, ring))
+            if remembers:
+                remember(CELLS, local, ring)
+            step(NULLS, row, more, levels, scores, peaks, limits, crossed)
+            continue
+        step(NULLS, row, null_miss, levels, scores, peaks, limits, crossed)
+        slot = slots[row]
+        before = last[slot]
+        cell = cell_of(x)
+        here = max(usual[group, cell], lately(cell, local, ring))
+        as_is = here
+        if remembers:
+            remember(cell, local, ring)
+        if x == 0.0:
+            zero = here
+            if by_step and before == before:
+                zero = stays[cell] if before == 0.0 else math.log(shares[2])
+            more = math.log(1 - ZEROED_SHARE + ZEROED_SHARE * math.exp(-zero)) if zero < COMMON else 0.0
+        else:
+            more = math.log(1 - ZEROED_SHARE)
+        step(ZEROED, row, more, levels, scores, peaks, limits, crossed)
+        if x == before:
+            likely = max(here, stays[cell])
+            more = math.log(STUCK) - likely if likely < COMMON else 0.0
+            step(FROZEN, row, more, levels, scores, peaks, limits, crossed)
+        else:
+            step(FROZEN, row, moved_on, levels, scores, peaks, limits, crossed)
+        rare = rarity[cell]
+        if by_step and before == before:  # a value is not odd if the way to it from the last one is usual
+            way = stays[cell] if x == before else moves[moved(x, before)]
+            here, rare = max(here, way), max(rare, way)
+        _sentinel(x, row, here, rare, held, levels, scores, peaks, limits, crossed)
+        for unit in range(len(scales)):
+            at = UNITS_FROM + unit
+            if by_step:
+                if before != before:
+                    continue
+                y, y_before = restored(x, scales[unit], offsets[unit]), before
+                if levels[at] > 0 and last_at[slot] >= began[unit]:
+                    y_before = restored(before, scales[unit], offsets[unit])
+                more = moves[moved(y, y_before)] - moves[moved(x, before)]
+            else:
+                more = usual[group, cell_of(restored(x, scales[unit], offsets[unit]))] - as_is
+            if levels[at] == 0:
+                began[unit] = began[-1]
+            step(at, row, more, levels, scores, peaks, limits, crossed)
+        last[slot], last_at[slot] = x, began[-1]
+
+
+@compiled
+def _sentinel(
+    x: float,
+    row: int,
+    here: float,
+    rare: float,
+    held: Floats,
+    levels: Floats,
+    scores: Floats,
+    peaks: Floats,
+    limits: Floats,
+    crossed: Ints,
+) -> None:
+    """One value that begins to hold a share of all: follow the levels of the few that may."""
+    miss = math.log(1 - SENTINEL_SHARE)
+    ceiling = min(CEILING, ABOVE * limits[SENTINEL])
+    found = -1
+    least = 0
+    for at in range(CANDIDATES):
+        if held[1, at] > 0 and held[0, at] == x:
+            found = at
+            gain = math.log(1 - SENTINEL_SHARE + SENTINEL_SHARE * math.exp(-here)) if here < COMMON else 0.0
+            held[1, at] = max(min(held[1, at] + min(gain, MOST), ceiling) - FORGOTTEN, 0.0)
+            held[2, at] += gain
+            held[3, at] = 0.0
+        elif held[1, at] > 0:
+            held[3, at] += 1.0
+            held[1, at] = max(held[1, at] + miss, 0.0) if held[3, at] < ABANDONED else 0.0
+            held[2, at] = held[2, at] + miss if held[1, at] > 0 else 0.0
+        if held[1, at] < held[1, least]:
+            least = at
+    if found < 0:
+        first = min(math.log(1 - SENTINEL_SHARE + SENTINEL_SHARE * math.exp(-rare)), MOST)
+        if first > held[1, least]:
+            held[0, least], held[1, least], held[2, least], held[3, least] = x, first, first, 0.0
+    best = 0
+    for at in range(CANDIDATES):
+        if held[2, at] > held[2, best]:
+            best = at
+    greatest = held[1, best]
+    levels[SENTINEL] = greatest
+    scores[SENTINEL] = held[2, best]
+    if greatest > peaks[SENTINEL]:
+        peaks[SENTINEL] = greatest
+    if greatest > limits[SENTINEL] and crossed[SENTINEL] < 0:
+        crossed[SENTINEL] = row
+
+
+@compiled
+def swapped_numbers(
+    first: Floats,
+    second: Floats,
+    both: Bools,
+    slots: Ints,
+    by_step: bool,
+    group: int,
+    usual_first: Floats,
+    usual_second: Floats,
+    moves_first: Floats,
+    moves_second: Floats,
+    last: Floats,
+    last_at: Ints,
+    began: Ints,
+    at: int,
+    levels: Floats,
+    scores: Floats,
+    peaks: Floats,
+    limits: Floats,
+    crossed: Ints,
+) -> None:
+    """Have two columns changed places? at : the detector. The others are as for `numbers`, of both columns.
+
+    last, last_at : of each slot the last values and the number of their event, shape (slots, 2) and (slots,).
+    began : the number of the event at which the level rose from 0, and how many there were, shape (2,).
+    """
+    for row in range(len(first)):
+        began[1] += 1
+        if not both[row] or not np.isfinite(first[row]) or not np.isfinite(second[row]):
+            continue
+        x, y = first[row] + 0.0, second[row] + 0.0
+        slot = slots[row]
+        if by_step:
+            a, b = last[slot, 0], last[slot, 1]
+            more = 0.0
+            if a == a:
+                more = -moves_first[moved(x, a)] - moves_second[moved(y, b)]
+                if levels[at] > 0 and last_at[slot] >= began[0]:
+                    more += moves_first[moved(y, b)] + moves_second[moved(x, a)]
+                else:
+                    more += moves_first[moved(y, a)] + moves_second[moved(x, b)]
+        else:
+            one, other = cell_of(x), cell_of(y)
+            more = usual_first[group, other] + usual_second[group, one]
+            more -= usual_first[group, one] + usual_second[group, other]
+        if levels[at] == 0:
+            began[0] = began[1]
+        step(at, row, more, levels, scores, peaks, limits, crossed)
+        last[slot, 0], last[slot, 1], last_at[slot] = x, y, began[1]
+
+
+@compiled
+def texts(
+    codes: Ints,
+    usual: Floats,
+    unseen: float,
+    null_share: float,
+    repeat_share: float,
+    previous: Ints,
+    levels: Floats,
+    scores: Floats,
+    peaks: Floats,
+    limits: Floats,
+    crossed: Ints,
+) -> None:
+    """Look at one column of texts.
+
+    codes : number of each text, -1 for null. usual : log of the share of each code, -inf where it was never seen; codes
+    beyond it were not either. unseen : log of the share of texts never seen before.
+    """
+    nulled = max(0.5, min(0.95, 3 * null_share))
+    for row in range(len(codes)):
+        code = codes[row]
+        if code < 0:
+            step(TEXT_NULLS, row, math.log(nulled / null_share), levels, scores, peaks, limits, crossed)
+            continue
+        step(TEXT_NULLS, row, math.log((1 - nulled) / (1 - null_share)), levels, scores, peaks, limits, crossed)
+        here = usual[code] if code < len(usual) else -np.inf
+        if here == -np.inf:
+            more = math.log(0.95 + 0.05 * math.exp(-unseen))
+            here = unseen
+        else:
+            more = math.log(0.95)
+        step(UNSEEN, row, more, levels, scores, peaks, limits, crossed)
+        if code == previous[0]:
+            likely = max(here, math.log(repeat_share))
+            more = math.log(STUCK) - likely if likely < COMMON else 0.0
+        else:
+            more = math.log((1 - STUCK) / (1 - min(repeat_share, 0.999)))
+        step(TEXT_FROZEN, row, more, levels, scores, peaks, limits, crossed)
+        previous[0] = code
+
+
+@compiled
+def swapped_texts(
+    first: Ints,
+    second: Ints,
+    usual_first: Floats,
+    usual_second: Floats,
+    at: int,
+    levels: Floats,
+    scores: Floats,
+    peaks: Floats,
+    limits: Floats,
+    crossed: Ints,
+) -> None:
+    """Have two columns of texts, numbered alike, changed places? usual_first, usual_second : log shares by code, finite."""
+    for row in range(len(first)):
+        one, other = first[row], second[row]
+        if one >= 0 and other >= 0 and one < len(usual_first) and other < len(usual_first):
+            more = usual_first[other] + usual_second[one] - usual_first[one] - usual_second[other]
+            step(at, row, more, levels, scores, peaks, limits, crossed)
+
+
+@compiled
+def traffic(
+    identities: Ints,
+    lags_s: Floats,
+    partitions: Ints,
+    usual: Floats,
+    bounds: Floats,
+    duplicate: float,
+    shares: Floats,
+    seen: Ints,
+    repeated: Ints,
+    levels: Floats,
+    scores: Floats,
+    peaks: Floats,
+    limits: Floats,
+    crossed: Ints,
+) -> None:
+    """Look at what came, and when: repeated events, late ones, clocks that are off, partitions that are silent.
+
+    lags_s : known time minus event time, in seconds. usual : log of the share of each cell of lags, shape (CELLS,).
+    bounds : the lag from which an event is late, and that below which it is impossible, shape (2,).
+    duplicate : log share of repeated events. shares : of each partition among the events, shape (partitions,).
+    seen : the last identities in slots by their hash, shape (power of two,). repeated : how many were, shape (1,).
+    """
+    for row in range(len(identities)):
+        if identities[row] != 0:
+            at = mixed(identities[row]) & (len(seen) - 1)
+            if seen[at] == identities[row]:
+                more = math.log(0.95 + 0.05 * math.exp(-duplicate))
+                repeated[0] += 1
+            else:
+                more = math.log(0.95)
+                seen[at] = identities[row]
+            step(DUPLICATED, row, more, levels, scores, peaks, limits, crossed)
+        lag = lags_s[row]
+        here = usual[cell_of(lag)]
+        late = math.log(0.5 + 0.5 / SPREAD * math.exp(-here)) if lag > bounds[0] else math.log(0.5)
+        step(LATE, row, late, levels, scores, peaks, limits, crossed)
+        step(CLOCK_BACK, row, usual[cell_of(lag - 3600.0)] - here, levels, scores, peaks, limits, crossed)
+        step(CLOCK_AHEAD, row, usual[cell_of(lag + 3600.0)] - here, levels, scores, peaks, limits, crossed)
+        ahead = math.log(0.5 + 0.5 / SPREAD * math.exp(-here)) if lag < bounds[1] else math.log(0.5)
+        step(IMPOSSIBLE, row, ahead, levels, scores, peaks, limits, crossed)
+        for partition in range(len(shares)):
+            if partition == partitions[row]:
+                more = LEAST
+            else:
+                more = -math.log(1 - shares[partition])
+            step(TRAFFIC_FROM + partition, row, more, levels, scores, peaks, limits, crossed)

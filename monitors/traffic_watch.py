@@ -1,0 +1,227 @@
+"""The traffic of one source: silent, late, a clock that is off, repeated events, a silent partition, unreadable events."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from samestream.monitors import evidence_kernel as kernel
+from samestream.monitors.detectors import GONE, Detectors
+from samestream.monitors.diagnosis import instant
+from samestream.monitors.evidence_kernel import CLOCK_AHEAD, CLOCK_BACK, DUPLICATED, IMPOSSIBLE, LATE
+from samestream.monitors.incidents import HOUR_US, Finding
+from samestream.monitors.usual import NumbersTable, UsualNumbers, UsualTraffic
+from samestream.streams.models.profile import BUCKET_LOW
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+DAY_US = 24 * HOUR_US
+SECOND_US = 1_000_000
+LATE_MARGIN_S = 15 * 60
+REMEMBERED = 1 << 14
+"""Slots for the identities of the latest events: a repeated one is recognised among about so many."""
+LAGS_SHOWN = 200
+MIN_SHARE = 0.02
+"""Share of the events that a partition must have had for its silence to say anything."""
+NAMES = ("duplicated", "late", "clock back", "clock ahead", "impossible")
+VERDICT_OF = ("duplicated", "late_data", "clock", "clock", "clock")
+SILENT, UNREADABLE = range(2)  # detectors that are not moved by the kernel
+
+
+class TrafficWatch:
+    """See the module.
+
+    silence_us : shortest silence that counts, None where silence is not watched. timely : whether the source's events
+    are to come soon after their time; those of a reference table are not, and it is never silent.
+    """
+
+    def __init__(self, event: str, lateness_us: int, *, silence_us: int | None, timely: bool) -> None:
+        self.cause, self._lateness_us = event, lateness_us
+        self._silence_us, self._timely = silence_us, timely
+        self.detectors = Detectors(NAMES)
+        self.own = Detectors(("silent", "unreadable"), lasting=True)
+        self._lags: NumbersTable | None = None
+        self._usual_lags, self._usual = UsualNumbers(groups=1), UsualTraffic()
+        self._rates: Floats = np.zeros((7, 24))
+        self._bounds = np.zeros(2)
+        self._duplicate = self._unreadable = 0.0
+        self._counted: Ints = np.zeros(0, np.int64)  # learned: events by partition
+        self._shares: Floats = np.zeros(0)
+        self._seen: Ints = np.zeros(REMEMBERED, np.int64)
+        self._latest_lags: Floats = np.zeros(0)
+        self._last_us: int | None = None
+        self._gap: tuple[int, int] = (0, 0)  # the silence that is judged: from, until
+        self._hourly: Ints = np.zeros(24, np.int64)
+        self._today: list[tuple[Floats, Ints]] = []
+        self._repeats: Ints = np.zeros(1, np.int64)
+        self._today_read = self._today_unreadable = 0
+        self._read = self._repeated = self._rejected = 0  # learned
+
+    def look(
+        self,
+        known_us: Ints,
+        time_us: Ints,
+        identities: Ints,
+        partitions: Ints,
+        unreadable: int,
+        at_us: int,
+        tick_us: int,
+    ) -> list[Finding]:
+        """Look at the events of one tick, none or more, and return what holds at its end.
+
+        known_us, time_us, identities, partitions : shape (n,); an identity of 0 is not known. unreadable : rejected events.
+        """
+        self._look_at_silence(known_us, at_us, tick_us)
+        self._look_at_unreadable(len(known_us), unreadable, at_us)
+        if len(known_us):
+            lags = np.round((known_us - time_us) / SECOND_US)
+            if self._lags is not None:
+                table = self._lags
+                kernel.traffic(
+                    identities, lags, partitions, table.usual[0], self._bounds, self._duplicate, self._shares,
+                    self._seen, self._repeats, *self.detectors.arrays,
+                )  # fmt: skip
+                self.detectors.settle(known_us)
+            self._today.append((lags, partitions))
+            self._latest_lags = np.concatenate([self._latest_lags, lags])[-LAGS_SHOWN:]
+        held = [self._finding(place, since) for place, since in self.detectors.active.items()]
+        return held + [self._own_finding(place, since) for place, since in self.own.active.items()]
+
+    def close_day(self, learn: bool, weekday: int) -> None:
+        """Learn the day if it was good, and begin another. weekday : 0 to 6."""
+        if learn:
+            lags = np.concatenate([lags for lags, _ in self._today]) if self._today else np.zeros(0)
+            partitions = np.concatenate([part for _, part in self._today]) if self._today else np.zeros(0, np.int64)
+            self._usual.learn(weekday, self._hourly)
+            self._rates = self._usual.rates()
+            self._learn_partitions(partitions)
+            self._read += self._today_read
+            self._repeated += int(self._repeats[0])
+            self._rejected += self._today_unreadable
+            self._duplicate = float(np.log((self._repeated + 0.5) / (self._read + 1)))
+            self._unreadable = (self._rejected + 0.5) / (self._read + self._rejected + 1)
+            if self._timely:
+                self._learn_lags(lags)
+        self._today, self._hourly = [], np.zeros(24, np.int64)
+        self._today_read = self._today_unreadable = self._repeats[0] = 0
+
+    def _learn_lags(self, lags: Floats) -> None:
+        none = np.zeros(len(lags), np.int64)
+        self._usual_lags.learn(lags, none, none, 0)
+        self._lags = self._usual_lags.table()
+        reached = np.cumsum(self._usual_lags.buckets())
+        if reached[-1]:
+            lowest, highest = (
+                lower_bound(int(np.searchsorted(reached, q * reached[-1], side="left"))) for q in (0.001, 0.999)
+            )
+            self._bounds = np.array([max(2 * highest, highest + LATE_MARGIN_S), lowest - LATE_MARGIN_S])
+
+    def _learn_partitions(self, partitions: Ints) -> None:
+        counts = np.bincount(partitions, minlength=len(self._counted))
+        new = len(counts) - len(self._counted)
+        if new:
+            self.detectors.grow([f"partition {len(self._counted) + place}" for place in range(new)])
+            self._counted = np.concatenate([self._counted, np.zeros(new, np.int64)])
+        self._counted = self._counted + counts
+        shares = self._counted / max(int(self._counted.sum()), 1)
+        # one of all is silence, and one that hardly speaks is never missed
+        self._shares = np.where((shares < MIN_SHARE) | (shares > 1 - MIN_SHARE), 0.0, shares)
+
+    def _look_at_silence(self, known_us: Ints, at_us: int, tick_us: int) -> None:
+        """Nats of a silence: the events that were to be expected since the last one."""
+        if self._silence_us is None:
+            return
+        start_us = at_us - tick_us
+        hours = np.arange(start_us // HOUR_US - 1, start_us // HOUR_US + 2)
+        # the least of three hours, for traffic shifts with daylight saving and at the edges of the night
+        rate = float(self._rates[hours // 24 % 7, hours % 24].min()) / HOUR_US
+        own = self.own
+        if len(known_us):
+            first, last = int(known_us[0]), int(known_us[-1])
+            self._hourly[(start_us // HOUR_US) % 24] += len(known_us)
+            self._judge_silence(own.levels[SILENT] + rate * (first - start_us), first)
+            own.active.pop(SILENT, None)
+            own.levels[SILENT] = rate * (at_us - last)
+            self._last_us = last
+        else:
+            self._judge_silence(own.levels[SILENT] + rate * tick_us, at_us)
+
+    def _judge_silence(self, level: float, at_us: int) -> None:
+        own = self.own
+        if self._last_us is None or self._silence_us is None:
+            return
+        own.levels[SILENT] = level
+        if at_us - self._last_us < self._silence_us:
+            return
+        own.peaks[SILENT] = max(own.peaks[SILENT], own.levels[SILENT])
+        if own.levels[SILENT] > own.limits[SILENT]:
+            own.active.setdefault(SILENT, at_us)
+        self._gap = (self._last_us, at_us)
+
+    def _look_at_unreadable(self, read: int, unreadable: int, at_us: int) -> None:
+        self._today_read += read
+        self._today_unreadable += unreadable
+        own = self.own
+        if self._unreadable == 0.0 or not read + unreadable:
+            return
+        more = unreadable * min(float(np.log(0.5 / self._unreadable)), kernel.MOST) + read * float(np.log(0.5))
+        limit = own.limits[UNREADABLE]
+        own.levels[UNREADABLE] = min(max(own.levels[UNREADABLE] + more, 0.0), kernel.CEILING, kernel.ABOVE * limit)
+        own.peaks[UNREADABLE] = max(own.peaks[UNREADABLE], own.levels[UNREADABLE])
+        if own.levels[UNREADABLE] > limit:
+            own.active.setdefault(UNREADABLE, at_us)
+        elif own.levels[UNREADABLE] < GONE * limit:
+            own.active.pop(UNREADABLE, None)
+
+    def _own_finding(self, place: int, since_us: int) -> Finding:
+        evidence: dict[str, Any] = {
+            "nats": round(float(self.own.levels[place]), 2),
+            "limit_nats": round(float(self.own.limits[place]), 2),
+        }
+        if place == SILENT:
+            since, until = self._gap
+            evidence |= {"last_event": instant(since), "silent_hours": round((until - since) / HOUR_US, 2)}
+            return Finding("missing_source", 1.0, evidence, score=float(self.own.levels[place]), since_us=since_us)
+        evidence["unreadable_today"] = self._today_unreadable
+        return Finding("unreadable", 1.0, evidence, score=float(self.own.levels[place]), since_us=since_us)
+
+    def _finding(self, place: int, since_us: int) -> Finding:
+        verdict = VERDICT_OF[place] if place < len(VERDICT_OF) else "missing_partition"
+        evidence: dict[str, Any] = {
+            "nats": round(float(self.detectors.levels[place]), 2),
+            "limit_nats": round(float(self.detectors.limits[place]), 2),
+        }
+        if place in (LATE, CLOCK_BACK, CLOCK_AHEAD, IMPOSSIBLE):
+            counts = self._usual_lags.buckets()
+            middle = int(np.searchsorted(np.cumsum(counts), counts.sum() / 2, side="left"))
+            evidence |= {
+                "median_lag_minutes": round(float(np.median(self._latest_lags[-20:])) / 60, 2),
+                "median_lag_before_minutes": round(lower_bound(middle) / 60, 2),
+                "limit_minutes": round(self._bounds[0] / 60, 2),
+                "declared_lateness_minutes": round(self._lateness_us / 60 / SECOND_US, 2),
+            }
+        elif place >= kernel.TRAFFIC_FROM:
+            partition = place - kernel.TRAFFIC_FROM
+            evidence |= {"partition": partition, "share_before": round(float(self._shares[partition]), 4)}
+        elif place == DUPLICATED:
+            evidence["share_before"] = round(float(np.exp(self._duplicate)), 6)
+        return Finding(verdict, 1.0, evidence, score=float(self.detectors.scores[place]), since_us=since_us)
+
+
+def lower_bound(bucket: int) -> float:
+    """The lower bound of a bucket."""
+    return float(BUCKET_LOW[bucket])
+
+
+def identities_of(keys: Sequence[Any] | None, time_us: Ints) -> Ints:
+    """A number for each event by its key and time, never 0; all 0 where there are no keys."""
+    if keys is None:
+        return np.zeros(len(time_us), np.int64)
+    hashed = (zlib.crc32(str(key).encode()) for key in keys)  # the same in every process, as `hash` is not
+    mixed = (np.fromiter(hashed, np.int64, len(time_us)) << 31) ^ time_us
+    return np.where(mixed == 0, 1, mixed)

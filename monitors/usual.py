@@ -1,0 +1,244 @@
+"""What is usual: the values, texts and lags of the last eight weeks of good days, as shares that evidence is weighed by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from samestream.monitors import evidence_kernel as kernel
+from samestream.monitors.evidence_kernel import BUCKETS, CELLS
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+DAYS_KEPT = 56
+GROUPS, HOURS_A_GROUP = 8, 3
+"""Parts of the day (UTC) whose values are learned apart."""
+NEIGHBOURS, NEIGHBOUR_WEIGHT = 4, 5.0
+"""A cell is believed to resemble those around it: so many buckets either way, with the weight of so many values."""
+STEP_NEIGHBOURS = 8
+STAY_WEIGHT = 10.0
+"""Values by which each is taken to repeat itself as often as all do."""
+CLEARLY = 0.4
+"""Values without keys are judged by steps if these are so much shorter than the way to a value half a day off."""
+SHIFTED = 0.25
+"""Share of a part of the day that looks like the one before it, and like the one after: clocks are changed."""
+UNSEEN_WEIGHT = 0.02
+"""Values that each cell is taken to have held before anything was seen."""
+RECENT_DAYS, RECENT_SHARE = 3, 0.4
+"""The last days count for so much of the whole: a season moves, and weather lasts."""
+PART_WEIGHT = 30.0
+"""Values by which a part of the day is taken to resemble the whole day."""
+
+
+@dataclass(frozen=True)
+class NumbersTable:
+    """Shares, ready for `evidence_kernel.numbers`, which says what they are; immutable.
+
+    by_step : a value is better known from the one before it than from the history. values : how many were learned.
+    """
+
+    usual: Floats
+    rarity: Floats
+    moves: Floats
+    stays: Floats
+    shares: Floats
+    by_step: bool
+    values: int
+
+    def __deepcopy__(self, memo: object) -> NumbersTable:
+        return self
+
+
+@dataclass(frozen=True)
+class _Day:
+    """What one day held. places, counts : cells by part of the day. steps, step_counts : buckets of differences.
+
+    kept, kept_counts : cells of values that were followed by themselves.
+    tallies : nulls, repeats, pairs of one key; values after which another came, but zeros, and zeros after them: shape (5,).
+    distances : summed steps, and summed ways to a value half a day off, shape (2,).
+    """
+
+    places: Ints
+    counts: Ints
+    steps: Ints
+    step_counts: Ints
+    kept: Ints
+    kept_counts: Ints
+    tallies: Ints
+    distances: Floats
+
+
+class UsualNumbers:
+    """Histograms of good days, by part of the day, and of the differences of values of one key.
+
+    groups : 1 to learn the whole day as one.
+    """
+
+    def __init__(self, groups: int = GROUPS) -> None:
+        self._groups = groups
+        self._keyed = False
+        self._days: list[_Day] = []
+        self.counts: Ints = np.zeros(groups * CELLS, np.int64)
+
+    def learn(self, values: Floats, groups: Ints, slots: Ints, nulls: int, keyed: bool = False) -> None:
+        """Add a good day. values : finite, in the order in which they came; groups, slots : of each; shape (n,).
+
+        keyed : the same keys come again and again.
+        """
+        self._keyed = keyed
+        places, counts = np.unique(groups * CELLS + kernel.cells_of(values), return_counts=True)
+        order = np.argsort(slots, kind="stable")
+        same = slots[order][1:] == slots[order][:-1]
+        earlier, later = values[order][:-1][same], values[order][1:][same]
+        steps, step_counts = np.unique(kernel.moves_of(later, earlier), return_counts=True)
+        repeated = later == earlier
+        kept, kept_counts = np.unique(kernel.cells_of(later[repeated]), return_counts=True)
+        other = earlier != 0
+        tallies = [nulls, np.count_nonzero(repeated), len(later)]
+        tallies += [np.count_nonzero(other), np.count_nonzero(other & (later == 0))]
+        far = np.abs(values - np.roll(values, len(values) // 2)).sum()
+        distances = np.array([np.abs(later - earlier).sum(), far * len(later) / max(len(values), 1)])
+        self._days.append(
+            _Day(places, counts, steps, step_counts, kept, kept_counts, np.array(tallies, np.int64), distances)
+        )
+        self.counts = self.counts.copy()
+        self.counts[places] += counts
+        if len(self._days) > DAYS_KEPT:
+            oldest = self._days.pop(0)
+            self.counts[oldest.places] -= oldest.counts
+
+    def table(self) -> NumbersTable:
+        """Shares as they are believed now."""
+        by_group = self.counts.reshape(self._groups, CELLS).astype(np.float64)
+        recent = np.zeros(self._groups * CELLS)
+        for day in self._days[-RECENT_DAYS:]:
+            recent[day.places] += day.counts
+        n = float(by_group.sum())
+        if recent.any():  # weighted so that n stays what it was
+            by_group = (1 - RECENT_SHARE) * by_group + RECENT_SHARE * n / recent.sum() * recent.reshape(by_group.shape)
+        if self._groups > 1:
+            before, after = np.roll(by_group, 1, axis=0), np.roll(by_group, -1, axis=0)
+            by_group = (1 - 2 * SHIFTED) * by_group + SHIFTED * (before + after)
+        all_day = by_group.sum(axis=0)
+        around = _smoothed(all_day)
+        weight = NEIGHBOUR_WEIGHT if n else 0.0
+        share = (all_day + weight * around / max(n, 1) + UNSEEN_WEIGHT) / (n + weight + UNSEEN_WEIGHT * CELLS)
+        parts = by_group.sum(axis=1, keepdims=True).astype(np.float64)
+        usual = np.log((by_group + PART_WEIGHT * share) / (parts + PART_WEIGHT))
+        order = np.argsort(share, kind="stable")
+        ranked = share[order]
+        upto = np.cumsum(ranked)[np.searchsorted(ranked, ranked, side="right") - 1]
+        rarity = np.empty(CELLS)
+        rarity[order] = np.log(np.minimum(upto, 1.0))
+        nulls, repeats, pairs, others, other_zero = np.sum([day.tallies for day in self._days], axis=0)
+        hits = np.array([nulls, repeats, other_zero]) + 0.5
+        shares = np.clip(hits / (np.array([n + nulls, pairs, others]) + 1), 1e-4, [0.9, 0.96, 0.999])
+        kept = np.zeros(CELLS)
+        for day in self._days:
+            kept[day.kept] += day.kept_counts
+        whole = self.counts.reshape(self._groups, CELLS).sum(axis=0)
+        stays = np.log(np.minimum((kept + STAY_WEIGHT * shares[1]) / (whole + STAY_WEIGHT), 0.99))
+        steps = np.zeros(BUCKETS)
+        for day in self._days:
+            steps[day.steps] += day.step_counts
+        step, apart = np.sum([day.distances for day in self._days], axis=0)
+        by_step = self._keyed or bool(step < CLEARLY * apart)
+        return NumbersTable(usual, rarity, _moves(steps), stays, shares, by_step, values=int(n))
+
+    def buckets(self) -> Ints:
+        """Counts by bucket, as profiles count them, shape (BUCKETS,)."""
+        return np.asarray(self.counts.reshape(self._groups, 2, BUCKETS).sum(axis=(0, 1)))
+
+
+def _moves(steps: Floats) -> Floats:
+    """Log shares of differences. steps : counts, shape (BUCKETS,)."""
+    n = float(steps.sum())
+    around = np.convolve(steps, np.full(2 * STEP_NEIGHBOURS + 1, 1 / (2 * STEP_NEIGHBOURS + 1)), mode="same")
+    weight = 0.1 * n  # differences are finer than buckets: those around tell almost as much
+    found = (steps + weight * around / max(n, 1) + UNSEEN_WEIGHT) / (n + weight + UNSEEN_WEIGHT * BUCKETS)
+    return np.asarray(np.log(found))
+
+
+def _smoothed(counts: Floats) -> Floats:
+    """The mean of the cells around each, fractions and whole numbers apart."""
+    width = 2 * NEIGHBOURS + 1
+    sides = [np.convolve(side, np.full(width, 1 / width), mode="same") for side in counts.reshape(2, BUCKETS)]
+    return np.concatenate(sides)
+
+
+@dataclass(frozen=True)
+class TextsTable:
+    """Log shares, ready for `evidence_kernel.texts`; immutable. usual : shape (codes,), -inf for what was never seen."""
+
+    usual: Floats
+    unseen: float
+    null_share: float
+    repeat_share: float
+
+    def __deepcopy__(self, memo: object) -> TextsTable:
+        return self
+
+
+class UsualTexts:
+    """How often each text occurred on good days, and how often one came that never had."""
+
+    def __init__(self) -> None:
+        self._days: list[tuple[Ints, Ints, int, int, int]] = []
+        self._counts: Ints = np.zeros(0, np.int64)
+        self._ever: Bools = np.zeros(0, np.bool_)
+
+    def learn(self, codes: Ints, first_days: bool) -> None:
+        """Add a good day. codes : shape (n,), -1 for null. first_days : what is new says nothing yet."""
+        present = codes[codes >= 0]
+        places, counts = np.unique(present, return_counts=True)
+        size = max(len(self._counts), int(places[-1]) + 1 if len(places) else 0)
+        self._counts = np.concatenate([self._counts, np.zeros(size - len(self._counts), np.int64)])
+        self._ever = np.concatenate([self._ever, np.zeros(size - len(self._ever), np.bool_)])
+        new = 0 if first_days else int(np.count_nonzero(~self._ever[places]))
+        self._counts[places] += counts
+        self._ever[places] = True
+        repeats = int(np.count_nonzero(present[1:] == present[:-1]))
+        self._days.append((places, counts, new, len(codes) - len(present), repeats))
+        if len(self._days) > DAYS_KEPT:
+            places, counts, *_ = self._days.pop(0)
+            self._counts[places] -= counts
+
+    def table(self) -> TextsTable:
+        """Shares as they are believed now."""
+        n = float(self._counts.sum())
+        new, nulls, repeats = (sum(day[place] for day in self._days) for place in (2, 3, 4))
+        with np.errstate(divide="ignore"):
+            usual = np.where(self._ever, np.log((self._counts + 0.5) / (n + 0.5 * len(self._counts) + 1)), -np.inf)
+        return TextsTable(
+            usual,
+            unseen=float(np.log((new + 0.5) / (n + 1))),
+            null_share=float(np.clip((nulls + 0.5) / (n + nulls + 1), 1e-4, 0.9)),
+            repeat_share=float(np.clip((repeats + 0.5) / (n + 1), 1e-4, 0.96)),
+        )
+
+
+class UsualTraffic:
+    """How many events came in each hour of the week on good days."""
+
+    def __init__(self) -> None:
+        self._days: list[tuple[int, Floats]] = []
+
+    def learn(self, weekday: int, hourly: Ints) -> None:
+        """Add a good day. weekday : 0 to 6. hourly : events of each hour, shape (24,)."""
+        self._days.append((weekday, hourly.astype(np.float64)))
+        del self._days[:-DAYS_KEPT]
+
+    def rates(self) -> Floats:
+        """Events an hour that are to be expected, by weekday and hour, shape (7, 24)."""
+        if not self._days:
+            return np.zeros((7, 24))
+        mean = np.mean([hourly for _, hourly in self._days], axis=0)
+        rates = np.empty((7, 24))
+        for weekday in range(7):
+            same = [hourly for day, hourly in self._days if day == weekday]
+            rates[weekday] = (np.sum(same, axis=0) + mean) / (len(same) + 1) if same else mean
+        return rates
