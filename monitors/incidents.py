@@ -91,7 +91,10 @@ def _weight(finding: Finding) -> tuple[int, float, float, str]:
 
 @dataclass
 class Incident:
-    """An incident and what was said of it; `told` holds (at_us, verdict, severity), one for each change."""
+    """An incident and what was said of it; `told` holds (at_us, verdict, severity), one for each change.
+
+    score : the most nats by which the verdict told explained what was seen.
+    """
 
     identity: str
     place: str
@@ -102,6 +105,7 @@ class Incident:
     closed_at_us: int | None = None
     calm_since_us: int | None = None
     moved: set[str] = field(default_factory=set)
+    score: float = 0.0
 
     def at(self, at_us: int) -> tuple[str, float]:
         """Verdict and severity as they were at an instant, for families of monitors look at it at their own pace."""
@@ -155,13 +159,17 @@ class IncidentBook:
         if incident is None:
             since = [finding.since_us for finding in findings if finding.since_us is not None]
             opened_us = min([at_us, *since])
-            self.open(cause, best, opened_us, self.lineage.affected_by(cause) if affected is None else affected)
+            opened = self.open(
+                cause, best, opened_us, self.lineage.affected_by(cause) if affected is None else affected
+            )
+            opened.score = best.score
             return True
         incident.calm_since_us = None
         told = incident.told[-1][1]
-        as_told = max((finding.score for finding in findings if finding.verdict == told), default=0.0)
+        incident.score = max([incident.score, *(finding.score for finding in findings if finding.verdict == told)])
         above = VERDICTS[best.verdict].rank - VERDICTS[told].rank
-        if above > 0 or (above == 0 and best.verdict != told and best.score > as_told + MARGIN):
+        if above > 0 or (above == 0 and best.verdict != told and best.score > incident.score + MARGIN):
+            incident.score = best.score
             incident.told.append((at_us, best.verdict, best.severity))
             self._record("update", incident, at_us, {**best.evidence, "verdict_before": told})
         return True

@@ -167,6 +167,7 @@ class NumberWatch:
             value = float(after[-1])
             if verdict == "sentinel":
                 value = float(self._held[0, int(self._held[2].argmax())])
+                verdict = "zeroed" if value == 0 else verdict
             evidence |= {"value": value, "share": _share(after, value), "share_before": self._share_before(value)}
             if verdict == "frozen":
                 changed = np.flatnonzero(after != value)

@@ -143,15 +143,29 @@ class MonitorTask:
 def make_watch(plan: Plan, model: ModelPlan, declared: Declared) -> Watch:
     """The watch over a model, told what its features are computed from and what ranges were declared."""
     specs = []
+    read = {pair for pairs in model.lineage.values() for pair in pairs}
+    for lookup in model.lookups:
+        read |= {(model.trigger, key) for key in lookup.keys}
+        read |= {(plan.tables[lookup.table].event, key) for key in plan.tables[lookup.table].by}
     for name, input in _source_inputs(plan, model).items():
         assert input.gate is not None
         said = described(input.schema)
-        # a decimal is watched once, and not by its minor units too
-        numeric = tuple(name for name, kind in input.columns.items() if kind in (Kind.INT, Kind.FLOAT) and name in said)
+        # what the model does not read cannot harm it; a decimal is watched once, and not by its minor units too
+        used = {column for column in input.columns if (name, column) in read}
+        used |= {column.removesuffix(UNITS) for column in used}
+        numeric = tuple(
+            column
+            for column, kind in input.columns.items()
+            if kind in (Kind.INT, Kind.FLOAT) and column in said and column in used
+        )
         low = {column: float(said[column]["low"]) for column in numeric if "low" in said[column]}
         high = {column: float(said[column]["high"]) for column in numeric if "high" in said[column]}
         units = {column: str(said[column]["unit"]) for column in numeric if "unit" in said[column]}
-        texts = tuple(name for name, kind in input.columns.items() if kind == Kind.STRING and name != input.key)
+        texts = tuple(
+            column
+            for column, kind in input.columns.items()
+            if kind == Kind.STRING and column != input.key and column in used
+        )
         specs.append(SourceSpec(name, numeric, low, high, input.gate.lateness_us, input.is_table, texts, units))
     lineage = {
         feature: tuple((event, field.removesuffix(UNITS)) for event, field in sources)

@@ -138,8 +138,9 @@ class TrafficWatch:
             return
         start_us = at_us - tick_us
         hours = np.arange(start_us // HOUR_US - 1, start_us // HOUR_US + 2)
-        # the least of three hours, for traffic shifts with daylight saving and at the edges of the night
-        rate = float(self._rates[hours // 24 % 7, hours % 24].min()) / HOUR_US
+        around = self._rates[hours // 24 % 7, hours % 24]
+        # half of it the least of three hours, for traffic shifts with daylight saving and at the edges of the night
+        rate = float(around[1] + around.min()) / 2 / HOUR_US
         own = self.own
         if len(known_us):
             first, last = int(known_us[0]), int(known_us[-1])

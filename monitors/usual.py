@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +84,12 @@ class UsualNumbers:
         self._keyed = False
         self._days: list[_Day] = []
         self.counts: Ints = np.zeros(groups * CELLS, np.int64)
+
+    def __deepcopy__(self, memo: object) -> UsualNumbers:
+        """What was learned is never changed in place, so copies share it."""
+        twin = copy(self)
+        twin._days = list(self._days)
+        return twin
 
     def learn(self, values: Floats, groups: Ints, slots: Ints, nulls: int, keyed: bool = False) -> None:
         """Add a good day. values : finite, in the order in which they came; groups, slots : of each; shape (n,).
@@ -191,6 +198,12 @@ class UsualTexts:
         self._counts: Ints = np.zeros(0, np.int64)
         self._ever: Bools = np.zeros(0, np.bool_)
 
+    def __deepcopy__(self, memo: object) -> UsualTexts:
+        """What was learned is never changed in place, so copies share it."""
+        twin = copy(self)
+        twin._days = list(self._days)
+        return twin
+
     def learn(self, codes: Ints, first_days: bool) -> None:
         """Add a good day. codes : shape (n,), -1 for null. first_days : what is new says nothing yet."""
         present = codes[codes >= 0]
@@ -199,7 +212,7 @@ class UsualTexts:
         self._counts = np.concatenate([self._counts, np.zeros(size - len(self._counts), np.int64)])
         self._ever = np.concatenate([self._ever, np.zeros(size - len(self._ever), np.bool_)])
         new = 0 if first_days else int(np.count_nonzero(~self._ever[places]))
-        self._counts[places] += counts
+        self._counts[places] += counts  # of arrays made just now: a copy of this object shares the old ones
         self._ever[places] = True
         repeats = int(np.count_nonzero(present[1:] == present[:-1]))
         self._days.append((places, counts, new, len(codes) - len(present), repeats))
