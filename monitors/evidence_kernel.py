@@ -335,10 +335,11 @@ def swapped_numbers(
 @compiled
 def texts(
     codes: Ints,
+    group: int,
     usual: Floats,
     unseen: float,
     null_share: float,
-    repeat_share: float,
+    repeat_share: Floats,
     previous: Ints,
     levels: Floats,
     scores: Floats,
@@ -348,8 +349,10 @@ def texts(
 ) -> None:
     """Look at one column of texts.
 
-    codes : number of each text, -1 for null. usual : log of the share of each code, -inf where it was never seen; codes
-    beyond it were not either. unseen : log of the share of texts never seen before.
+    codes : number of each text, -1 for null. usual : log of the share of each code by part of the day, -inf where it was
+    never seen; codes beyond it were not either; shape (groups, codes). group : the part of the day.
+    repeat_share : of texts that equal the one before them, by part of the day, shape (groups,).
+    unseen : log of the share of texts never seen before.
     """
     nulled = max(0.5, min(0.95, 3 * null_share))
     for row in range(len(codes)):
@@ -358,7 +361,7 @@ def texts(
             step(TEXT_NULLS, row, math.log(nulled / null_share), levels, scores, peaks, limits, crossed)
             continue
         step(TEXT_NULLS, row, math.log((1 - nulled) / (1 - null_share)), levels, scores, peaks, limits, crossed)
-        here = usual[code] if code < len(usual) else -np.inf
+        here = usual[group, code] if code < usual.shape[1] else -np.inf
         if here == -np.inf:
             more = math.log(0.95 + 0.05 * math.exp(-unseen))
             here = unseen
@@ -366,10 +369,10 @@ def texts(
             more = math.log(0.95)
         step(UNSEEN, row, more, levels, scores, peaks, limits, crossed)
         if code == previous[0]:
-            likely = max(here, math.log(repeat_share))
+            likely = max(here, math.log(repeat_share[group]))
             more = math.log(STUCK) - likely if likely < COMMON else 0.0
         else:
-            more = math.log((1 - STUCK) / (1 - min(repeat_share, 0.999)))
+            more = math.log((1 - STUCK) / (1 - min(repeat_share[group], 0.999)))
         step(TEXT_FROZEN, row, more, levels, scores, peaks, limits, crossed)
         previous[0] = code
 

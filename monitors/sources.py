@@ -212,7 +212,7 @@ class SourceWatch:
                 found += [(number.cause, one) for one in number.look(values, valid, known_us, slots, hour, hour_ends)]
         for text, codes in zip(self.texts, texts, strict=False):
             if some or text.detectors.active:
-                found += [(text.cause, one) for one in text.look(codes, known_us)]
+                found += [(text.cause, one) for one in text.look(codes, known_us, hour)]
         if some and self._quality:
             self.number_swaps.look(numeric, slots, known_us, hour // HOURS_A_GROUP)
             self.text_swaps.look(texts, known_us)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from samestream.monitors import evidence_kernel as kernel
 from samestream.monitors.detectors import Detectors
 from samestream.monitors.incidents import Finding
-from samestream.monitors.usual import TextsTable, UsualTexts
+from samestream.monitors.usual import HOURS_A_GROUP, TextsTable, UsualTexts
 
 Ints = npt.NDArray[np.int64]
 NAMES = ("unseen", "nulls", "frozen")
@@ -34,28 +34,35 @@ class TextWatch:
         self._usual = UsualTexts()
         self._days = 0
         self._previous = np.full(1, -2, np.int64)
-        self._today: list[Ints] = []
+        self._today: list[tuple[Ints, int]] = []
         self._latest: Ints = np.zeros(0, np.int64)
 
-    def look(self, codes: Ints, known_us: Ints) -> list[Finding]:
-        """Look at the next texts, none or more, and return what holds now. codes, known_us : shape (n,); -1 is null."""
+    def look(self, codes: Ints, known_us: Ints, hour: int) -> list[Finding]:
+        """Look at the next texts, none or more, and return what holds now.
+
+        codes, known_us : shape (n,); -1 is null. hour : of the day, UTC.
+        """
         if len(codes):
             if self.table is not None and len(self.table.usual) < MANY:
                 table = self.table
                 kernel.texts(
-                    codes, table.usual, table.unseen, table.null_share, table.repeat_share,
+                    codes, hour // HOURS_A_GROUP, table.by_group, table.unseen, table.null_share, table.repeat_share,
                     self._previous, *self.detectors.arrays,
                 )  # fmt: skip
                 self.detectors.settle(known_us)
-            self._today.append(codes)
+            self._today.append((codes, hour // HOURS_A_GROUP))
             self._latest = np.concatenate([self._latest, codes])[-SHOWN:]
         return [self._finding(place, since_us) for place, since_us in self.detectors.active.items()]
 
     def close_day(self, learn: bool) -> None:
         """Learn the day if it was good, and begin another."""
         if learn:
-            codes = np.concatenate(self._today) if self._today else np.zeros(0, np.int64)
-            self._usual.learn(codes, self._days < FIRST_DAYS)
+            codes = np.concatenate([part for part, _ in self._today]) if self._today else np.zeros(0, np.int64)
+            groups = np.repeat(
+                np.array([group for _, group in self._today], np.int64),
+                np.array([len(part) for part, _ in self._today], np.int64),
+            )
+            self._usual.learn(codes, groups, self._days < FIRST_DAYS)
             self._days += 1
             self.table = self._usual.table()
         self._today = []

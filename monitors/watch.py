@@ -40,7 +40,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Column = npt.NDArray[Any]  # floats, or an object array of texts
 
-SOURCES_SHARE = 0.75
+SOURCES_SHARE = 0.5
 """What the sources may take of the budget; features and scores share the rest."""
 _UNSET = int(np.iinfo(np.int64).min)
 
