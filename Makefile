@@ -90,16 +90,14 @@ $(PEERS)/streams/streams-peer.jar: bench/engine/streams/pom.xml $(wildcard bench
 	-@mvn --quiet --batch-mode --file bench/engine/streams/pom.xml package >$(PEERS)/streams.log 2>&1 \
 		|| echo "Kafka Streams does not build: see $(PEERS)/streams.log"
 
-<<<<<<< HEAD
 offline-year: dev ## The offline half on the year of flights: replay, SQL, Spark and plain Python, vector by vector; memory
 	OFFLINE=year $(BIN)/pytest tests/end_to_end/test_offline_year.py -s -q --timeout=0 $(PYTEST_ARGS)
 
 bench-offline: $(VENV)/.ready $(PEERS)/feast/.ready ## Replay from Parquet; as-of joins beside Feast, pandas and SQL by hand (JSON=FILE, ARGS="--quick --only replay")
 	$(BIN)/python bench/offline $(if $(JSON),--json $(JSON)) $(ARGS)
-=======
+
 calibration-law: dev ## The law of the alarm budget in its long form: 200 repetitions of eight weeks and four, about 20 minutes
 	LAW=long $(BIN)/pytest tests/laws/test_alarm_budget.py -s $(PYTEST_ARGS)
->>>>>>> a261f2d (monitors: only what the model reads is watched; bench: thirteen kinds of faults on the flights year beside an oracle; the law of the alarm budget)
 
 bench-state: $(VENV)/.ready ## How state grows: events a second and memory, by keys, tiles and features (ARGS="--events N")
 	$(BIN)/python bench/state.py $(ARGS)
