@@ -27,7 +27,7 @@ Bools = npt.NDArray[np.bool_]
 ALLOWANCE = 0.8
 LEAST_LIMIT = 10.0
 """Nats below which no limit is set, however calm the past was."""
-RESTLESS = 10.0
+RESTLESS = 8.0
 """Nats that a detector may reach on its three worst days before it counts as restless."""
 RETIRED = 30.0
 """Nats that no sound detector reaches on a good day: one that did in other weeks has no say, and is told as blind."""

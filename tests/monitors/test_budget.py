@@ -59,7 +59,7 @@ def test_a_restless_detector_has_a_higher_limit_and_a_wild_one_has_no_say() -> N
     peaks[::5, 1] = 16.0
     peaks[::5, 2] = RETIRED + 1
     limits = limits_of(peaks)
-    assert limits.of().tolist() == [LEAST_LIMIT, 1.6 * LEAST_LIMIT, np.inf]
+    assert limits.of().tolist() == [LEAST_LIMIT, 2 * LEAST_LIMIT, np.inf]
 
 
 def test_a_detector_that_is_wild_in_one_week_only_counts() -> None:
