@@ -216,4 +216,4 @@ def _numbers(column: ColumnData) -> tuple[Any, Any]:
 
 def _watched(column: ColumnData) -> tuple[Any, Any]:
     """A feature as its monitors take it: texts as they are, all else as numbers."""
-    return column if column.values.dtype == object else _numbers(column)
+    return (column.values, column.valid) if column.is_object else _numbers(column)

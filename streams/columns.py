@@ -2,14 +2,15 @@
 
 A column is a pair of equally long arrays: values, and whether each is there. Where it is not, the value is a zero of its
 kind, never read. Numbers are int64 and float64, conditions are bool, times are int64 microseconds since 1970 (UTC), text is
-an object array of str. Lists and maps are object arrays of Python lists and dicts, whose elements are of the column's item
-kind (a time again in microseconds) or None; nobody changes one that stands in a column.
+an object array of str, made when it is first asked for: until then it is the bytes it came in. Lists and maps are object
+arrays of Python lists and dicts, whose elements are of the column's item kind (a time again in microseconds) or None; nobody
+changes one that stands in a column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ import pyarrow as pa
 
 from samestream.schemas.expressions import Kind
 from samestream.streams.wire.packed import Packed
+
+if TYPE_CHECKING:
+    from samestream.streams.wire.texts import Texts
 
 Int64Array = npt.NDArray[np.int64]
 Float64Array = npt.NDArray[np.float64]
@@ -58,15 +62,45 @@ def arrow_type(kind: Kind, item: Kind | None = None) -> pa.DataType:
     return ARROW[kind]
 
 
-class ColumnData(NamedTuple):
-    """Values and their presence, each of shape (rows,)."""
+class ColumnData:
+    """Values and their presence, each of shape (rows,). Nobody changes them once they are handed on.
 
-    values: npt.NDArray[Any]
-    valid: BoolArray
+    values : None where ``raw`` holds them, of which they are then made when they are asked for
+    """
+
+    __slots__ = ("_values", "raw", "valid")
+
+    def __init__(self, values: npt.NDArray[Any] | None, valid: BoolArray, raw: Texts | None = None) -> None:
+        self._values, self.valid, self.raw = values, valid, raw
+
+    @property
+    def values(self) -> npt.NDArray[Any]:
+        """The values."""
+        if self._values is None:
+            assert self.raw is not None
+            self._values = self.raw.objects()
+        return self._values
+
+    @property
+    def is_object(self) -> bool:
+        """Whether the values are Python objects, or will be."""
+        return self.raw is not None or self.values.dtype == object
+
+    @property
+    def held_bytes(self) -> int:
+        """The bytes of its arrays: of objects, those of the references; of texts that are none yet, of where they lie."""
+        return self.valid.nbytes + (self.values.nbytes if self.raw is None else self.raw.words.nbytes)
 
     def take(self, rows: Any) -> ColumnData:
         """The rows chosen by an index array, a mask or a slice."""
+        if self.raw is not None:
+            values = None if self._values is None else self._values[rows]
+            return ColumnData(values, self.valid[rows], self.raw.take(rows))
         return ColumnData(self.values[rows], self.valid[rows])
+
+    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
+        yield self.values
+        yield self.valid
 
 
 class CodedText(ColumnData):
@@ -92,6 +126,29 @@ class CodedText(ColumnData):
 
 
 Columns = Mapping[str, ColumnData]
+
+
+class Made(Mapping[str, ColumnData]):
+    """Columns that are made when they are first asked for: of many that an event has, few are read.
+
+    names : of all; ``make`` gives the column of a name
+    """
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], ColumnData]) -> None:
+        self._make = make
+        self._made: dict[str, ColumnData | None] = dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> ColumnData:
+        made = self._made[name]
+        if made is None:
+            made = self._made[name] = self._make(name)
+        return made
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        return len(self._made)
 
 
 def from_values(values: Sequence[Any], kind: Kind) -> ColumnData:
@@ -123,6 +180,9 @@ def concatenate(parts: Sequence[ColumnData]) -> ColumnData:
     """Columns one after the other."""
     if len(parts) == 1:
         return parts[0]
+    texts = [part.raw for part in parts if part.raw is not None]
+    if texts and len(texts) == len(parts):
+        return ColumnData(None, np.concatenate([part.valid for part in parts]), texts[0].joined(texts))
     return ColumnData(np.concatenate([part.values for part in parts]), np.concatenate([part.valid for part in parts]))
 
 
@@ -180,7 +240,9 @@ def to_python(column: ColumnData) -> list[Any]:
 
 
 def utf8(column: ColumnData) -> Packed:
-    """The texts as bytes side by side; where there is none, no bytes."""
+    """The texts as bytes side by side; where there is none, no bytes. Raises ArrowTypeError where one is no text."""
+    if column.raw is not None:
+        return column.raw.packed
     values, rows = column.values, len(column.values)
     buffers: Any = pa.array(values, pa.large_string(), from_pandas=False).buffers()
     _, offsets, data = buffers

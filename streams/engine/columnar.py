@@ -6,6 +6,7 @@ applied event of its source updates it, an applied trigger reads it, in the orde
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -104,8 +105,8 @@ class ColumnarEngine:
             for part in self.plan.enrichments:
                 if part.lookup.table == index:
                     places, fields = applied[part.event]
-                    new = _evaluated(part.outputs, {**fields, **looked_up[part.event]}, len(places))
-                    applied[part.event] = places, {**fields, **new}
+                    new = _evaluated(part.outputs, ChainMap(looked_up[part.event], fields), len(places))  # type: ignore[arg-type]
+                    applied[part.event] = places, ChainMap(new, fields)  # type: ignore[arg-type]
         return [
             self._vectors(model, batch, applied[model.trigger], looked_up[model.trigger])
             for model in self.plan.models.values()
@@ -115,7 +116,7 @@ class ColumnarEngine:
         self, model: ModelPlan, batch: Batch, trigger: tuple[Int64Array, Columns], looked_up: Columns
     ) -> Vectors:
         places, fields = trigger
-        features = _evaluated(model.outputs, {**fields, **looked_up}, len(places))
+        features = _evaluated(model.outputs, ChainMap(looked_up, fields), len(places))  # type: ignore[arg-type]
         input = self.plan.inputs[model.trigger]
         return Vectors(
             model,

@@ -77,20 +77,23 @@ class Entry:
 def ranges_of(batch: Batch, starts: Mapping[Partition, int], clocks: Clocks) -> tuple[Range, ...]:
     """The ranges of a judged batch; ``starts`` is where each partition stood before it."""
     found = []
-    for partition in dict.fromkeys(chunk.partition for chunk in batch.taken):
-        mine = batch.partition == batch.partitions.index(partition)
-        decision, offsets = batch.decision[mine], batch.offset[mine]
-        late = sum(int(np.count_nonzero(decision == reason)) for reason in LATE_REASONS)
+    kinds = np.int64(1 + max(APPLIED, DEAD, *LATE_REASONS))
+    shape = len(batch.partitions) * kinds
+    counts = np.bincount(batch.partition * kinds + batch.decision, minlength=shape).reshape(-1, kinds)
+    ends = {chunk.partition: int(chunk.offsets[-1]) + 1 for chunk in batch.taken}
+    for partition, end in ends.items():
+        rank = batch.partitions.index(partition)
+        dead = batch.offset[(batch.partition == rank) & (batch.decision == DEAD)] if counts[rank, DEAD] else []
         found.append(
             Range(
                 partition,
                 starts[partition],
-                int(offsets.max()) + 1,
+                end,
                 clocks.known_us[partition],
                 clocks.watermark_us.get(partition, NEVER_US),
-                int(np.count_nonzero(decision == APPLIED)),
-                late,
-                tuple(sorted(offsets[decision == DEAD].tolist())),
+                int(counts[rank, APPLIED]),
+                sum(int(counts[rank, reason]) for reason in LATE_REASONS),
+                tuple(sorted(map(int, dead))),
             )
         )
     return tuple(found)

@@ -617,6 +617,17 @@ def update(
 
 
 @lean
+def checked(kind: NDArray[np.int8], key: Words, t_us: Words, horizon_us: Words, horizon: int) -> bool:
+    """Whether operations are as they must be; what else is wrong, slower code finds out."""
+    fits = True
+    for op in range(kind.shape[0]):
+        fits &= (kind[op] == 0) | ((kind[op] == 1) & (t_us[op] >= horizon_us[op]))
+        fits &= (key[op] >= 0) & (horizon_us[op] >= horizon)
+        horizon = horizon_us[op]
+    return fits
+
+
+@lean
 def fetch_ahead(row: int, regions: int, rows: Words, tiers: Words, slab: Words) -> None:
     """Ask for the ends of a key's regions, where an operation will soon begin to read."""
     for region in range(regions):
@@ -635,7 +646,7 @@ def run(
 
     An operation that may not fit changes nothing; ``marks[NEED]`` then says how many words it may want.
     """
-    inputs, regions, many = values.shape[1], tiers.shape[0], rows.shape[0] > FITS
+    inputs, regions, many = values.shape[1], tiers.shape[0], rows.shape[0] + marks[USED] > FITS
     while op < kind.shape[0]:
         row, t = key[op] * row_words, t_us[op]
         if many and op + AHEAD < kind.shape[0]:

@@ -18,12 +18,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from samestream.schemas.errors import SamestreamError
+from samestream.streams import columns as cols
 from samestream.streams.columns import CodedText, ColumnData, Int64Array
-from samestream.streams.engine.kernel import compiled
+from samestream.streams.engine.kernel import lean
 from samestream.streams.engine.state_limit import StateLimit
 
 LOW = 2**32 - 1
@@ -55,7 +55,7 @@ class KeyIndex:
         """
         if len(columns) == 1 and isinstance(columns[0], CodedText):
             return self._ids_of_texts(columns[0].codes[rows], columns[0].texts)
-        return self._ids([column.values[rows] for column in columns])
+        return self._ids([column.take(rows) for column in columns])
 
     def _ids_of_texts(self, codes: NDArray[np.int32], texts: NDArray[Any]) -> Int64Array:
         """Return the ids of coded texts: each text that occurs is looked up once."""
@@ -63,10 +63,10 @@ class KeyIndex:
         occur[codes] = True
         chosen = np.flatnonzero(occur)
         ids = np.zeros(len(texts), np.int64)
-        ids[chosen] = self._ids([texts[chosen]])
+        ids[chosen] = self._ids([ColumnData(texts[chosen], np.ones(len(chosen), np.bool_))])
         return ids[codes]
 
-    def _ids(self, parts: Sequence[NDArray[Any]]) -> Int64Array:
+    def _ids(self, parts: Sequence[ColumnData]) -> Int64Array:
         words, ends = self._words(parts)
         found = np.empty(len(ends), np.int64)
         row = 0
@@ -127,21 +127,21 @@ class KeyIndex:
         index._rebuild()
         return index
 
-    def _words(self, parts: Sequence[NDArray[Any]]) -> tuple[Int64Array, Int64Array]:
+    def _words(self, parts: Sequence[ColumnData]) -> tuple[Int64Array, Int64Array]:
         """Return the words of some keys, one after the other, and where those of each end."""
-        found = tuple(values.dtype == object for values in parts)
+        found = tuple(column.is_object for column in parts)
         if found != self._texts:
             raise SamestreamError(
                 "The parts of a key are of other kinds than before.",
                 where="KeyIndex",
-                found=[str(values.dtype) for values in parts],
+                found=["text" if text else "numbers" for text in found],
                 expected=["text" if text else "numbers" for text in self._texts],
                 hint="This is a fault of the engine that asks, not of the data.",
             )
         if not any(self._texts):
-            words = np.stack([_number(values) for values in parts], axis=1).reshape(-1)
+            words = np.stack([_number(column.values) for column in parts], axis=1).reshape(-1)
             return words, np.arange(len(parts), len(words) + 1, len(parts))
-        encoded = [_utf8(values) if text else _number(values) for values, text in zip(parts, self._texts, strict=True)]
+        encoded = [_text(part) if text else _number(part.values) for part, text in zip(parts, self._texts, strict=True)]
         sizes = [
             1 + ((np.diff(part[0]) + 7) >> 3) if isinstance(part, tuple) else np.ones(len(part), np.int64)
             for part in encoded
@@ -207,16 +207,13 @@ def _number(values: NDArray[Any]) -> Int64Array:
     return np.ascontiguousarray(values, np.int64)
 
 
-def _utf8(values: NDArray[Any]) -> tuple[Int64Array, NDArray[np.uint8]]:
+def _text(column: ColumnData) -> tuple[Int64Array, NDArray[np.uint8]]:
     """Return where each text begins in the bytes of all, and where the last one ends; and the bytes."""
-    buffers: list[Any] = pa.array(values, pa.large_string(), from_pandas=False).buffers()
-    _, offsets, data = buffers
-    bounds = np.frombuffer(offsets, np.int64, len(values) + 1) if len(values) else np.zeros(1, np.int64)
-    # copies, for numba compiles a second version for read-only memory
-    return bounds.copy(), np.frombuffer(data, np.uint8).copy() if data is not None else np.zeros(0, np.uint8)
+    packed = cols.utf8(column)
+    return packed.bounds, packed.data
 
 
-@compiled
+@lean
 def _hash(words: Int64Array, start: int, end: int) -> int:
     """Return 32 well mixed bits, in the upper half of a word."""
     h = np.uint64(0x9E3779B97F4A7C15)
@@ -228,13 +225,13 @@ def _hash(words: Int64Array, start: int, end: int) -> int:
     return int(np.int64(h & np.uint64(0xFFFFFFFF00000000)))
 
 
-@compiled
+@lean
 def _home(slot: int, slots: Int64Array) -> int:
     """Return where the search for a hash begins."""
     return int((slot >> 32) & (slots.shape[0] - 1))
 
 
-@compiled
+@lean
 def _assign(
     words: Int64Array, ends: Int64Array, row: int, slots: Int64Array, pool: Int64Array, starts: Int64Array,
     sizes: NDArray[np.int32], free: Int64Array, marks: Int64Array, found: Int64Array,
@@ -278,7 +275,7 @@ def _assign(
     return row
 
 
-@compiled
+@lean
 def _place_texts(
     bounds: Int64Array, data: NDArray[np.uint8], words: Int64Array, bytes: NDArray[np.uint8], cursor: Int64Array
 ) -> None:
@@ -291,7 +288,7 @@ def _place_texts(
         cursor[row] = at + 1 + ((size + 7) >> 3)
 
 
-@compiled
+@lean
 def _rehash(slots: Int64Array, to: Int64Array) -> None:
     """Move every slot to a larger table."""
     for i in range(slots.shape[0]):
@@ -302,7 +299,7 @@ def _rehash(slots: Int64Array, to: Int64Array) -> None:
             to[at] = slots[i]
 
 
-@compiled
+@lean
 def _collect(
     pool: Int64Array, starts: Int64Array, sizes: NDArray[np.int32], ids: int, to: Int64Array, slots: Int64Array
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +58,8 @@ class Batch:
         index = [part.name for part in self.inputs].index(name)
         places = np.flatnonzero((self.input == index) & chosen)
         rows = self.row[places]
-        return places, {column: data.take(rows) for column, data in self.columns[index].items()}
+        columns = self.columns[index]
+        return places, cols.Made(columns, lambda name: columns[name].take(rows))
 
 
 class Pending:
@@ -86,6 +88,8 @@ class Pending:
 
     def known_us(self) -> Int64Array:
         """Running known times of all, shape (count,)."""
+        if len(self._chunks) == 1:
+            return self._chunks[0].known_us
         return np.concatenate([chunk.known_us for chunk in self._chunks]) if self._chunks else np.empty(0, np.int64)
 
     def take(self, count: int) -> list[Decoded]:
@@ -140,7 +144,7 @@ class Merge:
                 bound = min(bound, (held.last_known_us, self.rank[partition]))
         known = {partition: held.known_us() for partition, held in self.pending.items() if held.count}
         if sum(map(len, known.values())) > limit:
-            every = np.concatenate(list(known.values()))
+            every = np.concatenate([times[:limit] for times in known.values()])  # the others come later than these
             bound = min(bound, (int(np.partition(every, limit - 1)[limit - 1]), len(self.ranked)))
         counts = {}
         for partition, times in known.items():
@@ -189,7 +193,9 @@ def ordered(
     offsets, known = joined([chunk.offsets for chunk in taken]), joined([chunk.known_us for chunk in taken])
     times = joined([chunk.time_us for chunk in taken])
     dead = np.concatenate([chunk.dead for chunk in taken]) if taken else np.empty(0, np.bool_)
-    order = np.lexsort((offsets, ranks, known))
+    # few runs that rise, one after the other, which a stable sort merges; where they come by rank, it breaks ties rightly
+    by_rank = all(one[1] <= other[1] for one, other in pairwise(parts))
+    order = np.argsort(known, kind="stable") if by_rank else np.lexsort((offsets, ranks, known))
     columns = tuple(
         _columns(part, [chunk for chunk in taken if input_of[chunk.partition] == index])
         for index, part in enumerate(inputs)
@@ -213,4 +219,4 @@ def ordered(
 def _columns(input: Input, chunks: list[Decoded]) -> Columns:
     if not chunks:
         return {name: cols.empty(kind) for name, kind in input.columns.items()}
-    return {name: cols.concatenate([chunk.columns[name] for chunk in chunks]) for name in input.columns}
+    return cols.Made(input.columns, lambda name: cols.concatenate([chunk.columns[name] for chunk in chunks]))

@@ -152,9 +152,14 @@ class TableState:
         sources = [(number, *applied[event], lookup.keys) for number, (event, lookup) in enumerate(readers, 1)]
         sources.append((0, *applied[self.table.event], self.table.by))
         parts = []
+        known: dict[tuple[int, ...], tuple[Int64Array, Int64Array]] = {}  # an event is often both read for and applied
         for number, places, fields, by in sources:
-            rows = _there([fields[name].valid for name in by])
-            keys = self.index.ids([fields[name] for name in by], rows)
+            columns = [fields[name] for name in by]
+            same = tuple(map(id, columns))
+            if same not in known:
+                rows = _there([column.valid for column in columns])
+                known[same] = rows, self.index.ids(columns, rows)
+            rows, keys = known[same]
             parts.append((np.full(len(rows), number), rows, keys, places[rows]))
         reader, row, key, place = (np.concatenate(part) for part in zip(*parts, strict=True))
         order = arrangement.by_place(place, len(batch))
@@ -334,9 +339,9 @@ def _there(valid: Sequence[BoolArray]) -> Int64Array:
 
 def _words(column: ColumnData) -> Int64Array:
     """Numbers as the int64 words the kernel keeps: a float by its bits. Of what is no number, which it only counts, zeros."""
+    if column.is_object:
+        return np.zeros(len(column.valid), np.int64)
     values: Any = column.values
-    if values.dtype == object:
-        return np.zeros(len(values), np.int64)
     return values.view(np.int64) if values.dtype == np.float64 else values.astype(np.int64)  # type: ignore[no-any-return]
 
 

@@ -298,7 +298,7 @@ class TileTable:
         key, t_us, _, horizon_us = columns[:4]
         shapes = [column.shape for column in (kind, *columns)]
         _expect(shapes == [(n,)] * 5 + [(n, self._inputs)] * 2, "Columns differ in shape.", shapes, f"{n} rows")
-        if n == 0:
+        if n == 0 or kernel.checked(kind, key, t_us, horizon_us, self._horizon_us):
             return
         _expect(bool(((kind == UPDATE) | (kind == QUERY)).all()), "A kind is unknown.", np.unique(kind), "0 or 1")
         _expect(bool(key.min() >= 0), "A key id is negative.", int(key.min()), "0 or more")

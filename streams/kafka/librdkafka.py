@@ -81,6 +81,8 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "message_timestamp": (c_int64, (c_void_p, c_void_p)),
     "message_destroy": (None, (c_void_p,)),
     "topic_name": (c_char_p, (c_void_p,)),
+    "topic_new": (c_void_p, (c_void_p, c_char_p, c_void_p)),
+    "topic_destroy": (None, (c_void_p,)),
     "topic_partition_list_new": (_LIST, (c_int,)),
     "topic_partition_list_add": (POINTER(_TopicPartition), (_LIST, c_char_p, c_int32)),
     "topic_partition_list_destroy": (None, (_LIST,)),
@@ -216,10 +218,19 @@ class Handle:
         if kind == CONSUMER:
             check(self.library.poll_set_consumer(self.pointer))
             self.queue = self.library.queue_get_consumer(self.pointer)
-        self._finalizer = weakref.finalize(
-            self, _destroy, self.library, self.pointer, self.queue, (self._callbacks, report)
-        )
+        self._topics: dict[str, int] = {}
+        needed = (self._callbacks, report)
+        self._finalizer = weakref.finalize(self, _destroy, self.library, self.pointer, self.queue, self._topics, needed)
         self._finalizer.atexit = False
+
+    def topic(self, name: str) -> int:
+        """The handle of a topic, kept as long as this one. Raises KafkaException for a name that cannot be one."""
+        if name not in self._topics:
+            topic = self.library.topic_new(self.pointer, name.encode(), None)
+            if not topic:
+                raise KafkaException(KafkaError(KafkaError._INVALID_ARG, f"no name of a topic: {name!r}"))
+            self._topics[name] = topic
+        return self._topics[name]
 
     def fatal(self) -> KafkaError | None:
         """The error after which this handle can do nothing more, if there was one, such as having been fenced."""
@@ -230,7 +241,9 @@ class Handle:
         self._finalizer()
 
 
-def _destroy(library: Library, pointer: int, queue: int, _needed: object) -> None:
+def _destroy(library: Library, pointer: int, queue: int, topics: dict[str, int], _needed: object) -> None:
+    for topic in topics.values():  # first: destroying the handle would wait for them
+        library.topic_destroy(topic)
     if queue:
         library.consumer_close(pointer)
         library.queue_destroy(queue)

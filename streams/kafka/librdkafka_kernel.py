@@ -27,7 +27,7 @@ LOOKED = STAMP_MS + 1
 FAILED, FIRST_ERROR, FIRST_NUMBER, NAME_OF, NAME = range(5)  # words of the deliveries' report; NAME and following
 REPORT_WORDS = NAME + 32  # a topic's name has up to 249 bytes
 _LONGEST_NAME = 249
-V_TOPIC, V_PARTITION, V_VALUE, V_KEY, V_FLAGS, V_STAMP, V_HEADER = 1, 3, 4, 5, 7, 8, 9  # rd_kafka_vtype_t
+V_TOPIC, V_PARTITION, V_VALUE, V_KEY, V_FLAGS, V_STAMP, V_HEADER = 2, 3, 4, 5, 7, 8, 9  # rd_kafka_vtype_t
 PARTS, WORDS = 6, 9  # of a record to be sent: its `rd_kafka_vu_t`s without headers, and words in each
 COPY = 2  # RD_KAFKA_MSG_FCOPY
 
@@ -130,7 +130,7 @@ def pack(starts: Words, lengths: Words, rows: Words, data: Bytes, bounds: Words,
 def send(
     handle: int,
     function: int,
-    names: Words,
+    handles: Words,
     topics: Words,
     numbers: Words,
     stamps_ms: Words,
@@ -145,7 +145,7 @@ def send(
 ) -> int:
     """Enqueue records from ``first`` on; returns how far it came, with librdkafka's error in ``refused[0]`` if not to the end.
 
-    function : address of rd_kafka_produceva; names : addresses of the topics' names, which ``topics`` counts
+    function : address of rd_kafka_produceva; handles : of the topics, which ``topics`` counts
     """
     parts = np.zeros(PARTS * WORDS, np.int64)
     address = np.int64(parts.ctypes.data)
@@ -154,7 +154,7 @@ def send(
         parts[place * WORDS] = kind
     parts[5 * WORDS + 1] = COPY
     for row in range(first, len(topics)):
-        parts[1] = names[topics[row]]
+        parts[1] = handles[topics[row]]
         parts[WORDS + 1] = numbers[row]
         parts[2 * WORDS + 1] = value_base + value_bounds[row] if value_there[row] else 0
         parts[2 * WORDS + 2] = value_bounds[row + 1] - value_bounds[row]
@@ -169,10 +169,7 @@ def send(
 
 @cfunc(types.void(types.int64, types.int64, types.CPointer(types.int64)), cache=True)  # type: ignore[untyped-decorator]
 def delivered(_handle: int, message: int, report: Any) -> None:
-    """Librdkafka's delivery report: counts failures, and keeps the first; ``report`` has REPORT_WORDS words.
-
-    Without one a flush would look only every 10 ms whether it is done.
-    """
+    """Librdkafka's delivery report: counts failures, and keeps the first; ``report`` has REPORT_WORDS words."""
     words = carray(report, REPORT_WORDS)
     error = _half(_word(message))
     if error == 0:

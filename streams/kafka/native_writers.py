@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from operator import itemgetter
@@ -19,6 +20,7 @@ from samestream.streams.wire.packed import Packed
 from samestream.streams.wire.parcel import Parcel
 
 _CHUNK = 10_000  # records packed at once
+_SOON_MS, _LATER_MS = 5, 5  # how long deliveries are looked for every millisecond; then how often
 _PURGED = 1 | 2 | 4  # RD_KAFKA_PURGE_F_QUEUE, _INFLIGHT and _NON_BLOCKING
 _TOPIC, _KEY, _VALUE, _KNOWN, _PARTITION, _HEADERS = map(itemgetter, range(6))  # of an Outgoing
 
@@ -29,11 +31,12 @@ class NativeProducer:
     def __init__(self, settings: dict[str, Any]) -> None:
         self.report: Int64Array = np.zeros(kernel.REPORT_WORDS, np.int64)
         told: Any = kernel.delivered.address  # numba's stubs allow for none
+        # told of what failed alone: to be told of every record takes a tenth of the time that sending it does
+        settings = {**settings, "delivery.report.only.error": True}
         self._handle = Handle(PRODUCER, settings, Report(told, self.report))
         self._known = self._handle.library
         self.report[kernel.NAME_OF] = self._known.address("topic_name")
         self._produceva = self._known.address("produceva")
-        self._names: dict[str, Packed] = {}
         none = np.empty(0, np.int64)
         self.send([], none, none, none, Packed.of([]), Packed.of([]))  # compiles now
 
@@ -50,13 +53,13 @@ class NativeProducer:
 
         places : which of the topics; numbers : partitions, -1 to let the key decide; stamps_ms : 0 for the clock's
         """
-        names = np.array([self._address(topic) for topic in topics], np.int64)
+        handles = np.array([self._handle.topic(topic) for topic in topics], np.int64)
         refused, at = np.zeros(1, np.int64), 0
         while True:
             at = kernel.send(
                 self._handle.pointer,
                 self._produceva,
-                names,
+                handles,
                 places,
                 numbers,
                 stamps_ms,
@@ -80,7 +83,7 @@ class NativeProducer:
         starts = np.where(packed.there, packed.bounds[:-1] + packed.data.ctypes.data, 0).tolist()
         lengths = packed.lengths.tolist()
         rows = [
-            (kernel.V_TOPIC, self._address(record.topic)),
+            (kernel.V_TOPIC, self._handle.topic(record.topic)),
             (kernel.V_PARTITION, -1 if record.partition is None else record.partition),
             (kernel.V_KEY, starts[0], lengths[0]),
             (kernel.V_VALUE, starts[1], lengths[1]),
@@ -93,11 +96,6 @@ class NativeProducer:
             part[: len(row)] = row
         while refused := self._known.produceva(self._handle.pointer, parts.ctypes.data, len(rows)):
             self._wait_for_room(refused)
-
-    def _address(self, name: str) -> int:
-        if name not in self._names:
-            self._names[name] = Packed.of([name.encode() + b"\0"])
-        return self._names[name].data.ctypes.data
 
     def _wait_for_room(self, refused: int) -> None:
         try:
@@ -113,8 +111,15 @@ class NativeProducer:
         self._tell()
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait for deliveries; whether some are missing still."""
-        code = self._known.flush(self._handle.pointer, int(timeout_s * 1000))
+        """Wait for deliveries; whether some are missing still.
+
+        A few milliseconds at a time, the first ones fewer: nothing wakes librdkafka's own flush when the last delivery
+        has come, so it looks every ten.
+        """
+        code, last_s, looks = KafkaError._TIMED_OUT, time.monotonic() + timeout_s, 0
+        while code == KafkaError._TIMED_OUT and time.monotonic() < last_s:
+            code = self._known.flush(self._handle.pointer, 1 if looks < _SOON_MS else _LATER_MS)
+            looks += 1
         self._tell()
         if code not in (0, KafkaError._TIMED_OUT):
             check(code)

@@ -104,7 +104,7 @@ class Change:
         self.differ += int((unequal | (old.valid != new.valid)).sum())
         self.appeared += int((~old.valid & new.valid).sum())
         self.vanished += int((old.valid & ~new.valid).sum())
-        if old.values.dtype != object and new.values.dtype != object and unequal.any():
+        if not old.is_object and not new.is_object and unequal.any():
             with np.errstate(invalid="ignore", over="ignore"):
                 apart = np.abs(new.values[unequal].astype(np.float64) - old.values[unequal].astype(np.float64))
             apart = apart[np.isfinite(apart)]

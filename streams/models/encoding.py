@@ -27,7 +27,7 @@ class Encoding:
     @classmethod
     def learned(cls, features: Columns) -> Encoding:
         """From the features of training rows: of a text with more than 250 different values, the most frequent ones."""
-        texts = {name: column for name, column in features.items() if column.values.dtype == object}
+        texts = {name: column for name, column in features.items() if column.is_object}
         return cls(tuple(features), {name: _most_frequent(column) for name, column in texts.items()})
 
     @property

@@ -156,7 +156,7 @@ class ScorerTask:
 
     def _can_read(self, current: artifact.Artifact, vectors: Columns) -> bool:
         """Whether vectors hold what an artifact reads. One of a former definition may ask for what is no longer there."""
-        texts = {name for name, column in vectors.items() if column.values.dtype == object}
+        texts = {name for name, column in vectors.items() if column.is_object}
         asked = set(current.inputs)
         return asked <= set(self._model.outputs) and asked & texts == set(current.categories)
 

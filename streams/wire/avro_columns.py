@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from samestream.schemas import avro
 from samestream.schemas.expressions import Kind
@@ -22,10 +21,9 @@ from samestream.streams.wire import avro_kernel as kernel
 from samestream.streams.wire.avro_kernel import DEAD, GENERAL, GOOD, TODO, Bytes
 from samestream.streams.wire.avro_program import NotCovered, Program
 from samestream.streams.wire.packed import Packed
+from samestream.streams.wire.texts import Texts
 
 __all__ = ["DEAD", "GENERAL", "GOOD", "TODO", "Batch", "NotCovered", "Program", "warm"]
-
-_SAMPLE, _FEW = 256, 64  # texts: where so many in a row have so few different ones, each is made once
 
 
 class Batch:
@@ -104,6 +102,8 @@ class Batch:
     def finish(self) -> dict[str, ColumnData]:
         """The columns, a row per record; rows of records that are not good are zeros, not there."""
         found = {name: self._column(name, slot, self._columns[name]) for name, slot in self._slots.items()}
+        for name in {name for name, _, _ in self._given}:  # to be written to
+            found[name] = ColumnData(found[name].values, found[name].valid)
         for name, rows, column in self._given:
             alive = self.status[rows] == GOOD
             found[name].values[rows[alive]] = column.values[alive]
@@ -114,7 +114,13 @@ class Batch:
         words, there = self._words[slot], self._there[slot]
         valid: BoolArray = there != 0
         if kind is Kind.STRING:
-            values = self._texts(words, there)
+            texts = Texts(self._data, np.where(there == kernel.THERE, words, 0))
+            others = there > kernel.THERE
+            if not others.any():
+                return ColumnData(None, valid, texts)
+            values = texts.objects()
+            whole = there == kernel.WHOLE
+            values[whole] = words[whole].tolist()
             if (coded := there == kernel.CODE).any():
                 values[coded] = np.array(self._symbols[name], object)[words[coded]]
             return ColumnData(values, valid)
@@ -124,23 +130,6 @@ class Batch:
             return ColumnData(cols.from_values([None] * len(words), kind).values, valid)
         return ColumnData(words.view(np.float64) if kind is Kind.FLOAT else words, valid)
 
-    def _texts(self, words: Int64Array, there: Bytes) -> npt.NDArray[Any]:
-        """The texts of a column as ``str``; those of general records follow in `finish`."""
-        bounds = np.zeros(len(words) + 1, np.int64)
-        np.cumsum(np.where(there == kernel.THERE, words & kernel.LONGEST, 0), out=bounds[1:])
-        packed: Bytes = np.empty(bounds[-1], np.uint8)
-        kernel.gather(self._data, words, bounds, packed)
-        buffers: Any = pa.py_buffer(bounds), pa.py_buffer(packed)  # type: ignore[arg-type]
-        array = pa.LargeStringArray.from_buffers(len(words), *buffers)
-        if len(words) > _SAMPLE and len(array[:_SAMPLE].unique()) <= _FEW:
-            encoded = array.dictionary_encode()
-            values: npt.NDArray[Any] = encoded.dictionary.to_numpy(zero_copy_only=False)[encoded.indices.to_numpy()]
-        else:
-            values = np.require(array.to_numpy(zero_copy_only=False), object, "W")
-        if (there == kernel.WHOLE).any():
-            values[there == kernel.WHOLE] = words[there == kernel.WHOLE].tolist()
-        return values
-
 
 def warm() -> None:
     """Compile the kernel, or load it from numba's cache, before anything waits for it."""
@@ -149,4 +138,4 @@ def warm() -> None:
     batch = Batch([avro.Codec(schema).encode({"text": "a"})], {"text": Kind.STRING}, kernel.LONGEST)
     batch.run(program)
     batch.compare_keys("text", [b"a"])
-    batch.finish()
+    cols.utf8(batch.finish()["text"])

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from samestream.streams.engine.kernel import Words, bits, compiled, real
+from samestream.streams.engine.kernel import Words, bits, lean, real
 
 Bytes = NDArray[np.uint8]
 
@@ -35,7 +35,7 @@ LONGEST = (1 << LENGTH_BITS) - 1
 LARGEST = (1 << 63) - 1
 
 
-@compiled
+@lean
 def varint(data: Bytes, at: int, end: int) -> tuple[int, int]:
     """Return the zigzag number at ``at`` and where it ends; -1 if it is cut off or does not fit in 64 bits."""
     word, shift = np.uint64(0), np.uint64(0)
@@ -51,7 +51,7 @@ def varint(data: Bytes, at: int, end: int) -> tuple[int, int]:
     return 0, -1
 
 
-@compiled
+@lean
 def is_text(data: Bytes, at: int, end: int) -> bool:
     """Whether the bytes are UTF-8: shortest forms only, no surrogates, nothing above U+10FFFF."""
     high = np.uint8(0)
@@ -85,7 +85,7 @@ def is_text(data: Bytes, at: int, end: int) -> bool:
     return True
 
 
-@compiled
+@lean
 def little_endian(data: Bytes, at: int, width: int) -> int:
     """Return the ``width`` bytes at ``at`` as a word; the caller knows that they are there."""
     word = np.uint64(0)
@@ -94,7 +94,7 @@ def little_endian(data: Bytes, at: int, width: int) -> int:
     return np.int64(word)  # type: ignore[return-value]
 
 
-@compiled
+@lean
 def big_endian(data: Bytes, at: int, width: int) -> int:
     """Return the signed number in up to eight bytes, the greatest first, which the caller has checked are there."""
     word = np.uint64(0) if data[at] < 0x80 else ~np.uint64(0)
@@ -103,7 +103,7 @@ def big_endian(data: Bytes, at: int, width: int) -> int:
     return np.int64(word)  # type: ignore[return-value]
 
 
-@compiled
+@lean
 def is_identifier(data: Bytes, at: int, end: int) -> bool:
     """Whether the bytes are a UUID as Python writes it; other ways of writing one are for the general path."""
     if end - at != 36:
@@ -118,7 +118,7 @@ def is_identifier(data: Bytes, at: int, end: int) -> bool:
     return True
 
 
-@compiled
+@lean
 def decode(
     data: Bytes,
     bounds: Words,
@@ -254,7 +254,7 @@ def decode(
                 there[column, row] = 0
 
 
-@compiled
+@lean
 def is_decimal(value: int, data: Bytes, at: int, end: int) -> bool:
     """Whether the bytes are the number in decimal digits, as Python writes it."""
     ten, rest = np.uint64(10), np.uint64(value)
@@ -270,7 +270,7 @@ def is_decimal(value: int, data: Bytes, at: int, end: int) -> bool:
     return False
 
 
-@compiled
+@lean
 def compare(
     data: Bytes, words: Words, there: Bytes, text: bool, status: Bytes, keys: Bytes, bounds: Words, verdict: Bytes
 ) -> None:
@@ -293,7 +293,7 @@ def compare(
             verdict[row] = EQUAL if is_decimal(word, keys, at, end) else DIFFERENT
 
 
-@compiled
+@lean
 def gather(data: Bytes, words: Words, bounds: Words, to: Bytes) -> None:
     """Copy texts side by side; text ``i`` goes to ``to[bounds[i]:bounds[i + 1]]``, so empty ones stay untouched."""
     for row in range(words.shape[0]):

@@ -52,9 +52,9 @@ class Decoded:
 
     @property
     def held_bytes(self) -> int:
-        """About how much memory it keeps: the records as they came, and their columns, whose texts lie in the records once more."""
-        columns = sum(column.values.nbytes + column.valid.nbytes for column in self.columns.values())
-        texts = sum(column.values.dtype == object for column in self.columns.values())
+        """About how much memory it keeps: the records as they came, and their columns; of texts the objects, if they are made."""
+        columns = sum(column.held_bytes for column in self.columns.values())
+        texts = sum(column.is_object and column.raw is None for column in self.columns.values())
         values = held_bytes(self.values)
         twice = values + texts * len(self) * _TEXT_BYTES if texts else 0
         return columns + values + held_bytes(self.keys) + twice + 4 * self.offsets.nbytes

@@ -170,6 +170,8 @@ def encode_key(key: Any) -> bytes:
 
 def keys_of(column: ColumnData) -> Packed:
     """Kafka keys as `encode_key` makes them; every row has a value."""
+    if column.raw is not None:
+        return column.raw.packed
     values = column.values
     if values.dtype == object:
         with suppress(pa.ArrowTypeError):  # whole numbers in a column that may also hold text

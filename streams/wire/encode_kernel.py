@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from samestream.streams.engine.kernel import Words, compiled
+from samestream.streams.engine.kernel import Words, lean
 
 Bytes = NDArray[np.uint8]
 
@@ -18,7 +18,7 @@ MOST = (11, 9, 2, 11, 0)  # bytes of a value at most, its branch included, witho
 LONGEST_NUMBER = 20  # digits and sign of a word
 
 
-@compiled
+@lean
 def number(value: int, out: Bytes, at: int) -> int:
     """Write a whole number as Avro does, the sign in the lowest bit, seven bits a byte; return where it ends."""
     rest = (np.uint64(value) << np.uint64(1)) ^ np.uint64(value >> 63)
@@ -30,7 +30,7 @@ def number(value: int, out: Bytes, at: int) -> int:
     return at + 1
 
 
-@compiled
+@lean
 def encode(
     fields: Words, words: Words, sizes: Words, there: Bytes, data: Bytes, out: Bytes, bounds: Words
 ) -> tuple[int, int]:
@@ -75,7 +75,7 @@ def encode(
     return words.shape[1], 0
 
 
-@compiled
+@lean
 def decimals(words: Words, out: Bytes, bounds: Words) -> None:
     """Write whole numbers in decimal digits, as Python does; ``out`` has room for LONGEST_NUMBER each."""
     at, ten = np.int64(0), np.uint64(10)
@@ -96,7 +96,7 @@ def decimals(words: Words, out: Bytes, bounds: Words) -> None:
         bounds[row + 1] = at
 
 
-@compiled
+@lean
 def reheaded(data: Bytes, bounds: Words, there: Bytes, old: int, header: Bytes, out: Bytes, to: Words) -> None:
     """Copy records whose first ``old`` bytes are another header; ``to`` begins with 0."""
     at = np.int64(0)
