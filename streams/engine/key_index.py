@@ -27,6 +27,7 @@ from samestream.streams.engine.kernel import lean
 from samestream.streams.engine.state_limit import StateLimit
 
 LOW = 2**32 - 1
+_LARGE = 1 << 20
 POOL, IDS, FREE, USED = range(4)  # words of `marks`: words of the pool, ids so far, ids given back, slots in use
 
 
@@ -169,7 +170,9 @@ class KeyIndex:
         self._limit.note(self, self.memory_bytes)
 
     def _longer(self, array: NDArray[Any], least: int) -> NDArray[Any]:
-        longer = self._zeros(max(2 * len(array), least), array.dtype)
+        # of what is large half as much again: memory counts there
+        size = 2 * len(array) if len(array) < _LARGE else len(array) + (len(array) >> 1)
+        longer = self._zeros(max(size, least), array.dtype)
         longer[: len(array)] = array
         return longer
 

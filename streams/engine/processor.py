@@ -63,7 +63,7 @@ class Processor:
         task: Task,
         store: SchemaStore,
         *,
-        batch_records: int = 20_000,
+        batch_records: int = 40_000,
         held_bytes: int = _HELD_BYTES,
         wait_s: float = 0.005,
         accept_partitions: bool = False,
@@ -240,6 +240,8 @@ class _Loop:
         rest_s = self._received_s + self._p._wait_s - time.monotonic()
         if rest_s > 0:
             self._read(rest_s)
+            if not self._merge.drained():
+                return set()  # of each something is held: nobody has to be asked
         try:
             at_end, self._refused = self._reader.at_end(), None
         except FencedError:

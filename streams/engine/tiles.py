@@ -20,6 +20,7 @@ from samestream.streams.engine.kernel import Words
 from samestream.streams.engine.state_limit import StateLimit
 
 UPDATE, QUERY = 0, 1
+_LARGE = 1 << 21  # words: 16 MB
 
 
 class CellOp(IntEnum):
@@ -248,7 +249,7 @@ class TileTable:
         """Make rows for the ids below ``keys``."""
         if keys * self._row_words > len(self._rows):
             words = self._row_words
-            room = self._room(max(keys, 2 * self._keys, 16) * words, (keys + (keys >> 3)) * words)
+            room = self._room(max(keys, grown(self._keys, words), 16) * words, (keys + (keys >> 3)) * words)
             grown = np.zeros(room // words * words, np.int64)
             grown[:: self._row_words] = kernel.NEVER
             grown[: len(self._rows)] = self._rows
@@ -260,7 +261,7 @@ class TileTable:
         """Drop what is out of reach and garbage, into a slab with as much room again, and at least ``need`` words."""
         state = (horizon_us, self._keys, self._row_words, self._tiers, self._rows, self._slab)
         size = kernel.pack(*state, np.zeros(0, np.int64))
-        slab = np.zeros(self._room(max(1024, 2 * size, size + 2 * need), size + (size >> 3) + need), np.int64)
+        slab = np.zeros(self._room(max(1024, grown(size), size + 2 * need), size + (size >> 3) + need), np.int64)
         self._marks[kernel.USED] = kernel.pack(*state, slab)
         self._slab = slab
         self._limit.note(self, self.memory_bytes)
@@ -320,6 +321,11 @@ def warm() -> None:
     table.run(np.zeros(1, np.int8), one, one, one, one, one.reshape(1, 1), np.ones((1, 1), np.bool_))
     table.snapshot()
     weights(one, 1)
+
+
+def grown(size: int, words: int = 1) -> int:
+    """Return the size after growing: twice as much, but of what is large half as much again, since memory counts there."""
+    return 2 * size if size * words < _LARGE else size + (size >> 1)
 
 
 def _expect(holds: bool, what: str, found: object, expected: object) -> None:
