@@ -250,10 +250,10 @@ class TileTable:
         if keys * self._row_words > len(self._rows):
             words = self._row_words
             room = self._room(max(keys, grown(self._keys, words), 16) * words, (keys + (keys >> 3)) * words)
-            grown = np.zeros(room // words * words, np.int64)
-            grown[:: self._row_words] = kernel.NEVER
-            grown[: len(self._rows)] = self._rows
-            self._rows = grown
+            longer = np.zeros(room // words * words, np.int64)
+            longer[:: self._row_words] = kernel.NEVER
+            longer[: len(self._rows)] = self._rows
+            self._rows = longer
             self._limit.note(self, self.memory_bytes)
         self._keys = max(self._keys, keys)
 
