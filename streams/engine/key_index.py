@@ -56,7 +56,8 @@ class KeyIndex:
         """
         if len(columns) == 1 and isinstance(columns[0], CodedText):
             return self._ids_of_texts(columns[0].codes[rows], columns[0].texts)
-        return self._ids([column.take(rows) for column in columns])
+        every = len(rows) == len(columns[0].valid) and bool((np.diff(rows) == 1).all())
+        return self._ids([column if every else column.take(rows) for column in columns])
 
     def _ids_of_texts(self, codes: NDArray[np.int32], texts: NDArray[Any]) -> Int64Array:
         """Return the ids of coded texts: each text that occurs is looked up once."""
