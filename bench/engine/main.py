@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -219,6 +220,7 @@ def main() -> None:
     parser.add_argument("--no-wide", action="store_true", help="without the view over three windows")
     parser.add_argument("--json", default="", help="write the figures to this file")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     share = 3 if given.quick else 1
     wanted = [part.strip() for part in given.only.split(",") if part.strip()]
     chosen = [system for system in SYSTEMS if not wanted or any(part in system.name for part in wanted)]
