@@ -70,7 +70,11 @@ class MonitorTask:
             # late events too: that they come late is for the monitors to see
             places, columns = batch.readable(name)
             fields = {column: _numbers(columns[column]) for column, kind in input.columns.items() if kind in _NUMERIC}
-            fields |= {column: columns[column] for column, kind in input.columns.items() if kind == Kind.STRING}
+            fields |= {
+                column: (columns[column].values, columns[column].valid)
+                for column, kind in input.columns.items()
+                if kind == Kind.STRING
+            }
             partitions = _partitions(batch)[batch.partition[places]]
             keys = columns[input.key].values.tolist() if input.key else None
             self._watch.on_events(name, batch.known_us[places], batch.time_us[places], fields, keys, partitions)
