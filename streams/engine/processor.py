@@ -63,7 +63,7 @@ class Processor:
         task: Task,
         store: SchemaStore,
         *,
-        batch_records: int = 40_000,
+        batch_records: int = 20_000,
         held_bytes: int = _HELD_BYTES,
         wait_s: float = 0.005,
         accept_partitions: bool = False,
