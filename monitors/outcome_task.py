@@ -55,7 +55,7 @@ class OutcomeMonitorTask:
         self.name = f"monitor.{model.name}.outcomes"
         self.fingerprint = plan.fingerprint
         self._drift, self._model = plan.drift, model
-        told = dict.fromkeys(_INCIDENT_COLUMNS, Kind.STRING)
+        told: dict[str, Kind] = dict.fromkeys(_INCIDENT_COLUMNS, Kind.STRING)
         self.inputs: tuple[Input, ...] = (
             vector_input("outcomes", model.topics["outcomes"], records.OUTCOME),
             Input("incidents", plan.drift, records.INCIDENT, told, frozenset(), "", ""),

@@ -84,7 +84,8 @@ class OutcomeWatch:
         self._detectors = performance.detectors if performance is not None else ()
         lengths = [check.window_us for check in (performance, reliable) if check is not None]
         self.windows = LabelWindows(output, min(lengths))
-        self._output, self._settle_us, self._model = output, settle_us, lineage.model
+        self._output: Output = output
+        self._settle_us, self._model = settle_us, lineage.model
         self._stream = ErrorChange(binary=output == "class")
         self._errors: list[float] = []
         self._recent: list[tuple[int, float]] = []  # of the last day
