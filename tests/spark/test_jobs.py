@@ -1,0 +1,206 @@
+"""The jobs for spark-submit: training sets and profiles from the feature log, equal to those that one machine makes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import harness
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from harness import PLAN
+
+from samestream.schemas.avro import Codec
+from samestream.schemas.errors import FeatureLogError, TrainingError
+from samestream.streams import columns as cols
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.log import rewriting
+from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.models.category_profile import profile_of
+from samestream.streams.models.profile import NumericProfile
+from samestream.streams.spark import log_frames
+from samestream.streams.spark import session as spark_session
+from samestream.streams.spark.profiles import profiles
+from samestream.streams.transport import Outgoing
+from samestream.trainers import dataset, spark_dataset, spark_job
+from samestream.trainers.dataset import Request
+
+SHOP = Path(harness.__file__).with_name("shop.py")
+MODEL = PLAN.models["Buys"]
+FIRST_US = harness.START_US
+SPLIT_US = FIRST_US + 8_000 * harness.SECOND_US
+
+
+def whole_seconds(record: Outgoing) -> Outgoing:
+    """The same event with a whole number of seconds: sums of such are exact, in whatever order."""
+    if record.topic != PLAN.events["View"].topic or record.value is None:
+        return record
+    codec = Codec(PLAN.events["View"].schema)
+    view = codec.decode(record.value)
+    seconds = None if view["seconds"] is None else float(round(view["seconds"]))
+    return record._replace(value=codec.encode({**view, "seconds": seconds}))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A log of many small files, compacted in part."""
+    transport = harness.fresh()
+    harness.send(transport, map(whole_seconds, harness.shop_events(2_500)))
+    harness.work_off(transport, FeatureTask(PLAN))
+    once = harness.write_log(transport, FeatureLog(tmp_path_factory.mktemp("once")))
+    log = FeatureLog(tmp_path_factory.mktemp("log"), partition_by="hour")
+    for topic in once.topics():
+        writer, (whole,) = log.writer(topic), once.batches(topic)
+        ends = {number: start for number, (start, _) in whole.ranges.items()}
+        while ends != dict(whole.next_offsets):
+            upto = {number: min(whole.next_offsets[number], end + 200) for number, end in ends.items()}
+            rows = once.read(topic)
+            keep = [
+                ends[p] <= o < upto[p]
+                for p, o in zip(rows["_partition"].to_pylist(), rows["_offset"].to_pylist(), strict=True)
+            ]
+            writer.append(rows.filter(pa.array(keep)), {number: (ends[number], upto[number]) for number in ends})
+            ends = upto
+        if topic != "shop.features.Buys":
+            rewriting.compact(log, topic)
+    return log.storage.root
+
+
+def never() -> Any:
+    raise AssertionError("this needs no broker")
+
+
+ASKED: list[dict[str, Any]] = [
+    {},
+    {
+        "from_us": FIRST_US + 1_000_000_000,
+        "to_us": SPLIT_US + 10,
+        "as_of_us": SPLIT_US + 6_000_000_000,
+        "splits_us": (FIRST_US + 5_000_000_000,),
+    },
+]
+
+
+@pytest.mark.parametrize("mode", ["served", "point_in_time"])
+@pytest.mark.parametrize("asked", ASKED)
+def test_a_training_set_is_the_one_that_one_machine_makes(
+    root: str, spark: Any, mode: Any, asked: dict[str, Any]
+) -> None:
+    request = Request("Buys", mode, **asked)
+    near = dataset.build(PLAN, request, FeatureLog(root), never)
+    far = spark_dataset.build(PLAN, request, root, spark)
+    assert {name: table.schema for name, table in far.parts.items()} == {
+        name: t.schema for name, t in near.parts.items()
+    }
+    for name, table in near.parts.items():
+        assert table.num_rows
+        assert far.parts[name].equals(table), name
+    assert far.manifest == near.manifest
+
+
+def test_what_spark_does_not_compute_is_refused(root: str, spark: Any, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"(?s)not computed on Spark.*as_known"):
+        spark_dataset.build(PLAN, Request("Buys", "as_known"), root, spark)
+    with pytest.raises(TrainingError, match="the feature log holds no vectors"):
+        spark_dataset.build(PLAN, Request("Buys"), str(tmp_path), spark)
+    with pytest.raises(TrainingError, match="no vector in this range"):
+        spark_dataset.build(PLAN, Request("Buys", to_us=FIRST_US - 10**12), root, spark)
+    with pytest.raises(FeatureLogError, match="the log holds no vectors"):
+        profiles(MODEL, str(tmp_path), spark)
+
+
+def test_a_corrupt_file_is_told_by_spark_too(root: str, spark: Any, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(root, tmp_path / "log")
+    (path, *_) = FeatureLog(tmp_path / "log").files("shop.views")
+    Path(path).write_bytes(Path(path).read_bytes()[:-1])
+    ranges = FeatureLog(root).ranges("shop.views")
+    with pytest.raises(Exception, match="altered or torn"):
+        log_frames.frame(spark, str(tmp_path / "log"), "shop.views", ranges).count()
+
+
+def reference(root: str) -> dict[str, Any]:
+    """By input, the profile of all vectors at once, in the order in which their files stand."""
+    log = FeatureLog(root)
+    files = sorted(log.in_force(MODEL.topics["features"]), key=lambda file: (sorted(file.offsets.items()), file.path))
+    schema = log.batches(MODEL.topics["features"])[-1].schema
+    table = pa.concat_tables([log.decoded(MODEL.topics["features"], file, schema, {}) for file in files])
+    found = {}
+    for name, value in MODEL.outputs.items():
+        column = cols.from_arrow(table[name], value.kind)
+        found[name] = profile_of(column.values, column.valid)
+    return found
+
+
+def check_profiles(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert found.keys() == expected.keys()
+    for name, profile in expected.items():
+        mine = found[name]
+        assert isinstance(profile, NumericProfile)
+        same = ("n", "nulls", "zeros", "min", "max", "repeats", "longest_run", "first_run", "last_run")
+        assert {part: getattr(mine, part) for part in same} == {part: getattr(profile, part) for part in same}
+        assert (mine.counts == profile.counts).all()
+        assert (mine.registers == profile.registers).all()
+        assert np.isclose(mine.sum, profile.sum, rtol=1e-12)
+
+
+def submit(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What a user types, with Spark's two local threads."""
+    script = Path(sys.executable).with_name("spark-submit")
+    ask = [sys.executable, "-m", "samestream.trainers.spark_job", "--where"]
+    job = subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip()
+    settings = {
+        "spark.ui.enabled": "false",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.sql.shuffle.partitions": "4",
+    }
+    conf = [f"--conf={name}={value}" for name, value in settings.items()]
+    with spark_session.java_home() as java:
+        told = {"JAVA_HOME": java, "PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_DIRS": tmp_path / "spark"}
+        # what a Spark in this process has set would be taken for that of the job
+        mine = {name: value for name, value in os.environ.items() if not name.startswith(("SPARK_", "PYSPARK_"))}
+        return subprocess.run(
+            [str(script), "--master", "local[2]", *conf, job, *arguments],
+            env={**mine, **{name: str(value) for name, value in told.items()}},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+
+
+def test_spark_submit_writes_a_training_set_with_the_digest_of_one_machine(root: str, tmp_path: Path) -> None:
+    asked = ("--log", root, "--out", str(tmp_path / "set"), "--mode", "point_in_time", "--split", "2023-11-15T00:00:00")
+    done = submit(tmp_path, "training-set", str(SHOP), "Buys", *asked)
+    assert done.returncode == 0, done.stderr[-3000:]
+    manifest = json.loads((tmp_path / "set/manifest.json").read_text())
+    split_us = FIRST_US - FIRST_US % 86_400_000_000 + 86_400_000_000
+    near = dataset.build(PLAN, Request("Buys", "point_in_time", splits_us=(split_us,)), FeatureLog(root), never)
+    assert manifest["digest"] == near.digest
+    assert f"digest {near.digest}" in done.stdout
+    for name, table in near.parts.items():
+        assert pq.read_table(tmp_path / f"set/{name}.parquet").equals(table)
+    again = submit(tmp_path, "training-set", str(SHOP), "Buys", *asked)
+    assert again.returncode == 1
+    assert "there is something already" in again.stdout  # where spark-submit puts what a job says on either
+
+
+def test_spark_submit_writes_the_profiles_of_one_machine(root: str, tmp_path: Path) -> None:
+    done = submit(tmp_path, "profiles", str(SHOP), "Buys", "--log", root, "--out", str(tmp_path / "profiles.json"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    stored = json.loads((tmp_path / "profiles.json").read_text())
+    check_profiles({name: NumericProfile.from_json(part) for name, part in stored.items()}, reference(root))
+
+
+def test_the_job_says_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert spark_job.main(["--where"]) == 0
+    assert Path(capsys.readouterr().out.strip()).samefile(spark_job.__file__)

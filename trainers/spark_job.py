@@ -1,0 +1,93 @@
+"""A job for `spark-submit`: training sets and reference profiles from the feature log.
+
+::
+
+    JOB=$(python -m samestream.trainers.spark_job --where)
+    spark-submit --master ... "$JOB" training-set app.py MODEL --log s3://bucket/log --out FOLDER --split 2013-01-25
+    spark-submit --master ... "$JOB" profiles app.py MODEL --log s3://bucket/log --out profiles.json
+
+Driver and executors need samestream with the extra `spark`; `PYSPARK_PYTHON` says by which Python.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # run as a file, its folder would hide modules of other packages that are called alike
+    sys.path[:] = [folder for folder in sys.path if Path(folder or ".").resolve() != Path(__file__).resolve().parent]
+
+import argparse
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from samestream.schemas.app import load
+from samestream.schemas.errors import SamestreamError
+from samestream.streams.lowering import compile_app
+from samestream.streams.spark import session as spark_session
+from samestream.streams.spark.profiles import profiles
+from samestream.trainers import dataset_files, spark_dataset
+from samestream.trainers.dataset import Request
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job; 0, or 1 with a line on stderr."""
+    if arguments == ["--where"]:
+        print(Path(__file__).resolve())
+        return 0
+    asked = _asked(arguments)
+    try:
+        with spark_session.submitted(f"samestream {asked.what} {asked.model}") as session:
+            session.sparkContext.setLogLevel("ERROR")
+            _training_set(asked, session) if asked.what == "training-set" else _profiles(asked, session)
+    except SamestreamError as error:
+        print(f"error: {error.line}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _training_set(asked: argparse.Namespace, session: Any) -> None:
+    dataset_files.refuse_existing(asked.out)
+    splits = tuple(_us(text) for text in asked.split)
+    from_us, to_us, as_of_us = (_us(text) if text else None for text in (asked.from_, asked.to, asked.as_of))
+    request = Request(asked.model, asked.mode, from_us, to_us, as_of_us, splits)
+    made = spark_dataset.build(compile_app(load(asked.module, asked.namespace)), request, asked.log, session)
+    dataset_files.write(made, asked.out)
+    print(f"wrote {asked.out}, {sum(map(len, made.parts.values())):,} rows, digest {made.digest}")
+
+
+def _profiles(asked: argparse.Namespace, session: Any) -> None:
+    plan = compile_app(load(asked.module, asked.namespace))
+    from_us, to_us = (_us(text) if text else None for text in (asked.from_, asked.to))
+    found = profiles(plan.models[asked.model], asked.log, session, from_us, to_us)
+    asked.out.write_text(json.dumps({name: profile.to_json() for name, profile in found.items()}) + "\n")
+    rows = next(iter(found.values())).n if found else 0
+    print(f"wrote {asked.out}, {len(found)} profiles of {rows:,} vectors")
+
+
+def _asked(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="spark_job", description="Training sets and reference profiles, on Spark.")
+    parser.add_argument("what", choices=["training-set", "profiles"])
+    parser.add_argument("module", help="the module that declares the app")
+    parser.add_argument("model")
+    parser.add_argument("--log", required=True, help="root of the feature log, as every executor sees it")
+    parser.add_argument("--out", required=True, type=Path, help="new folder (training-set), or file (profiles)")
+    parser.add_argument("--namespace", default="")
+    parser.add_argument("--mode", default="served", choices=["served", "point_in_time"])
+    parser.add_argument("--from", dest="from_", metavar="TIME", help="first trigger event time, ISO 8601 (UTC)")
+    parser.add_argument("--to", metavar="TIME", help="trigger event times before this")
+    parser.add_argument("--as-of", metavar="TIME", help="use only what the log knew before this")
+    parser.add_argument(
+        "--split", action="append", default=[], metavar="TIME", help="where test begins; twice: validation"
+    )
+    return parser.parse_args(arguments)
+
+
+def _us(text: str) -> int:
+    found = datetime.fromisoformat(text)
+    return round((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1_000_000)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
