@@ -32,13 +32,13 @@ WIDER = SHOP.replace("\n\nclass Buys(", f"{ORDERS}\n\nclass Buys(").replace(
 
 @pytest.fixture
 def served(transport: MemoryTransport, tmp_path: Path) -> Path:
-    """A module `shop.py` that has served 500 events."""
+    """A module `shop.py` that has served 900 events."""
     path = tmp_path / "shop.py"
     path.write_text(SHOP)
     app = load(str(path))
     plan = compile_app(app)
     provision(transport, app, plan)
-    harness.send(transport, harness.shop_events(500))
+    harness.send(transport, harness.shop_events(900))
     harness.work_off(transport, FeatureTask(plan), plan, batch_records=60)
     harness.write_log(transport, FeatureLog(tmp_path / ".samestream" / "log"), plan)
     return path
@@ -89,7 +89,7 @@ def test_a_new_feature_of_a_new_topic_is_backfilled_beside_what_was_served(
         assert all(row[name] == was[name] for name in ("views", "seconds", "cents", "spread"))
     # the same events sent again to a processor of the new definition from the first event on
     again = harness.fresh(load(str(other)), plan)
-    harness.send(again, harness.shop_events(500))
+    harness.send(again, harness.shop_events(900))
     harness.work_off(again, FeatureTask(plan), plan)
     new = harness.write_log(again, FeatureLog(tmp_path / "again"), plan).read("shop.features.Buys").to_pylist()
     spent = {(row["trigger_partition"], row["trigger_offset"]): row["spent"] for row in new}
