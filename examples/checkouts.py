@@ -76,7 +76,7 @@ class Closing(Event, topic="shop.closings", lateness="1d"):
     at: Field[datetime] = event_time()
 
 
-class SentBack(Model, on=Checkout, trainer=gradient_boosting(every="1d", history="90d", max_iter=60)):
+class SentBack(Model, on=Checkout, trainer=gradient_boosting(every="1d", history="180d", max_iter=60)):
     """P(the order comes back within 30 days), at the checkout."""
 
     bought = Purchases

@@ -1,6 +1,6 @@
 """Synthetic customers of a shop: what they buy, what they send back, and how each order ends.
 
-Sixteen weeks, 120 customers, about 7,000 events, all drawn from one seed. What there is to find:
+Thirty weeks, 120 customers, about 12,600 events, all drawn from one seed. What there is to find:
 
 - A customer has a *restlessness*, which moves slowly: the share of orders that come back. Past returns tell it.
 - Dear orders come back more often than cheap ones; a customer keeps to a price range, so past prices tell it in part.
@@ -20,11 +20,11 @@ from samestream.examples.event_batch import EventBatch, in_batches, split
 from samestream.schemas import Event
 
 START = datetime(2024, 9, 2, tzinfo=UTC)
-DAYS = 112
-TRAINING_DAYS = 84
+DAYS = 210
+TRAINING_DAYS = 182
 CUSTOMERS = 120
 TRIAL = timedelta(days=30)
-RELEASED = ("the first twelve weeks", "four weeks more")
+RELEASED = ("the first twenty-six weeks", "four weeks more")
 
 Happened = list[tuple[Event, datetime]]
 

@@ -306,12 +306,16 @@ def _parted(
         )
     table = pa.table(columns)
     parts, bounds = {}, [-(2**63), *request.splits_us, 2**63 - 1]
-    counts["label_known_too_late_for_its_part"] = 0
+    counts["horizon_not_over_in_its_part"] = 0
     for name, start_us, end_us in zip(PARTS[len(request.splits_us)], bounds, bounds[1:], strict=False):
         mine = wanted & (event_time_us >= start_us) & (event_time_us < end_us)
-        # a model that is trained at the split could not know what came after it
-        unknown = mine & keep & (labels.known_us >= end_us)
-        counts["label_known_too_late_for_its_part"] += int(unknown.sum())
+        # A model that is trained at the split could not know what came after it. Which rows go is decided by their horizon, not
+        # by when their label came: where one outcome is known sooner than the other, the sooner one would be all that stays.
+        is_open = (
+            event_time_us >= end_us - model.label.within_us if end_us < 2**63 - 1 else np.zeros(len(keep), np.bool_)
+        )
+        unknown = mine & keep & (is_open | (labels.known_us >= end_us))
+        counts["horizon_not_over_in_its_part"] += int(unknown.sum())
         mine &= ~unknown
         parts[name] = table.take(order[mine[order]]).combine_chunks()
     return parts, counts

@@ -31,7 +31,7 @@ from samestream.streams.models.scoring_metrics import (
 from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.transport import Transport
 from samestream.trainers import boosted_trees, linear_models, training_set
-from samestream.trainers.fitting import Fit, Fitted
+from samestream.trainers.fitting import MIN_ROWS, Fit, Fitted
 from samestream.trainers.training_set import TrainingSet
 
 _HOLDOUT = 0.2  # the latest fifth of the rows judges the model before it is trained on all of them
@@ -130,8 +130,19 @@ def _predictor(model: ModelPlan, rows: TrainingSet, estimator: bytes) -> Predict
 def _holdout(model: ModelPlan, rows: TrainingSet) -> dict[str, float]:
     """How a model of the earlier rows does on the latest fifth, and how one does that knows no inputs."""
     cut = int(len(rows) * (1 - _HOLDOUT))
-    # what was not yet known at the first held-out trigger could not have been trained on
-    early, late = rows.take(np.flatnonzero(rows.label_known_us[:cut] < rows.known_us[cut])), rows.take(slice(cut, None))
+    # What was not yet known at the first held-out trigger could not have been trained on. It is the horizon that must be over:
+    # where one outcome is known sooner than the other, the labels that happen to be there are mostly of the sooner one.
+    is_over = rows.event_time_us[:cut] + model.label.within_us < rows.event_time_us[cut]
+    is_known = rows.label_known_us[:cut] < rows.known_us[cut]
+    early, late = rows.take(np.flatnonzero(is_over & is_known)), rows.take(slice(cut, None))
+    if len(early) < MIN_ROWS:
+        raise TrainingError(
+            "the history is too short to judge a model on its latest fifth",
+            where=model.name,
+            found=f"{len(early)} of {len(rows)} rows whose horizon was over when that fifth began",
+            expected=f"at least {MIN_ROWS}",
+            hint="wait for more history, or declare a shorter horizon (`within`) for the label.",
+        )
     fitted = _fit(model, early)
     predictor, x = _predictor(model, early, fitted.estimator), early.encoding.matrix(late.features)
     found = JUDGES[model.output](early, late, predictor, x) | fitted.metrics

@@ -120,13 +120,18 @@ def test_a_manifest_tells_other_data(shop: tuple[MemoryTransport, FeatureLog], t
             dataset_files.read_manifest(path)
 
 
-def test_a_label_known_after_the_split_is_not_trained_on(tmp_path: Path) -> None:
-    split_us = START_US + 10 * MINUTE_US
+def test_only_what_was_over_and_known_at_the_split_is_trained_on(tmp_path: Path) -> None:
+    """Were a row with an open horizon kept because its label is there already, the outcome known sooner would be all that stays."""
+    split_us = START_US + 40 * MINUTE_US
     shop = logged(
         tmp_path,
         [
             view("early", START_US),
             view("late", START_US + SECOND_US),
+            view("edge", START_US + 10 * MINUTE_US),
+            view("before", START_US + 10 * MINUTE_US - 1),
+            order("edge", START_US + 13 * MINUTE_US),
+            order("before", START_US + 13 * MINUTE_US),
             order("early", START_US + 5 * MINUTE_US, known_us=split_us - 1000),
             order("late", START_US + 6 * MINUTE_US, known_us=split_us),
             view("early", split_us + SECOND_US),
@@ -135,9 +140,9 @@ def test_a_label_known_after_the_split_is_not_trained_on(tmp_path: Path) -> None
         ],
     )
     found = build(shop, splits_us=(split_us,))
-    assert found.parts["train"]["entity"].to_pylist() == ["early"]
+    assert sorted(found.parts["train"]["entity"].to_pylist()) == ["before", "early"]
     assert found.parts["test"]["entity"].to_pylist() == ["early"]
-    assert found.counts["label_known_too_late_for_its_part"] == 1
+    assert found.counts["horizon_not_over_in_its_part"] == 2
 
 
 @pytest.mark.parametrize(
