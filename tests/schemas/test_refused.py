@@ -530,12 +530,12 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     ),
     (
         lambda: monitors(labels=parity()),
-        "Made.labels: only features and scores are monitored\nFound: Parity()\nExpected: an attribute named "
+        "Made.labels: only features and scores are monitored\nFound: Parity(sample=1.0)\nExpected: an attribute named "
         'features or scores\nHint: scores = drift(window="1d").',
     ),
     (
         lambda: monitors(scores=parity()),
-        "Made.scores: this is not a check that can be made here\nFound: Parity()\nExpected: drift()\nHint: write "
+        "Made.scores: this is not a check that can be made here\nFound: Parity(sample=1.0)\nExpected: drift()\nHint: write "
         "the calls, separated by commas.",
     ),
     (
