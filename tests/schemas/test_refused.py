@@ -535,7 +535,8 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     ),
     (
         lambda: monitors(scores=parity()),
-        "Made.scores: this is not a check that can be made here\nFound: Parity(sample=1.0)\nExpected: drift(), performance(), calibration()\nHint: write "
+        "Made.scores: this is not a check that can be made here\nFound: Parity(sample=1.0)\n"
+        "Expected: drift(), performance(), calibration()\nHint: write "
         "the calls, separated by commas.",
     ),
     (
