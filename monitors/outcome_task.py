@@ -6,33 +6,26 @@ records once more, and passes them over; no processor of features, scores or out
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from numpy.typing import NDArray
-
-from samestream import monitors
+from samestream.monitors.budget import shortest_days
 from samestream.monitors.declared import Calibration, Declared, Performance
 from samestream.monitors.incidents import Lineage
-from samestream.monitors.outcome_watch import OutcomeWatch, needed_days
+from samestream.monitors.kept_watch import KeptWatch
+from samestream.monitors.outcome_watch import OutcomeWatch
 from samestream.monitors.task import record_of
 from samestream.schemas import records
-from samestream.schemas.errors import RecoveryError
 from samestream.schemas.expressions import Kind
 from samestream.streams import columns as cols
-from samestream.streams import models
-from samestream.streams.engine import value_arrays
 from samestream.streams.engine.clock import Clocks
 from samestream.streams.engine.measures import Measure
 from samestream.streams.engine.order import Batch
-from samestream.streams.engine.snapshots import code_of
 from samestream.streams.engine.task import Emitted
-from samestream.streams.engine.value_arrays import Arrays
 from samestream.streams.plan import Input, Plan
 from samestream.streams.wire.decode import vector_input
 
 _DAY_US = 86_400_000_000
-_WALKED_BYTES = 16 * 1024 * 1024
 _INCIDENT_COLUMNS = ("incident", "event", "subject", "verdict")
 
 
@@ -42,12 +35,10 @@ def is_asked_for(watched: type[Any]) -> bool:
     return any(isinstance(check, Performance | Calibration) for check in declared.scores)
 
 
-class OutcomeMonitorTask:
+class OutcomeMonitorTask(KeptWatch[OutcomeWatch]):
     """Watches the outcomes of one model. See `processor.Task`."""
 
-    owned: frozenset[str] = frozenset()
-    memory_us = None
-    query_lag_us = 0
+    walked_bytes = 16 * 1024 * 1024
 
     def __init__(self, plan: Plan, watched: type[Any]) -> None:
         declared: Declared = watched.__monitors__
@@ -87,33 +78,6 @@ class OutcomeMonitorTask:
         out = [record_of(self._drift, record) for record in told]
         return Emitted(out, len(out))
 
-    def absorb(self, batch: Batch, clocks: Clocks) -> None:
-        """Apply a judged batch whose incidents were written before."""
-        self.process(batch, clocks)
-
-    def recall(self, switches: Sequence[str]) -> None:
-        """The watch is rebuilt from a snapshot or the whole journal, so there is nothing to recall."""
-
-    @property
-    def layout(self) -> str:
-        """By the code of all that a watch may hold."""
-        return code_of(value_arrays, monitors, models)
-
-    def state(self) -> Arrays:
-        """The whole watch. Raises StateNotKeptError where river's detectors are part of it."""
-        return value_arrays.pack(self._watch)
-
-    def state_bytes(self) -> int:
-        """A watch holds many small things, which Python has to walk through."""
-        return _WALKED_BYTES
-
-    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take up a watch."""
-        watch = value_arrays.unpack(arrays)
-        if not isinstance(watch, OutcomeWatch):
-            raise RecoveryError("a state is no watch", where=self.name, found=type(watch).__name__)
-        self._watch = watch
-
     def measures(self) -> Iterable[Measure]:
         """How good the model was on the newest complete window of labels, and whether there is history enough to alarm."""
         model = {"model": self._model.name}
@@ -127,5 +91,5 @@ class OutcomeMonitorTask:
             "monitor_needed_days",
             "Good days of history below which it does not alarm.",
             monitor,
-            needed_days(self._watch.per_week),
+            shortest_days(self._watch.per_week),
         )

@@ -7,27 +7,22 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from samestream import monitors
 from samestream.monitors.declared import Declared
+from samestream.monitors.kept_watch import KeptWatch
 from samestream.monitors.watch import IncidentRecord, Lineage, SourceSpec, Watch
 from samestream.schemas import records
 from samestream.schemas.avro import Codec
-from samestream.schemas.errors import ArtifactError, RecoveryError
+from samestream.schemas.errors import ArtifactError
 from samestream.schemas.expressions import Kind
-from samestream.streams import models
 from samestream.streams.columns import ColumnData, Int64Array
-from samestream.streams.engine import value_arrays
 from samestream.streams.engine.clock import Clocks
 from samestream.streams.engine.order import DEAD, Batch
-from samestream.streams.engine.snapshots import code_of
 from samestream.streams.engine.task import Emitted
-from samestream.streams.engine.value_arrays import Arrays
 from samestream.streams.models import artifact
 from samestream.streams.models.model_registry import CHAMPION, registry_input
 from samestream.streams.plan import Input, ModelPlan, Plan
@@ -37,16 +32,13 @@ from samestream.streams.wire.decode import vector_input
 
 log = logging.getLogger("samestream")
 _CODEC = Codec(records.INCIDENT)
-_WALKED_BYTES = 64 * 1024 * 1024
 _NUMERIC = (Kind.INT, Kind.FLOAT, Kind.BOOL)
 
 
-class MonitorTask:
+class MonitorTask(KeptWatch[Watch]):
     """Watches one model: its sources, its vectors, its scores. See `processor.Task`."""
 
-    owned: frozenset[str] = frozenset()
-    memory_us = None
-    query_lag_us = 0
+    walked_bytes = 64 * 1024 * 1024
 
     def __init__(self, plan: Plan, watched: type[Any]) -> None:
         declared: Declared = watched.__monitors__
@@ -91,33 +83,6 @@ class MonitorTask:
         self._move_clock(batch, ("predictions",), self._watch.score_clock)
         out = [record_of(self._drift, found) for found in self._watch.records()]
         return Emitted(out, len(out))
-
-    def absorb(self, batch: Batch, clocks: Clocks) -> None:
-        """Apply a judged batch whose incidents were written before."""
-        self.process(batch, clocks)
-
-    def recall(self, switches: Sequence[str]) -> None:
-        """The watch is rebuilt from a snapshot or the whole journal, so there is nothing to recall."""
-
-    @property
-    def layout(self) -> str:
-        """By the code of all that a watch may hold."""
-        return code_of(value_arrays, monitors, models)
-
-    def state(self) -> Arrays:
-        """The whole watch."""
-        return value_arrays.pack(self._watch)
-
-    def state_bytes(self) -> int:
-        """A watch holds many small things, which Python has to walk through."""
-        return _WALKED_BYTES
-
-    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take up a watch."""
-        watch = value_arrays.unpack(arrays)
-        if not isinstance(watch, Watch):
-            raise RecoveryError("a state is no watch", where=self.name, found=type(watch).__name__)
-        self._watch = watch
 
     def _take_models(self, batch: Batch) -> None:
         _, models = batch.applied("models")
