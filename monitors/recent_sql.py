@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import pyarrow as pa
 
 from samestream.monitors.parity_figures import PathFigures
 from samestream.monitors.sql_parity import Chosen, compare_as_known, compare_point_in_time, vectors_that_differ
-from samestream.monitors.vector_stream import is_sampled
 from samestream.schemas.windows import LIFETIME_US
 from samestream.streams.engine.journal import Entry
 from samestream.streams.engine.merge_rank import MergeRanks
 from samestream.streams.engine.order import Batch
 from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log.key_sample import in_sample
+from samestream.streams.log.pinned_log import within
 from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.sql.difference import Difference
 
@@ -63,10 +63,7 @@ class RecentLog(FeatureLog):
         bounds = [bound for bound in (self._from_us, known_from_us) if bound is not None]
         table = super().read(topic, None, max(bounds, default=None), known_to_us)
         if topic in self._ranges:
-            partitions, offsets = table["_partition"].to_numpy(), table["_offset"].to_numpy()
-            keep = np.zeros(len(offsets), np.bool_)
-            for number, (start, end) in self._ranges[topic].items():
-                keep |= (partitions == number) & (offsets >= start) & (offsets < end)
+            keep = within(self._ranges[topic], table["_partition"].to_numpy(), table["_offset"].to_numpy())
             table = table.filter(pa.array(keep))
         return table.select(list(columns)) if columns is not None else table
 
@@ -178,12 +175,9 @@ class RecentSql:
         share = self.sample.get(model.name, 1.0)
 
         def chosen(served: pa.Table) -> pa.Table:
-            partitions, offsets = served["trigger_partition"].to_numpy(), served["trigger_offset"].to_numpy()
-            keep = np.zeros(len(served), np.bool_)
-            for number, (start, end) in spans.items():
-                keep |= (partitions == number) & (offsets >= start) & (offsets < end)
+            keep = within(spans, served["trigger_partition"].to_numpy(), served["trigger_offset"].to_numpy())
             if share < 1:
-                keep &= np.array([is_sampled(key, share) for key in served["_key"].to_pylist()], np.bool_)
+                keep &= in_sample(served["_key"].to_pylist(), share)
             return served.filter(pa.array(keep))
 
         return chosen

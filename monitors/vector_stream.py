@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,7 @@ from samestream.schemas.avro import Codec
 from samestream.streams.engine.columnar import Vectors
 from samestream.streams.engine.feature_task import VectorEncoder
 from samestream.streams.engine.journal import Entry
+from samestream.streams.log.key_sample import is_in_sample
 from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.transport import Fetched, Partition, partition_of
 from samestream.streams.wire.schema_store import SchemaStore
@@ -20,15 +20,6 @@ Record = tuple[bytes | None, bytes | None, int]  # key, value, known time
 Trigger = tuple[str, int, int]
 OTHER = "(key, place or known time)"
 """Stands for a feature where every value is right, and the record is not."""
-
-
-def is_sampled(key: bytes | None, share: float) -> bool:
-    """Whether a key belongs to a sample of keys; the same keys do wherever and whenever it is asked.
-
-    >>> [is_sampled(b"EWR", share) for share in (0.1, 0.5, 1.0)]
-    [False, False, True]
-    """
-    return share >= 1 or zlib.crc32(key or b"") < share * 2**32
 
 
 class VectorStream:
@@ -52,7 +43,7 @@ class VectorStream:
         required = entry.fingerprint == self._plan.fingerprint
         for record in self._encoder.records(vectors):
             assert record.key is not None
-            if is_sampled(record.key, self._sample):
+            if is_in_sample(record.key, self._sample):
                 place = partition_of(record.key, len(self._expected))
                 self._expected[place].append(((record.key, record.value, record.known_us), required))
 
@@ -66,7 +57,7 @@ class VectorStream:
             value = self._store.single(self.topic, value) if value is not None else None
             if value is None or self._mark not in value:
                 figures.other_definition += 1
-            elif is_sampled(key, self._sample):
+            elif is_in_sample(key, self._sample):
                 held.append((offset, (key, value, known_us)))
         self.next_offsets[fetched.partition.partition] = int(fetched.offsets[-1]) + 1
 

@@ -21,13 +21,21 @@ def in_sample(keys: Iterable[bytes | None], share: float) -> BoolArray:
     """
     if share >= WHOLE:
         return np.ones(len(list(keys)), np.bool_)
-    bound, known = int(share * _SPACE), dict[bytes | None, bool]()
-    found = []
+    known, found = dict[bytes | None, bool](), []
     for key in keys:
         if key not in known:
-            known[key] = int.from_bytes(hashlib.sha256(key or b"").digest()[:8]) < bound
+            known[key] = is_in_sample(key, share)
         found.append(known[key])
     return np.array(found, np.bool_)
+
+
+def is_in_sample(key: bytes | None, share: float) -> bool:
+    """Whether one key is in that sample.
+
+    >>> [is_in_sample(b"EWR", share) for share in (0.1, 0.9, 1.0)]
+    [False, True, True]
+    """
+    return share >= WHOLE or int.from_bytes(hashlib.sha256(key or b"").digest()[:8]) < int(share * _SPACE)
 
 
 def checked(share: float, where: str) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from samestream.schemas.errors import FeatureLogError
+from samestream.streams.columns import BoolArray, Int64Array
 from samestream.streams.log.feature_log import FeatureLog, LogFile
 
 Ranges = Mapping[str, Mapping[int, tuple[int, int]]]
@@ -71,11 +72,16 @@ class PinnedLog(FeatureLog):
         return self._kept(topic, super().read_files(topic, files, needed, defaults))
 
     def _kept(self, topic: str, table: pa.Table) -> pa.Table:
-        partitions, offsets = table["_partition"].to_numpy(), table["_offset"].to_numpy()
-        keep = np.zeros(len(offsets), np.bool_)
-        for number, (start, end) in self._pinned.get(topic, {}).items():
-            keep |= (partitions == number) & (offsets >= start) & (offsets < end)
+        keep = within(self._pinned.get(topic, {}), table["_partition"].to_numpy(), table["_offset"].to_numpy())
         return table if keep.all() else table.filter(pa.array(keep))
+
+
+def within(ranges: Mapping[int, tuple[int, int]], partitions: Int64Array, offsets: Int64Array) -> BoolArray:
+    """Which positions lie in the offsets `[start, end)` of their partition. partitions, offsets : shape (n,)."""
+    found = np.zeros(len(offsets), np.bool_)
+    for number, (start, end) in ranges.items():
+        found |= (partitions == number) & (offsets >= start) & (offsets < end)
+    return found
 
 
 def known_before(table: pa.Table, known_us: int | None) -> pa.Table:
