@@ -24,6 +24,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
+SOURCES_SHARE, OUTCOMES_SHARE = 0.5, 0.25
+"""What sources and outcomes may take of a model's budget; features and scores have the rest."""
 ALLOWANCE = 0.8
 LEAST_LIMIT = 10.0
 """Nats below which no limit is set, however calm the past was."""

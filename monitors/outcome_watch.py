@@ -11,7 +11,6 @@ log says: that explains worse predictions, so the model is not blamed, and such 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from samestream.monitors.budget import OUTCOMES_SHARE, allowed
 from samestream.monitors.declared import Calibration as CalibrationCheck
 from samestream.monitors.declared import Declared, Performance
 from samestream.monitors.error_change import ErrorChange
@@ -29,10 +29,6 @@ from samestream.schemas.outputs import Output
 Floats = npt.NDArray[np.float64]
 
 DAY_US = 24 * HOUR_US
-SHARE = 0.25
-"""Of the alarm budget of a model."""
-ALLOWANCE = 0.8
-"""Of that, for days are not quite exchangeable."""
 AGED, PLACE = "model_aged", "labels"
 LEAST_LEVEL = 8.0
 ACCEPTED_US = 14 * DAY_US
@@ -40,11 +36,6 @@ ACCEPTED_US = 14 * DAY_US
 KEPT_DAYS, KEPT_ERRORS = 400, 100_000
 LEAST_NOW = 50
 """Errors in the last day that it takes to say that a model has recovered."""
-
-
-def needed_days(per_week: float) -> int:
-    """Good days of history below which the budget cannot be promised."""
-    return math.ceil(7 / (ALLOWANCE * per_week) - 1 - 1e-9)
 
 
 @dataclass
@@ -79,7 +70,7 @@ class OutcomeWatch:
         self._book = IncidentBook(lineage, declared.alarms_per_week)
         performance = next((check for check in declared.scores if isinstance(check, Performance)), None)
         reliable = next((check for check in declared.scores if isinstance(check, CalibrationCheck)), None)
-        self.per_week = SHARE * declared.alarms_per_week
+        self.per_week = OUTCOMES_SHARE * declared.alarms_per_week
         self._by_performance, self._by_calibration = performance is not None, reliable is not None
         self._detectors = performance.detectors if performance is not None else ()
         lengths = [check.window_us for check in (performance, reliable) if check is not None]
@@ -266,7 +257,7 @@ class OutcomeWatch:
         Each is put on the scale of its own three worst days first, so that a restless one does not set the limit for a calm one.
         """
         days = len(self._history)
-        spared = math.floor(ALLOWANCE * self.per_week / 7 * (days + 1) + 1e-9) - 1
+        spared = allowed(days, self.per_week)
         if spared < 0:
             return
         looks = {look for day in self._history for look in day.peaks}

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from samestream.monitors.budget import SOURCES_SHARE
 from samestream.monitors.declared import Declared, Drift, Parity, Quality, Silence
 from samestream.monitors.incidents import IncidentBook, IncidentRecord, Lineage
 from samestream.monitors.sources import TICK_US, SourceFamily, SourceSpec, SourceWatch
@@ -40,8 +41,6 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Column = npt.NDArray[Any]  # floats, or an object array of texts
 
-SOURCES_SHARE = 0.5
-"""What the sources may take of the budget; features and scores share the rest."""
 _UNSET = int(np.iinfo(np.int64).min)
 
 

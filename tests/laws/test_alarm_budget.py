@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from samestream.monitors.budget import SOURCES_SHARE
 from samestream.monitors.incidents import HOUR_US, Finding
 from samestream.monitors.sources import DAY_US, LEARNING_DAYS, SourceFamily, SourceSpec, SourceWatch
-from samestream.monitors.watch import SOURCES_SHARE
 
 LONG = os.environ.get("LAW") == "long"
 REPETITIONS = 200 if LONG else 3

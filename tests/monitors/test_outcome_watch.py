@@ -10,12 +10,13 @@ import pytest
 from made_outcomes import DAY, HOUR, NEEDED, START, life, outcome
 
 from samestream.monitors import Monitors, calibration, performance
+from samestream.monitors.budget import OUTCOMES_SHARE, shortest_days
 from samestream.monitors.declared import Calibration, Declared, Performance
 from samestream.monitors.error_change import ErrorChange
 from samestream.monitors.incidents import IncidentRecord, Lineage
 from samestream.monitors.label_windows import KEPT_WINDOWS, LabelWindows
 from samestream.monitors.label_windows import calibration as reliability
-from samestream.monitors.outcome_watch import ACCEPTED_US, SHARE, OutcomeWatch, needed_days
+from samestream.monitors.outcome_watch import ACCEPTED_US, OutcomeWatch
 from samestream.schemas.errors import DeclarationError
 from samestream.streams.models import scoring_metrics as metrics
 
@@ -55,7 +56,7 @@ def test_it_closes_when_the_model_is_good_again_and_after_two_weeks_in_any_case(
 
 def test_below_the_shortest_history_nothing_alarms() -> None:
     one = watch(per_week=1.0)
-    assert needed_days(SHARE) == 34
+    assert shortest_days(OUTCOMES_SHARE) == 34
     assert fed(one, life(30, aged_from=20)) == []
     assert one.learned_days < 34
 

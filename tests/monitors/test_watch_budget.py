@@ -3,7 +3,8 @@
 import made_streams as made
 import numpy as np
 
-from samestream.monitors.watch import SOURCES_SHARE, Watch
+from samestream.monitors.budget import SOURCES_SHARE
+from samestream.monitors.watch import Watch
 from samestream.streams.engine import value_arrays
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from samestream.monitors.outcome_watch import SHARE, needed_days
+from samestream.monitors.budget import OUTCOMES_SHARE, shortest_days
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
 START = 1_356_998_400_000_000  # a midnight
 PER_DAY = 240
-NEEDED = needed_days(SHARE * 4.0)
+NEEDED = shortest_days(OUTCOMES_SHARE * 4.0)
 
 
 def outcome(
