@@ -51,7 +51,7 @@ def main() -> None:
     given = parser.parse_args()
     kafka = None if given.bootstrap else LocalKafka(Path(tempfile.mkdtemp(prefix="bench-transport-")))
     try:
-        compare(given.bootstrap or kafka.up().bootstrap, given.events, given.rounds)  # type: ignore[union-attr]
+        compare(given.bootstrap or kafka.up().bootstrap, given.events, given.rounds)
     finally:
         if kafka is not None:
             kafka.down()

@@ -303,12 +303,12 @@ def report(rows: list[Row], echo: Row, wide: Row) -> None:
         best = max(frameworks, key=lambda row: row.events_per_s or 0)
         say(
             f"  {own.events_per_s / best.events_per_s:.1f} times the events/s of {best.system}, the fastest Python framework (15)"
-        )  # type: ignore[operator]
+        )
     if loop is not None and loop.cpu_s_per_million:
         say(f"  {loop.cpu_s_per_million / own.cpu_s_per_million:.1f} times the plain loop per CPU second (6)")
     if streams:
         best = min(streams, key=lambda row: row.cpu_s_per_million or float("inf"))
-        say(f"  {best.cpu_s_per_million / own.cpu_s_per_million:.1f} times {best.system} per CPU second (2)")  # type: ignore[operator]
+        say(f"  {best.cpu_s_per_million / own.cpu_s_per_million:.1f} times {best.system} per CPU second (2)")
     if own.p99_ms and echo.p99_ms:
         say(f"  p99 {own.p99_ms / echo.p99_ms:.1f} times that of the echo (2)")
 

@@ -140,7 +140,7 @@ def profile(bootstrap: str, client: str, events: int, stopwatch: Stopwatch) -> d
     provision.provision(transport, app, plan)
     worker = Processor(transport, plan.app, plan.journal, FeatureTask(plan), provision.store(transport, plan))
     started = Started(worker.health, events)
-    worker.run(started)  # type: ignore[arg-type]
+    worker.run(started)
     wall_s, thread_s, process_s = (now - then for now, then in zip(clocks_s(), started.at or (), strict=True))
     found = {step: spent_s * 1e6 / events for step, spent_s in stopwatch.spent_s.items()}
     found["librdkafka's threads"] = (process_s - thread_s) * 1e6 / events
@@ -160,7 +160,7 @@ def main() -> None:
     given = parser.parse_args()
     kafka = None if given.bootstrap else LocalKafka(Path(tempfile.mkdtemp(prefix="bench-profile-")))
     try:
-        bootstrap = given.bootstrap or kafka.up().bootstrap  # type: ignore[union-attr]
+        bootstrap = given.bootstrap or kafka.up().bootstrap
         transport = KafkaTransport(bootstrap)
         if trades.Trade.topic not in transport.topics():
             app = bench_app()

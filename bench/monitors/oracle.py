@@ -19,13 +19,13 @@ HISTORY_DAYS = 56
 class Shares:
     """Exact values of the history and how common each is, with half a value for each and for all never seen."""
 
-    def __init__(self, values: npt.NDArray) -> None:  # type: ignore[type-arg]
+    def __init__(self, values: npt.NDArray) -> None:
         self.values, counts = np.unique(values, return_counts=True)
         n = counts.sum() + 0.5 * (len(counts) + 1)
         self._log = np.log((counts + 0.5) / n)
         self._unseen = float(np.log(0.5 / n))
 
-    def log(self, values: npt.NDArray) -> Floats:  # type: ignore[type-arg]
+    def log(self, values: npt.NDArray) -> Floats:
         at = np.minimum(np.searchsorted(self.values, values), len(self.values) - 1)
         return np.where(self.values[at] == values, self._log[at], self._unseen)
 

@@ -101,13 +101,13 @@ def _profiling(quick: bool) -> Iterator[dict[str, Any]]:
     there = rng.random(count) > 0.02
     NumericProfile.of(numbers["normal"][:20_000], there[:20_000])  # compiles
     for name, values in numbers.items():
-        rate = _rate(lambda values=values: NumericProfile.of(values, there), count)  # type: ignore[misc]
+        rate = _rate(lambda values=values: NumericProfile.of(values, there), count)
         yield {"what": "profile", "kind": "numbers", "column": name, "millions_per_core_second": rate / 1e6}
     for distinct in (20, 1_000, 100_000):
         texts = np.array([f"value-{i}" for i in range(distinct)], object)
         column = pa.array(texts[rng.integers(0, distinct, count)], pa.large_string())
         CategoryProfile.of(column.slice(0, 100))
-        rate = _rate(lambda column=column: CategoryProfile.of(column), count)  # type: ignore[misc]
+        rate = _rate(lambda column=column: CategoryProfile.of(column), count)
         named = f"{distinct:,} different"
         yield {"what": "profile", "kind": "texts", "column": named, "millions_per_core_second": rate / 1e6}
 

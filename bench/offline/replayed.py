@@ -45,7 +45,7 @@ def main() -> None:
     events = sum(part.end - part.start for entry in entries for part in entry.ranges)
 
     def work() -> list[Vectors]:
-        every = replayed(plan, Topics(counts), log, entries=entries)  # type: ignore[arg-type]
+        every = replayed(plan, Topics(counts), log, entries=entries)
         return [vectors for _, _, found in every for vectors in found]
 
     found = measured(events, work)

@@ -70,7 +70,7 @@ class Windowed(Model, on=Ask, trainer=gradient_boosting(every="1d", history="30d
 def plan_of(model: type[Model]) -> Plan:
     """The plan of an app with one of the two models."""
     events, views = {"Sale": Sale, "Ask": Ask}, {"ShopNow": ShopNow}
-    return compile_app(App("bench", events, views, {model.__name__: model}, {}))  # type: ignore[dict-item]
+    return compile_app(App("bench", events, views, {model.__name__: model}, {}))
 
 
 def write(folder: Path, sales: int, asks: int, shops: int) -> None:

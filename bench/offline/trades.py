@@ -112,7 +112,7 @@ def _run(worker: Processor | LogWriter, done: object) -> None:
     stop = threading.Event()
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
-    while thread.is_alive() and not done():  # type: ignore[operator]
+    while thread.is_alive() and not done():
         thread.join(0.02)
     stop.set()
     thread.join()

@@ -46,7 +46,7 @@ class Codecs:
 
     def read(self, value: bytes) -> dict[str, Any]:
         """An event; times are left as whole microseconds."""
-        return fastavro.schemaless_reader(io.BytesIO(value[HEADER_BYTES:]), self._event)  # type: ignore[return-value]
+        return fastavro.schemaless_reader(io.BytesIO(value[HEADER_BYTES:]), self._event)
 
     def write(self, answer: dict[str, Any]) -> bytes:
         """An answer."""
