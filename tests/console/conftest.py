@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import harness
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -14,6 +15,8 @@ from samestream.schemas.app import App, load
 from samestream.schemas.avro import Codec
 from samestream.schemas.avro_schemas import event_schema
 from samestream.streams.deploy.provision import provision
+from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.lowering import compile_app
 from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
 from samestream.streams.transport import Outgoing
@@ -55,6 +58,19 @@ def applied(transport: MemoryTransport, app: App) -> MemoryTransport:
     """The same with the topics of the flights app."""
     provision(transport, app, compile_app(app))
     return transport
+
+
+def serve(transport: MemoryTransport, folder: Path, declared: str, count: int) -> Path:
+    """A module `shop.py` of that text, which has served so many events and logged them; its path."""
+    path = folder / "shop.py"
+    path.write_text(declared)
+    app = load(str(path))
+    plan = compile_app(app)
+    provision(transport, app, plan)
+    harness.send(transport, harness.shop_events(count))
+    harness.work_off(transport, FeatureTask(plan), plan, batch_records=60)
+    harness.write_log(transport, FeatureLog(folder / ".samestream" / "log"), plan)
+    return path
 
 
 @pytest.fixture

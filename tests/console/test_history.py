@@ -10,13 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from samestream.schemas.app import load
-from samestream.streams.deploy.provision import provision
 from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.lowering import compile_app
 from samestream.streams.memory.transport import MemoryTransport
 
-from .conftest import Cli
+from .conftest import Cli, serve
 
 SHOP = Path(harness.__file__).with_name("shop.py").read_text()
 ORDERS = """
@@ -33,15 +32,7 @@ WIDER = SHOP.replace("\n\nclass Buys(", f"{ORDERS}\n\nclass Buys(").replace(
 @pytest.fixture
 def served(transport: MemoryTransport, tmp_path: Path) -> Path:
     """A module `shop.py` that has served 900 events."""
-    path = tmp_path / "shop.py"
-    path.write_text(SHOP)
-    app = load(str(path))
-    plan = compile_app(app)
-    provision(transport, app, plan)
-    harness.send(transport, harness.shop_events(900))
-    harness.work_off(transport, FeatureTask(plan), plan, batch_records=60)
-    harness.write_log(transport, FeatureLog(tmp_path / ".samestream" / "log"), plan)
-    return path
+    return serve(transport, tmp_path, SHOP, 900)
 
 
 @pytest.fixture

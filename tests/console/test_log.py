@@ -9,14 +9,10 @@ import harness
 import pyarrow.parquet as pq
 import pytest
 
-from samestream.schemas.app import load
-from samestream.streams.deploy.provision import provision
-from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.log.feature_log import FeatureLog
-from samestream.streams.lowering import compile_app
 from samestream.streams.memory.transport import MemoryTransport
 
-from .conftest import Cli
+from .conftest import Cli, serve
 
 SHOP = Path(harness.__file__).with_name("shop.py").read_text().replace('over="1d"', 'over="1h"')
 EVENTS = 5_000  # seven seconds apart: nearly ten hours
@@ -25,15 +21,7 @@ EVENTS = 5_000  # seven seconds apart: nearly ten hours
 @pytest.fixture
 def served(transport: MemoryTransport, tmp_path: Path) -> Path:
     """A module `shop.py` that has served ten hours of events."""
-    path = tmp_path / "shop.py"
-    path.write_text(SHOP)
-    app = load(str(path))
-    plan = compile_app(app)
-    provision(transport, app, plan)
-    harness.send(transport, harness.shop_events(EVENTS))
-    harness.work_off(transport, FeatureTask(plan), plan, batch_records=60)
-    harness.write_log(transport, FeatureLog(tmp_path / ".samestream" / "log"), plan)
-    return path
+    return serve(transport, tmp_path, SHOP, EVENTS)
 
 
 def log_of(module: Path) -> FeatureLog:

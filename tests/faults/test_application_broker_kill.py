@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,16 +27,6 @@ class Note(Event, topic="notes", partitions=2):
     name: Field[str] = key()
     number: Field[int] = field()
     at: Field[datetime] = event_time()
-
-
-@pytest.fixture
-def own_kafka(tmp_path: Path) -> Iterator[LocalKafka]:
-    kafka = LocalKafka(tmp_path / "kafka")
-    try:
-        kafka.up()
-        yield kafka
-    finally:
-        kafka.down()
 
 
 def kill(kafka: LocalKafka) -> None:

@@ -23,10 +23,7 @@ EVENTS = harness.shop_events(600)
 
 @pytest.fixture(scope="module")
 def undisturbed() -> harness.Seen:
-    transport = harness.fresh()
-    harness.send(transport, EVENTS)
-    harness.work_off(transport, FeatureTask(PLAN))
-    return harness.contents(transport, harness.output_topics())
+    return harness.undisturbed(EVENTS)
 
 
 def test_the_reference_holds_every_kind_of_output(undisturbed: harness.Seen) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import harness
-import numpy as np
 import pytest
+from at_rest import PARTITIONS, decoded
 from fleet_log import FLEET, FLEET_PLAN, fleet_events
 from harness import PLAN, SHOP
 from hours import HOURS, hour_log
@@ -22,7 +22,6 @@ from shop_models import scored_shop
 
 from samestream.monitors.task import MonitorTask
 from samestream.monitors.watch import Watch
-from samestream.schemas import avro
 from samestream.schemas.app import App
 from samestream.streams import columns as cols
 from samestream.streams.deploy import provision
@@ -38,9 +37,8 @@ from samestream.streams.lowering import compile_app
 from samestream.streams.models.outcomes import OutcomeTask
 from samestream.streams.models.scorer import ScorerTask
 from samestream.streams.plan import Plan
-from samestream.streams.transport import Fetched, Outgoing, Partition, Transport
+from samestream.streams.transport import Outgoing, Partition, Transport
 from samestream.streams.wire.decode import Decoder
-from samestream.streams.wire.schema_store import SchemaStore
 
 ANY = Manifest("x", "f", "l", "m", "k", 1, "", {}, [], {}, {})
 LAWS = settings(
@@ -62,17 +60,12 @@ def through_a_file(arrays: Any, folder: Path) -> Any:
 
 def batches(plan: Plan, log: Any, draw: random.Random) -> list[Batch]:
     """A log at rest, cut into batches anywhere and judged."""
-    store = SchemaStore(None, "x", [part.schema for part in plan.events.values()])
     inputs = tuple(plan.inputs[name] for name in log)
-    merge = Merge(inputs, {Partition(part.topic, n): place for place, part in enumerate(inputs) for n in range(2)})
-    for part in inputs:
-        codec = avro.Codec(part.schema)
-        for number in range(2):
-            mine = [(known, values) for partition, known, values in log[part.name] if partition == number]
-            keys = [str(values[part.key]).encode() for _, values in mine]
-            offsets, known = np.arange(len(mine), dtype=np.int64), np.array([known for known, _ in mine], np.int64)
-            fetched = Fetched(Partition(part.topic, number), offsets, known, keys, [codec.encode(v) for _, v in mine])
-            merge.add(Decoder(part, store).decode(fetched, -(2**62)))
+    merge = Merge(
+        inputs, {Partition(part.topic, n): place for place, part in enumerate(inputs) for n in range(PARTITIONS)}
+    )
+    for chunk in decoded(plan, log):
+        merge.add(chunk)
     clocks, found = Clocks(plan.query_lag_us), []
     while counts := merge.choose(set(merge.ranked), draw.randrange(1, 60)):
         found.append(merge.take(counts))
@@ -207,10 +200,7 @@ EVENTS = harness.shop_events(600)
 
 @pytest.fixture(scope="module")
 def undisturbed() -> harness.Seen:
-    transport = harness.fresh()
-    harness.send(transport, EVENTS)
-    harness.work_off(transport, FeatureTask(PLAN))
-    return harness.contents(transport, harness.output_topics())
+    return harness.undisturbed(EVENTS)
 
 
 def processor(transport: Transport, folder: Path, batch_records: int, every_s: float, copied: int) -> Processor:

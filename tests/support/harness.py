@@ -13,6 +13,7 @@ from samestream.schemas.app import App, load
 from samestream.schemas.avro import Codec
 from samestream.streams.deploy import provision
 from samestream.streams.engine import journal
+from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.engine.processor import Processor, Task
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.log.log_writer import LogWriter, logged_inputs
@@ -88,6 +89,14 @@ def work_off(
     )
     run_until(processor, lambda: _worked_off(transport, plan, task), seconds)
     return processor
+
+
+def undisturbed(events: Iterable[Outgoing]) -> Seen:
+    """What the shop's feature processor makes of a log at rest, in one life and one batch."""
+    transport = fresh()
+    send(transport, events)
+    work_off(transport, FeatureTask(PLAN))
+    return contents(transport, output_topics())
 
 
 def run_until(processor: Processor, done: Callable[[], bool], seconds: float = 30) -> None:
