@@ -76,10 +76,10 @@ def metrics(crew: Crew, lags: Lags) -> str:
         ("snapshot_pause_seconds", "gauge", "The longest that the stream waited for one.", of("snapshot_pause_s")),
     )
     lines = [line for family in families for line in _family(*family)]
-    return "\n".join([*lines, *_measured(crew)]) + "\n"
+    return "\n".join([*lines, *measured(crew)]) + "\n"
 
 
-def _measured(crew: Crew) -> Iterator[str]:
+def measured(crew: Crew) -> Iterator[str]:
     """The figures that roles offer themselves, and what watches the monitors."""
     families: dict[str, list[Measure]] = {}
     for owner in (*crew.roles, *crew.others):

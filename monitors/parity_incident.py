@@ -82,13 +82,13 @@ class ParityIncidents:
         """Close the incident where everything has been equal for long enough."""
         if self.open is None:
             return []
-        newest_us = max((part.newest_known_us for part in paths.values()), default=0)
+        newest_us = min((part.newest_known_us for part in paths.values()), default=0)  # what every path has seen
         broken_us = max((part.broken_known_us for part in paths.values()), default=0)
         if newest_us - max(broken_us, self.open.opened_at_us) < CALM_US:
             return []
         evidence = {
             **self.open.evidence,
-            "compared": max((part.compared for part in paths.values()), default=0),
+            "compared": min((part.compared for part in paths.values()), default=0),
             "open_hours": round((newest_us - self.open.opened_at_us) / HOUR_US, 2),
         }
         closed = replace(self.open, event="close", at_us=newest_us, evidence=evidence)

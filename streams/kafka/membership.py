@@ -1,17 +1,19 @@
-"""Being a member of a consumer group and nothing else: what a process lives by, and which of several comes first."""
+"""Being a member of a consumer group and nothing else, and how many members one has: what a process is seen to live by."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from samestream.streams.kafka.errors import LOG, translated
 
 SESSION_MS = 6_000
 """After so long without a heartbeat a member is gone; brokers by default allow no less."""
+_SETTLED_S = 10.0
 
 
 class KafkaMembership:
@@ -68,3 +70,36 @@ class KafkaMembership:
             consumer, self._consumer = self._consumer, None
             with suppress(KafkaException, RuntimeError):
                 consumer.close()
+
+
+class GroupCensus:
+    """How many members groups have, by the handle of an admin client.
+
+    Brokers are asked which groups they hold. Only of a group that none holds is the coordinator asked whether there is one:
+    librdkafka 2.16 aborts the process when the coordinator goes or comes while that is asked (its issues 3663 and 4605), so
+    after trouble with the brokers it is not asked until they have answered for a while. As long as one of several brokers is
+    away librdkafka cannot tell what all of them hold, and the coordinator is asked all the same.
+    """
+
+    def __init__(self, admin: Any) -> None:
+        self._admin, self._trouble_s = admin, -_SETTLED_S
+
+    def members(self, group: str, timeout_s: float) -> int:
+        """Members of a group: 0 where there is no such group. Raises KafkaException while it cannot be known."""
+        try:
+            for found in self._admin.list_groups(group, timeout=timeout_s):
+                if found.error is None:
+                    return len(found.members)
+        except KafkaException:
+            if len(self._admin.list_topics(timeout=timeout_s).brokers) < 2:
+                self._trouble_s = time.monotonic()
+                raise
+        if time.monotonic() - self._trouble_s < _SETTLED_S:
+            raise KafkaException(KafkaError(KafkaError._WAIT_COORD, "its coordinator may not be back yet"))
+        (future,) = self._admin.describe_consumer_groups([group], request_timeout=timeout_s).values()
+        try:
+            return len(future.result(2 * timeout_s).members)
+        except KafkaException as refused:
+            if refused.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return 0
+            raise

@@ -21,7 +21,7 @@ from samestream.schemas.errors import TransportError
 from samestream.streams.kafka import librdkafka
 from samestream.streams.kafka.errors import HINTS, LOG, Answer, kafka_error, patiently, translated
 from samestream.streams.kafka.group import KafkaGroupReader
-from samestream.streams.kafka.membership import KafkaMembership
+from samestream.streams.kafka.membership import GroupCensus, KafkaMembership
 from samestream.streams.kafka.outbox import KafkaOutbox
 from samestream.streams.kafka.reader import KafkaReader
 from samestream.streams.kafka.writers import KafkaTransactionalWriter, KafkaWriter
@@ -78,6 +78,7 @@ class KafkaTransport:
             "bootstrap.servers": bootstrap,
         }
         self._admin = AdminClient(self._properties, logger=LOG)
+        self._census = GroupCensus(self._admin)
         self._offset_readers: dict[str, Consumer] = {}
         self._lock = threading.Lock()
 
@@ -130,14 +131,8 @@ class KafkaTransport:
     def members(self, group: str) -> int:
         """Asked of the group's coordinator; a group that nobody has joined yet has none."""
 
-        def ask(_: float) -> int:
-            (future,) = self._admin.describe_consumer_groups([group], request_timeout=_OFFSETS_S).values()
-            try:
-                return len(future.result(2 * _ANSWER_S).members)
-            except KafkaException as refused:
-                if refused.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                    return 0
-                raise
+        def ask(slice_s: float) -> int:
+            return self._census.members(group, max(slice_s, 1.0))
 
         return self._ask(ask, f"asking for the members of group {group}")
 

@@ -10,7 +10,7 @@ from harness import PLAN, SHOP
 
 from samestream.console import watchers
 from samestream.console.crew import Crew
-from samestream.console.health import _measured
+from samestream.console.metrics import measured
 from samestream.console.watchers import Watchers
 from samestream.monitors.continuous_parity import REPLAY, ParityWorker
 from samestream.monitors.incidents import IncidentRecord
@@ -51,7 +51,7 @@ def test_a_monitor_that_never_spoke_is_told_and_so_is_one_that_fell_behind(
     found = {one.name: one for one in seen.standings()}
     assert found[MONITOR].behind_us > 3 * HOUR_US
     assert found[MONITOR].missed == found[MONITOR].behind_us // HOUR_US
-    lines = list(_measured(_crew(seen)))
+    lines = list(measured(_crew(seen)))
     assert f'samestream_monitor_missed_windows{{monitor="{MONITOR}",model="Buys"}} {found[MONITOR].missed}' in lines
     assert f'samestream_monitor_spoken{{monitor="{MONITOR}",model="Buys"}} 1' in lines
 

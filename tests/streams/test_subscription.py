@@ -13,6 +13,7 @@ from typing import Any
 
 import harness
 import pytest
+from own_shop import until
 
 from samestream.schemas import records
 from samestream.schemas.app import App
@@ -340,10 +341,17 @@ def test_async_iteration_leaves_room_and_no_thread(transport: Transport, app: Ap
 def test_another_thread_can_stop_it(transport: Transport, app: App) -> None:
     send(transport, app, range(3))
     predictions = reading(transport, app, idle_s=None)
-    found = []
-    threading.Timer(0.3, predictions.stop).start()
+    found: list[str | int] = []
+
+    def stop() -> None:
+        until(lambda: len(found) == 3)
+        predictions.stop()
+
+    other = threading.Thread(target=stop)
+    other.start()
     for one in predictions:
         found.append(one.entity)
+    other.join()
     assert found == ["u0", "u1", "u2"]
     predictions.close()
     predictions.close()
