@@ -34,7 +34,7 @@ class KafkaGroupReader:
     def __init__(self, transport: Transport, properties: Mapping[str, Any], group: str, topic: str, start: int) -> None:
         defaults = {
             "max.poll.interval.ms": 3_600_000,
-            "session.timeout.ms": 45_000,
+            "session.timeout.ms": 10_000,  # one that was killed is missed for no longer
             "fetch.wait.max.ms": 50,
             "fetch.queue.backoff.ms": 2,
             "queued.max.messages.kbytes": 16 * 1024,

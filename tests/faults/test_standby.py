@@ -56,7 +56,9 @@ def test_it_takes_over_when_the_active_one_is_killed(shop: OwnShop, tmp_path: Pa
     shop.check_journal(task, targets)
 
 
-def test_it_waits_while_the_active_one_lives_and_takes_over_at_once_when_it_leaves(shop: OwnShop) -> None:
+def test_it_waits_while_the_active_one_lives_and_takes_over_at_once_when_it_leaves(
+    shop: OwnShop, tmp_path: Path
+) -> None:
     events, task = shop.events(2000), FeatureTask(shop.plan)
     harness.send(shop.kafka, events[:500])
     first = shop.targets(task)
@@ -76,8 +78,8 @@ def test_it_waits_while_the_active_one_lives_and_takes_over_at_once_when_it_leav
     until(lambda: shop.reached(task, targets), heir)
     print(f"worked off {time.monotonic() - left_s:.1f} s after the active one left")
     heir.end()
-    assert shop.outputs() == shop.undisturbed(events)
     shop.check_journal(task, targets)
+    shop.check_replay(tmp_path)  # some events came while one was at work, so which are late is for its journal to tell
 
 
 def test_a_zombie_is_taken_over_from_and_leaves_with_3(shop: OwnShop) -> None:

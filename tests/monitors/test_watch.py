@@ -274,7 +274,7 @@ def at_one_go() -> list[IncidentRecord]:
 cuts = st.lists(st.floats(0, 1), max_size=6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.fixed_dictionaries(dict.fromkeys(("sources", "vectors", "scores", "models"), cuts)), st.randoms())
 def test_batches_and_interleaving_change_nothing(cuts: dict[str, list[float]], order: Any) -> None:
     expected = at_one_go()

@@ -20,6 +20,7 @@ from samestream.streams.deploy import provision
 from samestream.streams.engine import journal
 from samestream.streams.engine.processor import Task
 from samestream.streams.kafka.transport import KafkaTransport
+from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.lowering import compile_app
 from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
 from samestream.streams.transport import Outgoing, Partition, Transport
@@ -148,6 +149,15 @@ class OwnShop:
             topic: part.read for topic, part in balance.items()
         }
         return entries
+
+    def check_replay(self, folder: Path) -> None:
+        """What was served is what its own journal replays to and what SQL makes of it, whatever came while processors ran."""
+        from samestream.monitors.vector_parity import verify
+
+        log = harness.write_log(self.kafka, FeatureLog(folder), self.plan)
+        (parity,) = verify(self.plan, self.kafka, log).values()
+        assert parity.compared == count_of(self.kafka, self.model.topics["features"])
+        assert (parity.mismatched, parity.missing, parity.doubled, parity.as_known_mismatched) == (0, 0, 0, 0), parity
 
 
 def count_of(transport: Transport, topic: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -21,10 +22,17 @@ class SmallDisk:
         self._filler = folder / "filler"
 
     def fill(self, left_bytes: int = 0) -> None:
-        """Leave so much, or less by a page."""
+        """Leave so much, or less by a page, or what others take meanwhile."""
         with self._filler.open("ab") as filler:
-            free = os.statvfs(self.folder)
-            os.posix_fallocate(filler.fileno(), 0, max(free.f_bavail * free.f_frsize - left_bytes, 1))
+            while True:
+                free = os.statvfs(self.folder)
+                try:
+                    return os.posix_fallocate(filler.fileno(), 0, max(free.f_bavail * free.f_frsize - left_bytes, 1))
+                except (
+                    OSError
+                ) as refused:  # somebody wrote since it was measured; nothing is left only if they go on for ever
+                    if refused.errno != errno.ENOSPC or free.f_bavail == 0:
+                        raise
 
     def empty(self) -> None:
         """Give the room back."""
