@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from samestream.console.incident_view import joined
 from samestream.schemas import records
 from samestream.schemas.avro import Codec
 from samestream.streams.models.performance import performance
@@ -43,7 +44,8 @@ def incidents(transport: Transport, topic: str) -> list[dict[str, Any]]:
             if value is not None:
                 record = _INCIDENT.decode(value)
                 latest[record["incident"]] = record
-                evidence.setdefault(record["incident"], {}).update(json.loads(record["evidence"]))
+                told = json.loads(record["evidence"])
+                evidence[record["incident"]] = joined(evidence.get(record["incident"], {}), told)
     found = [
         {
             "subject": record["subject"],

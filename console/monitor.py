@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from samestream.schemas.app import App
     from samestream.streams.transport import Transport
 
-SHORT = 160
-"""Characters of evidence in the list."""
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -40,7 +37,8 @@ def monitor(
     """Print the incidents of MODULE: what is wrong, with which feature, since when, and why.
 
     The monitors write them to the drift topic while `samestream run` is on;
-    this only reads.
+    this only reads. First come those that touch most of the model and are most severe;
+    with an INCIDENT, all that is known of it: sizes, histograms, where it sits, rows.
 
     \b
     samestream monitor examples/flights.py --open
@@ -50,6 +48,7 @@ def monitor(
     from contextlib import closing
 
     from samestream.console.apply import require
+    from samestream.console.incident_view import rank
     from samestream.console.settings import connect
     from samestream.schemas.app import load
 
@@ -60,7 +59,7 @@ def monitor(
             _tell_watchers(transport, app, as_json)
             return
         found, positions = _read(transport, app.drift)
-        every = sorted(found.values(), key=lambda one: (one["opened_at"], one["incident"]))
+        every = sorted(found.values(), key=rank)
         shown = [one for one in every if one["event"] != "close" or not only_open]
         if incident:
             shown = [one for one in every if one["incident"].startswith(incident)]
@@ -115,12 +114,13 @@ def _note(found: dict[str, dict[str, Any]], value: bytes | None) -> dict[str, An
 
     An update or a close says only what is new; None for what is no record of ours.
     """
+    from samestream.console.incident_view import joined
+
     one = _incident(value)
     if one is None:
         return None
-    before = found.get(one["incident"], {}).get("evidence")
-    if isinstance(before, dict) and isinstance(one["evidence"], dict):
-        one["evidence"] = before | one["evidence"]
+    if (before := found.get(one["incident"])) is not None:
+        one["evidence"] = joined(before["evidence"], one["evidence"])
     found[one["incident"]] = one
     return one
 
@@ -143,26 +143,13 @@ def _incident(value: bytes | None) -> dict[str, Any] | None:
 
 
 def _tell(one: dict[str, Any], as_json: bool, whole: bool = False) -> None:
+    from samestream.console.incident_view import lines
+
     if as_json:
         print(json.dumps(one, ensure_ascii=False))
         return
-    state = f"closed {one['at']}" if one["event"] == "close" else "open"
-    print(f"{one['verdict']}  {one['subject']}  ({state}, severity {one['severity']:g})")
-    print(f"  cause {one['cause']}, opened {one['opened_at']}, incident {one['incident']}")
-    evidence = one["evidence"]
-    if isinstance(evidence, dict):
-        if whole:
-            for name, value in evidence.items():
-                print(f"  {name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
-            return
-        # what only repeats the lines above is left out of the short form
-        told = {"meaning", "advice", "place", "opened_at", "at", "command", "alarms_per_week_declared"}
-        evidence = "  ".join(f"{name}={value}" for name, value in evidence.items() if name not in told)
-        if meaning := one["evidence"].get("meaning"):
-            print(f"  {meaning}")
-    text = str(evidence)
-    if text:
-        print(f"  {text if whole or len(text) <= SHORT else text[: SHORT - 3] + '...'}")
+    for line in lines(one, whole):
+        print(line)
 
 
 def _follow(transport: Transport, found: dict[str, dict[str, Any]], positions: dict[Any, int], as_json: bool) -> None:

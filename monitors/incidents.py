@@ -93,7 +93,8 @@ def _weight(finding: Finding) -> tuple[int, float, float, str]:
 class Incident:
     """An incident and what was said of it; `told` holds (at_us, verdict, severity), one for each change.
 
-    score : the most nats by which the verdict told explained what was seen.
+    score : the most nats by which the verdict told explained what was seen. affected : features that it spoils or may spoil;
+    none where it concerns the score.
     """
 
     identity: str
@@ -106,6 +107,7 @@ class Incident:
     calm_since_us: int | None = None
     moved: set[str] = field(default_factory=set)
     score: float = 0.0
+    affected: tuple[str, ...] = ()
 
     def at(self, at_us: int) -> tuple[str, float]:
         """Verdict and severity as they were at an instant, for families of monitors look at it at their own pace."""
@@ -129,6 +131,27 @@ class IncidentBook:
         self._open: dict[tuple[str, str], Incident] = {}  # by place and cause: the families never mix
         self._all: list[Incident] = []
         self._records: list[IncidentRecord] = []
+        self._importance: list[tuple[int, Mapping[str, float]]] = []
+
+    def add_importance(self, applies_from_us: int, importance: Mapping[str, float]) -> None:
+        """Take note of what each feature is to a version of the model: shares of all, or nothing where it is not known."""
+        self._importance.append((applies_from_us, importance))
+        self._importance.sort(key=lambda known: known[0])
+
+    def importance(self, incident: Incident, at_us: int) -> float | None:
+        """What an incident touches of the model that applied just before an instant, 0 to 1; None where that is not known.
+
+        The features that it may spoil weigh what they are to the model, together; those that moved, where it is about features.
+        The score is all of it.
+        """
+        # what moved because of a source is among what that may spoil; and it is found out at another pace
+        features = {*incident.affected, *(incident.moved if incident.place == "features" else ())}
+        if not features:
+            return 1.0
+        applying = [importance for since_us, importance in self._importance if since_us < at_us]
+        if not applying or not applying[-1]:
+            return None
+        return round(min(sum(applying[-1].get(name, 0.0) for name in sorted(features)), 1.0), 3)
 
     def records(self) -> list[IncidentRecord]:
         """What was recorded since the last call, ordered by the instant it is about."""
@@ -180,6 +203,7 @@ class IncidentBook:
         place = VERDICTS[finding.verdict].place
         identity = hashlib.sha256(f"{place}|{subject}|{cause}|{at_us}".encode()).hexdigest()[:16]
         incident = Incident(identity, place, subject, cause, at_us, [(at_us, finding.verdict, finding.severity)])
+        incident.affected = tuple(affected)
         self._open[place, cause] = incident
         self._all.append(incident)
         self._record("open", incident, at_us, {"affected": list(affected), **finding.evidence})
@@ -216,7 +240,7 @@ class IncidentBook:
     ) -> None:
         verdict, severity = incident.at(at_us)
         row = VERDICTS[verdict]
-        told = {
+        told: dict[str, Any] = {
             "meaning": row.meaning,
             "advice": row.advice,
             "place": row.place,
@@ -229,6 +253,8 @@ class IncidentBook:
             ),
             "command": command(incident.identity),
         }
+        if (importance := self.importance(incident, at_us)) is not None:
+            told["importance"] = importance
         self._records.append(
             IncidentRecord(
                 incident=incident.identity,

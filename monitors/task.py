@@ -73,13 +73,14 @@ class MonitorTask(KeptWatch[Watch]):
             self._watch.on_rejected(name, batch.known_us[self._dead(batch, name)])
         self._move_clock(batch, self._sources, self._watch.source_clock)
         places, vectors = batch.applied("vectors")
-        self._watch.on_vectors(batch.known_us[places], {name: _watched(vectors[name]) for name in self._model.outputs})
+        watched = {name: _watched(vectors[name]) for name in self._model.outputs}
+        self._watch.on_vectors(batch.known_us[places], watched, vectors["entity"].values.tolist())
         # a model applies from a known time after everything seen so far, so the two clocks go together
         self._move_clock(batch, ("vectors",), self._watch.vector_clock)
         self._move_clock(batch, ("vectors",), self._watch.model_clock)
         places, predictions = batch.applied("predictions")
         said = predictions["value" if self._model.output == "class" else "score"]
-        self._watch.on_scores(batch.known_us[places], said.values, said.valid)
+        self._watch.on_scores(batch.known_us[places], said.values, said.valid, predictions["entity"].values.tolist())
         self._move_clock(batch, ("predictions",), self._watch.score_clock)
         out = [record_of(self._drift, found) for found in self._watch.records()]
         return Emitted(out, len(out))

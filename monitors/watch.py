@@ -30,8 +30,10 @@ import numpy.typing as npt
 from samestream.monitors.budget import SOURCES_SHARE
 from samestream.monitors.declared import Declared, Drift, Parity, Quality, Silence
 from samestream.monitors.incidents import IncidentBook, IncidentRecord, Lineage
+from samestream.monitors.score_watch import ScoreWatch
+from samestream.monitors.slices import keys_of, no_keys
 from samestream.monitors.sources import TICK_US, SourceFamily, SourceSpec, SourceWatch
-from samestream.monitors.vectors import FeatureWatch, ParityWatch, Reference, ScoreWatch
+from samestream.monitors.vectors import FeatureWatch, ParityWatch, Reference
 from samestream.schemas.errors import SamestreamError
 
 __all__ = ["IncidentRecord", "Lineage", "SourceSpec", "Watch"]
@@ -130,21 +132,33 @@ class Watch:
         self._family.advance(self._source_us, self._book.observe)
         self._advance()
 
-    def on_vectors(self, known_us: Int64s, fields: Mapping[str, tuple[Column, Bools]]) -> None:
-        """Take served vectors, in known-time order. fields : feature -> (values, valid), shape (n,) each; floats or texts."""
+    def on_vectors(
+        self, known_us: Int64s, fields: Mapping[str, tuple[Column, Bools]], keys: Sequence[Any] | None = None
+    ) -> None:
+        """Take served vectors, in known-time order.
+
+        fields : feature -> (values, valid), shape (n,) each; floats or texts. keys : of each vector, told as examples.
+        """
         if self._features is not None:
-            self._features.windows.rows.add(known_us, *_columns("vectors", self.lineage.features, fields))
+            told = no_keys(len(known_us)) if keys is None else keys_of(keys)
+            self._features.windows.rows.add(known_us, told, *_columns("vectors", self.lineage.features, fields))
 
     def vector_clock(self, known_us: int) -> None:
         """All vectors known before this have been handed over."""
         self._vector_us = max(self._vector_us, known_us)
         self._advance()
 
-    def on_scores(self, known_us: Int64s, scores: Column, valid: Bools | None = None) -> None:
-        """Take scores, in known-time order: numbers, or the classes that won. scores, valid : shape (n,); all valid if None."""
+    def on_scores(
+        self, known_us: Int64s, scores: Column, valid: Bools | None = None, keys: Sequence[Any] | None = None
+    ) -> None:
+        """Take scores, in known-time order: numbers, or the classes that won.
+
+        scores, valid : shape (n,); all valid if None. keys : of each, told as examples.
+        """
         if self._scores is not None:
             there = np.ones(len(scores), np.bool_) if valid is None else np.asarray(valid, np.bool_)
-            self._scores.windows.rows.add(known_us, _column(scores), there)
+            told = no_keys(len(there)) if keys is None else keys_of(keys)
+            self._scores.windows.rows.add(known_us, told, _column(scores), there)
 
     def score_clock(self, known_us: int) -> None:
         """All scores known before this have been handed over."""
@@ -156,9 +170,13 @@ class Watch:
 
         ``reference["scores"]``, where given, is the profile of its scores on the training rows.
         ``reference["from_us"]``, where given, is when the training period began; otherwise 30 days are assumed.
+        ``reference["importance"]``, where given, says what each feature is to the model: shares of all. It is told with
+        incidents after `applies_from_us`; so that it does not depend on batches, hand a version over before the clock of the
+        sources passes that instant.
         Raises SchemaError for a profile counted by another rule.
         """
         read = Reference.read(version, applies_from_us, reference)
+        self._book.add_importance(applies_from_us, read.importance)
         if self._features is not None:
             self._features.add_reference(read)
         if self._scores is not None:

@@ -32,9 +32,12 @@ from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.transport import Transport
 from samestream.trainers import boosted_trees, linear_models, training_set
 from samestream.trainers.fitting import MIN_ROWS, Fit, Fitted
+from samestream.trainers.importance import importance_of
 from samestream.trainers.training_set import TrainingSet
 
 _HOLDOUT = 0.2  # the latest fifth of the rows judges the model before it is trained on all of them
+IMPORTANCE_ROWS = 4000
+"""Of these, the rows by which it is told what each input is to the model."""
 _BASELINES: dict[Output, str] = {
     "probability": "the base rate",
     "number": "the mean of the labels",
@@ -80,7 +83,7 @@ def train(
     if from_us is None:
         start_us = int(rows.event_time_us[-1]) - model.trainer.history_us
         rows = rows if start_us <= int(rows.event_time_us[0]) else training_set.build(plan, model, log, start_us, to_us)
-    metrics = _holdout(model, rows)
+    metrics, importance = _holdout(model, rows)
     if metrics["holdout_loss"] >= metrics["holdout_baseline_loss"] and not force:
         raise TrainingError(
             f"the model is no better than {_BASELINES[model.output]}, so it is not published",
@@ -100,7 +103,7 @@ def train(
         applies_from_us=applies_us,
         manifest=rows.manifest,
         metrics=metrics,
-        reference=_reference(model, rows, fitted.estimator),
+        reference={**_reference(model, rows, fitted.estimator), "importance": importance},
         estimator=fitted.estimator,
         categories=rows.encoding.categories,
         classes=rows.classes,
@@ -127,8 +130,8 @@ def _predictor(model: ModelPlan, rows: TrainingSet, estimator: bytes) -> Predict
     return Predictor(load_estimator(estimator, model.output), rows.encoding.inputs, model.output, rows.classes)
 
 
-def _holdout(model: ModelPlan, rows: TrainingSet) -> dict[str, float]:
-    """How a model of the earlier rows does on the latest fifth, and how one does that knows no inputs."""
+def _holdout(model: ModelPlan, rows: TrainingSet) -> tuple[dict[str, float], dict[str, float]]:
+    """How a model of the earlier rows does on the latest fifth, and how one does that knows no inputs; what each input is to it."""
     cut = int(len(rows) * (1 - _HOLDOUT))
     # What was not yet known at the first held-out trigger could not have been trained on. It is the horizon that must be over:
     # where one outcome is known sooner than the other, the labels that happen to be there are mostly of the sooner one.
@@ -146,9 +149,20 @@ def _holdout(model: ModelPlan, rows: TrainingSet) -> dict[str, float]:
     fitted = _fit(model, early)
     predictor, x = _predictor(model, early, fitted.estimator), early.encoding.matrix(late.features)
     found = JUDGES[model.output](early, late, predictor, x) | fitted.metrics
-    if model.output == "class":
-        return found
-    return found | {"base_rate" if model.output == "probability" else "mean_label": float(rows.y.mean())}
+    asked = (
+        np.arange(len(late))
+        if len(late) <= IMPORTANCE_ROWS
+        else np.arange(IMPORTANCE_ROWS) * len(late) // IMPORTANCE_ROWS
+    )
+    some = late.take(asked)
+    importance = importance_of(
+        rows.encoding.inputs,
+        x[asked],
+        lambda changed: JUDGES[model.output](early, some, predictor, changed)["holdout_loss"],
+    )
+    if model.output != "class":
+        found |= {"base_rate" if model.output == "probability" else "mean_label": float(rows.y.mean())}
+    return found, importance
 
 
 def _judged_probability(early: TrainingSet, late: TrainingSet, predictor: Predictor, x: Float64Array) -> Metrics:

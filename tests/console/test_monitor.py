@@ -106,3 +106,89 @@ def test_before_apply_it_says_what_to_do(transport: MemoryTransport, cli: Cli) -
     done = cli("monitor", FLIGHTS)
     assert done.exit_code == 1
     assert "flights: topics are missing. Found: flights.drift. Hint: create them with `samestream apply" in done.stderr
+
+
+MOVED = {
+    "psi": 0.9,
+    "psi_limit": 0.3,
+    "null_share": 0.0,
+    "null_share_before": 0.0,
+    "rows": 100,
+    "rows_before": 400,
+    "effect_sizes": {"psi": 0.9, "ks": 0.5, "wasserstein": None, "jensen_shannon": 0.25},
+    "before": {"q50": 1.0},
+    "after": {"q50": 9.0},
+    "histogram": {"from": [None, 0.0, 5.0, None], "before": [0.0, 0.75, 0.25, 0.0], "after": [0.0, 0.25, 0.25, 0.5]},
+    "new": [-999.0],
+    "slices": [
+        {
+            "by": "carrier",
+            "is": "UA",
+            "rows_before": 0.1,
+            "rows_after": 0.1,
+            "share_of_move": 0.8,
+            "before": 1.0,
+            "after": 9.0,
+        }
+    ],
+    "slices_by": ["carrier"],
+    "examples": [{"at": "2013-01-02T03:04:05Z", "key": "UA 1", "value": 9.5}],
+}
+
+
+def test_incidents_are_listed_by_what_they_touch_times_how_severe_they_are(applied: MemoryTransport, cli: Cli) -> None:
+    writer = applied.writer()
+    for identity, severity, evidence in (
+        ("a1", 0.9, {"importance": 0.1}),
+        ("b2", 0.5, {"importance": 0.8}),
+        ("c3", 0.7, {}),  # not known: as if it touched all
+        ("d4", 0.7, {"importance": 1.0}),
+    ):
+        writer.send([incident(identity, severity=severity, evidence=json.dumps(evidence))])
+    writer.close()
+    told = cli("monitor", FLIGHTS).stdout.splitlines()
+    assert [line.split()[-1] for line in told[1::2]] == ["c3", "d4", "b2", "a1"]
+    assert told[2] == "unit_changed  LateArrival.carrier_delay  (open, severity 0.7, importance 1)"
+    assert [json.loads(line)["incident"] for line in cli("monitor", FLIGHTS, "--json").stdout.splitlines()] == [
+        "c3",
+        "d4",
+        "b2",
+        "a1",
+    ]
+
+
+def test_what_moved_is_shown_by_size_with_its_histogram(applied: MemoryTransport, cli: Cli) -> None:
+    writer = applied.writer()
+    less = MOVED | {"psi": 0.4, "slices": [], "left_out": ["examples"], "examples": []}
+    for hours, (event, name, moved) in enumerate((("open", "temp", less), ("update", "wind", MOVED))):
+        writer.send([incident("a1", event, hours, evidence=json.dumps({"moved": {name: moved}}))])
+    writer.close()
+    assert cli("monitor", FLIGHTS).stdout.splitlines()[2:] == [
+        "  wind moved: psi 0.9 (limit 0.3)  ks 0.5  jensen_shannon 0.25",
+        "  temp moved: psi 0.9 (limit 0.3)  ks 0.5  jensen_shannon 0.25",
+    ]
+    told = cli("monitor", FLIGHTS, "a1").stdout.splitlines()
+    wind = told[2 : told.index("  temp moved: psi 0.9 (limit 0.3)  ks 0.5  jensen_shannon 0.25")]
+    assert wind[1:] == [
+        "    before {'q50': 1.0} (400 rows)",
+        "    after  {'q50': 9.0} (100 rows)",
+        "    from 0  ########################  75.0%  ########                  25.0%",
+        "    from 5  ########                  25.0%  ########                  25.0%",
+        "    above                              0.0%  ################          50.0%",
+        "    never seen before: -999.0",
+        "    carrier is UA: 80% of the move, 10% of the rows before (1.0 -> 9.0)",
+        "    2013-01-02T03:04:05Z  UA 1  9.5",
+    ]
+    assert told[-2:] == ["    spread evenly over carrier", "    left out, to keep the record small: examples"]
+
+
+def test_a_histogram_of_counts_is_shown_by_shares(applied: MemoryTransport, cli: Cli) -> None:
+    writer = applied.writer()
+    shown = {"from": [None, 3.5], "before": [300, 100], "after": [5, 15]}
+    writer.send([incident("a1", evidence=json.dumps({"histogram": shown}))])
+    writer.close()
+    assert cli("monitor", FLIGHTS, "a1").stdout.splitlines()[2:] == [
+        "  histogram: before, and after",
+        "    below     ########################  75.0%  ########                  25.0%",
+        "    from 3.5  ########                  25.0%  ########################  75.0%",
+    ]

@@ -134,6 +134,39 @@ def test_drift_that_no_source_explains_is_the_world() -> None:
     assert sorted(told) == ["carrier_delay", "score"]  # the scores joined the incident
 
 
+def test_a_move_is_told_by_its_size_its_histogram_and_where_it_sits() -> None:
+    moved = next(r for r in made.watched(moved_world(30.0)) if r.event == "open").evidence["moved"]["carrier_delay"]
+    sizes = moved["effect_sizes"]
+    assert set(sizes) == {"psi", "jensen_shannon", "l_infinity", "ks", "wasserstein", "unseen_share"}
+    assert sizes["psi"] == moved["psi"]
+    assert 0.1 < sizes["l_infinity"] <= sizes["jensen_shannon"] < 1
+    assert sizes["ks"] > 0.4
+    assert sizes["wasserstein"] > 1
+    shown = moved["histogram"]
+    assert sum(shown["before"]) == pytest.approx(1, abs=0.01)
+    assert sum(shown["after"][-3:]) > 0.5 > sum(shown["before"][-3:])
+    assert moved["slices"] == []  # every hour of the day moved
+    assert moved["slices_by"] == ["part of the day"]
+    assert all(example["value"] > moved["before"]["q90"] for example in moved["examples"])
+
+
+def test_incidents_are_told_with_what_they_touch_of_the_model() -> None:
+    importance = {"carrier_delay": 0.6, "departures": 0.3, "temp": 0.1}
+
+    def told(world: Any) -> set[float | None]:
+        models = tuple(
+            (name, at_us, {**reference, "importance": importance}) for name, at_us, reference in world.models
+        )
+        return {record.evidence.get("importance") for record in made.watched(replace(world, models=models))}
+
+    assert told(made.struck(world(), "missing", STRUCK_US)) == {0.1}  # weather
+    assert told(made.struck(world(), "unit", STRUCK_US)) == {0.6}  # delays, not how many there are
+    assert told(made.struck(world(), "late", STRUCK_US)) == {0.9}  # whatever comes from departures
+    assert told(moved_world(30.0)) == {0.6}
+    assert told(moved_world(0.0)) == {1.0}  # the score is all of the model
+    assert {record.evidence.get("importance") for record in records_of("unit")} == {None}  # no artifact told
+
+
 def test_scores_that_move_alone_are_their_own_subject() -> None:
     records = made.watched(moved_world(0.0))
     assert [(r.event, r.subject, r.cause, r.verdict) for r in records] == [
