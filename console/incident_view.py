@@ -61,7 +61,8 @@ def lines(one: Mapping[str, Any], whole: bool = False) -> Iterator[str]:
         if text := str(evidence):
             yield f"  {_cut(text, whole)}"
         return
-    moved = evidence.get("moved") if isinstance(evidence.get("moved"), dict) else {}
+    moved: Any = evidence.get("moved")
+    moved = moved if isinstance(moved, dict) else {}
     if not whole:
         if meaning := evidence.get("meaning"):
             yield f"  {meaning}"
@@ -92,8 +93,9 @@ def _sizes(said: Mapping[str, Any]) -> str:
     sizes = said.get("effect_sizes") or {"psi": said.get("psi")}
     told = [f"{name} {sizes[name]:.3g}" for name in _SIZES if sizes.get(name) is not None]
     told[:1] = [f"{part} (limit {said['psi_limit']:.3g})" if "psi_limit" in said else part for part in told[:1]]
-    if said.get("null_share") != said.get("null_share_before"):
-        told.append(f"null {said.get('null_share_before', 0):.1%} -> {said.get('null_share', 0):.1%}")
+    nulls = [f"{said.get(name, 0.0):.1%}" for name in ("null_share_before", "null_share")]
+    if nulls[0] != nulls[1]:
+        told.append(f"null {nulls[0]} -> {nulls[1]}")
     return "  ".join(told)
 
 
