@@ -100,7 +100,8 @@ def _sizes(said: Mapping[str, Any]) -> str:
 
 
 def _details(said: Mapping[str, Any]) -> Iterator[str]:
-    yield f"before {said.get('before')} ({said.get('rows_before', '?')} rows)"
+    reference = f", {said['reference']}" if "reference" in said else ""
+    yield f"before {said.get('before')} ({said.get('rows_before', '?')} rows{reference})"
     yield f"after  {said.get('after')} ({said.get('rows', '?')} rows)"
     yield from histogram(said.get("histogram") or {})
     if new := said.get("new"):
@@ -129,7 +130,7 @@ def histogram(shown: Mapping[str, Any]) -> Iterator[str]:
     # shares of rows sum to 1 with null, which is told elsewhere
     sides = [[count / sum(side) for count in side] if sum(side) > 1.01 else side for side in sides]
     if "from" in shown:
-        names = ["below" if bound is None else f"from {bound:.6g}" for bound in shown["from"]]
+        names = ["below" if bound is None else _from(bound) for bound in shown["from"]]
         if len(names) > 1 and shown["from"][-1] is None:
             names[-1] = "above"
     else:
@@ -140,6 +141,11 @@ def histogram(shown: Mapping[str, Any]) -> Iterator[str]:
         if before or after:
             bars = [f"{'#' * round(WIDTH * share / greatest):<{WIDTH}} {share:>6.1%}" for share in (before, after)]
             yield f"{name:<{wide}}  {bars[0]}  {bars[1]}"
+
+
+def _from(bound: float) -> str:
+    """A lower bound; that of the bin next to zero is too small to mean anything."""
+    return "above 0" if 0 < bound < 1e-9 else f"from {bound:.6g}"
 
 
 def _cut(text: str, whole: bool) -> str:

@@ -6,7 +6,7 @@ Loads no numpy: declaring costs nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from samestream.schemas import durations
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.models import Model
 
+_DAY_US = 24 * 3_600_000_000
 _WEEKS = {"hour": 1 / 168, "day": 1 / 7, "week": 1.0, "month": 30 / 7}
 
 
@@ -27,14 +28,23 @@ class Parity:
     sample: float = 1.0
 
 
+REFERENCES = ("training", "matched")
+
+
 @dataclass(frozen=True)
 class Drift:
     """Windows of values are compared with what the model was trained on.
 
-    window : length of a window of known time, such as ``"1d"``.
+    window : length of a window of known time, such as ``"1d"``. reference : with all that the model was trained on
+    (``training``), or with the same time of the day and the week in the training period (``matched``, of features).
     """
 
     window: str
+    reference: str = "training"
+
+    def __repr__(self) -> str:
+        said = "" if self.reference == "training" else f", reference={self.reference!r}"
+        return f"Drift(window={self.window!r}{said})"
 
     @property
     def window_us(self) -> int:
@@ -189,6 +199,7 @@ class Monitors:
             )
         checks = {name: _checks(f"{here}.{name}", _ALLOWED[name], value) for name, value in declared.items()}
         _check_segments(here, of, checks.get("features", ()))
+        _check_references(here, checks)
         cls.__monitors__ = Declared(of=of, alarms_per_week=_per_week(here, alarms), **checks)
 
 
@@ -209,9 +220,14 @@ def parity(sample: float = 1.0) -> Parity:
     return Parity(float(sample))
 
 
-def drift(window: str) -> Drift:
-    """Compare windows of this length with what the model was trained on."""
-    return Drift(window)
+def drift(window: str, reference: str = "training") -> Drift:
+    """Compare windows of this length with what the model was trained on.
+
+    reference : ``"training"``: all of it. ``"matched"``: the same time of the day and the week (UTC), where the training period
+        holds three such windows, else the same time of workdays or of weekends, else of any day; of features, and for
+        windows that divide a day.
+    """
+    return Drift(window, reference)
 
 
 def quality() -> Quality:
@@ -310,6 +326,24 @@ def _check_segments(here: str, model: type[Model], checks: tuple[Check, ...]) ->
                 expected=", ".join(model.inputs),
                 hint="make the field an input, or leave `by` out.",
             )
+
+
+def _check_references(here: str, checks: Mapping[str, tuple[Check, ...]]) -> None:
+    for place, declared in checks.items():
+        for check in declared:
+            if not isinstance(check, Drift) or check.reference == "training":
+                continue
+            hint = 'drift("1h", reference="matched") compares each hour with the same hour of the week.'
+            if check.reference not in REFERENCES:
+                problem, expected = "there is no such reference", ", ".join(REFERENCES)
+            elif place == "scores":
+                problem, expected = "only features are compared with the same time of the week", "training"
+                hint = "leave `reference` out: scores are compared with those of the training rows."
+            elif _DAY_US % check.window_us:
+                problem, expected = "a window that does not divide a day has no time of the day", "such as 1h, 6h or 1d"
+            else:
+                continue
+            raise DeclarationError(problem, where=f"{here}.{place}", found=repr(check), expected=expected, hint=hint)
 
 
 def _check_length(where: str, what: str, check: Any, length_of: Callable[[Any], int]) -> None:

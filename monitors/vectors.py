@@ -15,6 +15,7 @@ from typing import Any
 from samestream.monitors.diagnosis import PARITY_BROKEN
 from samestream.monitors.drift_evidence import evidence_of
 from samestream.monitors.incidents import PARITY, Finding, Incident, IncidentBook, Lineage
+from samestream.monitors.matched import Matched
 from samestream.monitors.slices import CalmRows
 from samestream.monitors.sources import DAY_US
 from samestream.monitors.windows import Limit, Measured, Persistence, Window, Windows
@@ -53,14 +54,19 @@ class Reference:
 
 
 class FeatureWatch:
-    """The features of a model against what its current version was trained on."""
+    """The features of a model against what its current version was trained on.
 
-    def __init__(self, lineage: Lineage, window_us: int, book: IncidentBook) -> None:
+    matched : against the same time of the day and the week in the training period, see `monitors.matched`.
+    """
+
+    def __init__(self, lineage: Lineage, window_us: int, book: IncidentBook, matched: bool = False) -> None:
         self.windows = Windows(lineage.features, window_us)
         self._lineage, self._book = lineage, book
         self._references: list[Reference] = []
         self._limits: dict[str, Limit] = {}
         self._limits_of: Reference | None = None
+        self._is_matched = matched
+        self._matched: dict[str, Matched] = {}
         self._persistence = Persistence(window_us)
         self._incidents: list[Incident] = []
         self._calm = CalmRows(window_us)
@@ -93,7 +99,8 @@ class FeatureWatch:
                 window.spoiled.add(name)
             if name not in limits:
                 continue
-            measured = limits[name].measure(window.profiles[name])
+            _, limit = self._limit_of(name, window)
+            measured = limit.measure(window.profiles[name])
             moved = measured.moved
             if moved:
                 restless.add(name)
@@ -112,8 +119,14 @@ class FeatureWatch:
         if window.rows is not None:
             self._calm.add(window.rows, frozenset(restless | window.spoiled))
 
+    def _limit_of(self, name: str, window: Window) -> tuple[str, Limit]:
+        """What a window is compared with, and what that is called."""
+        found = self._matched[name].limit(window.start_us) if name in self._matched else None
+        return ("training", self._limits[name]) if found is None else (f"training, {found[0]}", found[1])
+
     def _evidence(self, name: str, measured: Measured, window: Window) -> dict[str, Any]:
-        return evidence_of(name, measured, self._limits[name], window, self._calm.of(name))
+        said, limit = self._limit_of(name, window)
+        return {**evidence_of(name, measured, limit, window, self._calm.of(name)), "reference": said}
 
     def _limits_at(self, at_us: int) -> dict[str, Limit]:
         current = [known for known in self._references if known.applies_from_us <= at_us]
@@ -131,11 +144,15 @@ class FeatureWatch:
             if window.start_us >= reference.from_us and window.end_us <= reference.applies_from_us
         ]
         limits = {}
+        self._matched = {}
         for name, profile in reference.profiles.items():
             good = [window for window in before if name not in window.spoiled]
             span_us = good[-1].end_us - good[0].start_us if good else 0
             if name in self._lineage.features and profile.n and span_us >= DAYS_LEARNED * DAY_US:
                 limits[name] = Limit.calibrated(profile, [window.profiles[name] for window in good])
+                if self._is_matched:
+                    slotted = [(window.start_us, window.profiles[name]) for window in good]
+                    self._matched[name] = Matched(self.windows.window_us, slotted)
         return limits
 
     def _blame_the_world(self, name: str, measured: Measured, window: Window) -> None:

@@ -56,16 +56,16 @@ class Watch:
         quality = any(isinstance(check, Quality) for check in declared.features)
         self._sources = {spec.event: SourceWatch(spec, silence_us=silence, quality=quality) for spec in sources}
         self._family = SourceFamily(self._sources, SOURCES_SHARE * declared.alarms_per_week)
-        window_us = {
-            place: next((check.window_us for check in checks if isinstance(check, Drift)), None)
+        drifts = {
+            place: next((check for check in checks if isinstance(check, Drift)), None)
             for place, checks in (("features", declared.features), ("scores", declared.scores))
         }
         self._features: FeatureWatch | None = None
         self._scores: ScoreWatch | None = None
-        if window_us["features"]:
-            self._features = FeatureWatch(lineage, window_us["features"], self._book)
-        if window_us["scores"]:
-            self._scores = ScoreWatch(lineage, window_us["scores"], self._book, self._features)
+        if (drift := drifts["features"]) is not None:
+            self._features = FeatureWatch(lineage, drift.window_us, self._book, drift.reference == "matched")
+        if (drift := drifts["scores"]) is not None:
+            self._scores = ScoreWatch(lineage, drift.window_us, self._book, self._features)
         watched = any(isinstance(check, Parity) for check in declared.features)
         self._parity = ParityWatch(lineage, self._book) if watched else None
         self._source_us = self._vector_us = self._model_us = self._score_us = _UNSET

@@ -84,7 +84,7 @@ class Limit:
     @classmethod
     def calibrated(cls, reference: Profile, windows: Sequence[Profile]) -> Limit:
         """Limits from windows that are known to be good."""
-        greatest = max((_apart(reference, window) for window in windows), default=0.0)
+        greatest = max((apart(reference, window) for window in windows), default=0.0)
         nulls = max((window.null_share for window in [reference, *windows]), default=0.0)
         rows = float(np.median([window.n for window in windows])) if windows else 0.0
         return cls(reference, psi_limit(greatest, len(windows)), 1.5 * nulls + 0.1, rows)
@@ -92,7 +92,7 @@ class Limit:
     def measure(self, window: Profile) -> Measured:
         """How far a window is."""
         limit = self.psi * max(1.0, self.rows / max(window.n, 1))
-        return Measured(_apart(self.reference, window), limit, window.null_share, self.null_share)
+        return Measured(apart(self.reference, window), limit, window.null_share, self.null_share)
 
 
 class Windows:
@@ -166,7 +166,7 @@ class Persistence:
         return self._calm_us[name] >= self._calm_needed_us
 
 
-def _apart(reference: Profile, window: Profile) -> float:
+def apart(reference: Profile, window: Profile) -> float:
     """The index of a window, in nats; 0 between texts and numbers: the reference is of another definition."""
     counts = side_by_side(reference, window)
     return psi(*counts) if counts is not None else 0.0

@@ -79,6 +79,10 @@ def declare(body: dict[str, Any], **options: Any) -> None:
         ({"features": Drift("a day")}, {}, "Health.features: ", 'write for example "2h"'),
         ({"features": Silence("0h")}, {}, "Health.features: ", 'write for example "2h"'),
         ({"features": (Drift("1d"), Drift("1h"))}, {}, "Health.features: ", "keep the one"),
+        ({"features": Drift("1d", "yesterday")}, {}, "Health.features: there is no such", 'reference="matched"'),
+        ({"features": Drift("5h", "matched")}, {}, "Health.features: a window that does not divide", 'drift("1h"'),
+        ({"features": Drift("2d", "matched")}, {}, "Health.features: a window that does not divide", 'drift("1h"'),
+        ({"scores": Drift("1h", "matched")}, {}, "Health.scores: only features", "leave `reference` out"),
     ],
 )
 def test_a_wrong_declaration_names_class_and_field(
@@ -88,6 +92,13 @@ def test_a_wrong_declaration_names_class_and_field(
         declare(body, **options)
     assert str(raised.value).startswith(where)
     assert hint in str(raised.value).split("Hint: ")[1]
+
+
+def test_a_reference_is_declared_and_shown() -> None:
+    assert drift("1h", reference="matched") == Drift("1h", "matched")
+    assert repr(drift("1h", reference="matched")) == "Drift(window='1h', reference='matched')"
+    assert repr(drift("1h")) == "Drift(window='1h')"
+    declare({"features": drift("6h", reference="matched")})
 
 
 def test_the_whole_message() -> None:
