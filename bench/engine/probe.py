@@ -83,7 +83,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, required=True)
     parser.add_argument("--echo", action="store_true")
     given = parser.parse_args()
-    settings: dict[str, Any] = {"bootstrap.servers": given.bootstrap, "linger.ms": 0, "partitioner": "murmur2_random"}
+    settings: dict[str, Any] = {
+        "bootstrap.servers": given.bootstrap,
+        "linger.ms": 5,  # as our own producer; with 0 the broker would be asked thousands of times a second, and fall behind
+        "partitioner": "murmur2_random",
+    }
     if given.echo:
         settings["transactional.id"] = f"echo-{uuid.uuid4().hex}"
     producer = Producer(settings)

@@ -20,7 +20,7 @@ from samestream.streams.wire.packed import Packed
 from samestream.streams.wire.parcel import Parcel
 
 _CHUNK = 10_000  # records packed at once
-_SOON_MS, _LATER_MS = 5, 5  # how long deliveries are looked for every millisecond; then how often
+_SOON_MS, _LATER_MS = 20, 5  # how long deliveries are looked for every millisecond; then how often
 _PURGED = 1 | 2 | 4  # RD_KAFKA_PURGE_F_QUEUE, _INFLIGHT and _NON_BLOCKING
 _TOPIC, _KEY, _VALUE, _KNOWN, _PARTITION, _HEADERS = map(itemgetter, range(6))  # of an Outgoing
 

@@ -19,6 +19,10 @@ from samestream.streams.transport import Outgoing, Partition, spent_writer, stam
 _PATIENCE_S = 60.0  # Kafka itself gives a transaction up after 60 s
 _CLOSE_S = 5.0
 _SETTLE_S = 2.0
+_APART_S = 0.005
+"""How soon after a commit a transaction may begin. Kafka refuses its records until the last one is written out, a few
+milliseconds, and librdkafka would offer them again only after 20 more. Correctness does not hang on it.
+"""
 
 
 class Sender:
@@ -162,15 +166,17 @@ class KafkaTransactionalWriter:
         self._active = False
         self._refused: BaseException | None = None
         self._spent = False
+        self._committed_s = 0.0
 
     def open(self) -> None:
         """Initialise transactions, which ends those of an older writer; takes a moment if it left one open."""
         self._wait(self._sender.handle.init_transactions, "taking the identity over")
 
     def begin(self) -> None:
-        """Start a transaction; Kafka hears of it with the first record."""
+        """Start a transaction; Kafka hears of it with the first record. Waits a moment if the last one is hardly over."""
         if self._spent:
             raise spent_writer(self._who)
+        time.sleep(max(self._committed_s + _APART_S - time.monotonic(), 0.0))
         self._wait(lambda _: self._sender.handle.begin_transaction(), "beginning a transaction")
         self._active, self._refused = True, None
 
@@ -202,7 +208,7 @@ class KafkaTransactionalWriter:
                 send = partial(handle.send_offsets_to_transaction, at, self._group(group))
                 self._wait(send, f"adding the offsets of group {group}")
             self._wait(handle.commit_transaction, "committing")
-            self._active = False
+            self._active, self._committed_s = False, time.monotonic()
         except FencedError:
             self._active = False
             raise
