@@ -110,19 +110,27 @@ class CodedText(ColumnData):
     texts : object array of str; they may repeat, and not all need occur
     """
 
-    codes: npt.NDArray[np.int32]
-    texts: npt.NDArray[Any]
+    __slots__ = ("codes", "texts")
 
-    @classmethod
-    def of(cls, codes: npt.NDArray[np.int32], texts: npt.NDArray[Any], valid: BoolArray) -> CodedText:
-        """The column of some codes."""
-        column = cls(texts[codes], valid)
-        column.codes, column.texts = codes, texts
-        return column
+    def __init__(self, codes: npt.NDArray[np.int32], texts: npt.NDArray[Any], valid: BoolArray) -> None:
+        super().__init__(None, valid)
+        self.codes, self.texts = codes, texts
+
+    @property
+    def values(self) -> npt.NDArray[Any]:
+        """The texts, made when they are first asked for."""
+        if self._values is None:
+            self._values = self.texts[self.codes]
+        return self._values
+
+    @property
+    def is_object(self) -> bool:
+        """Always."""
+        return True
 
     def take(self, rows: Any) -> ColumnData:
         """See `ColumnData.take`."""
-        return CodedText.of(self.codes[rows], self.texts, self.valid[rows])
+        return CodedText(self.codes[rows], self.texts, self.valid[rows])
 
 
 Columns = Mapping[str, ColumnData]
@@ -219,12 +227,12 @@ def from_arrow(array: pa.Array[Any] | pa.ChunkedArray[Any], kind: Kind, item: Ki
             taken = [None if value is None else dict(value) for value in taken]
         return from_values(taken, kind)
     if kind is Kind.TIME:
-        array = array.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+        array = (array if array.type == ARROW[kind] else array.cast(ARROW[kind])).cast(pa.int64())
     valid = np.asarray(array.is_valid()) if array.null_count else np.ones(len(array), np.bool_)
     if kind is Kind.STRING and isinstance(array, pa.DictionaryArray):
         texts = np.append(np.asarray(array.dictionary.to_numpy(zero_copy_only=False), object), "")  # for null
         codes = array.indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
-        return CodedText.of(codes, texts, valid)
+        return CodedText(codes, texts, valid)
     values = array.fill_null(ZEROS[kind]) if array.null_count else array
     if kind is Kind.STRING:
         return ColumnData(np.asarray(values.to_numpy(zero_copy_only=False), dtype=object), valid)

@@ -14,6 +14,7 @@ from samestream.schemas.avro_schemas import event_schema
 from samestream.streams.deploy import provision
 from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.engine.processor import Processor
+from samestream.streams.log import rewriting
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.log.log_writer import LogWriter
 from samestream.streams.lowering import compile_app
@@ -84,7 +85,7 @@ def app_of(windows: str) -> App:
 
 
 def serve(folder: Path, keys: int, events: int) -> tuple[Plan, MemoryTransport, FeatureLog]:
-    """Serve two days of events by the real engine, and log them and their vectors."""
+    """Serve two days of events by the real engine, and log them and their vectors; the log is compacted, as each night."""
     app = app_of("60+180+288")
     plan, transport, log = compile_app(app), MemoryTransport(MemoryBroker()), FeatureLog(folder)
     provision.provision(transport, app, plan)
@@ -105,6 +106,7 @@ def serve(folder: Path, keys: int, events: int) -> tuple[Plan, MemoryTransport, 
     _run(worker, lambda: worker.health.events == events)
     copier = LogWriter(transport, plan, log, store)
     _run(copier, lambda: copier.health.events >= 2 * events)
+    rewriting.compact(log, Trade.topic)
     return plan, transport, log
 
 

@@ -79,26 +79,26 @@ def by_place(places: Int64Array, bound: int) -> Int64Array:
 
 @compiled
 def placed(
-    order: Int64Array, reader: Int64Array, row: Int64Array, key: Int64Array, place: Int64Array, time_us: Int64Array,
-    partition: Int64Array, number: Int64Array, offset: Int64Array, horizon_us: Int64Array,
+    order: Int64Array, reader: Int64Array, applies: Int64Array, row: Int64Array, key: Int64Array, place: Int64Array,
+    time_us: Int64Array, partition: Int64Array, number: Int64Array, offset: Int64Array, horizon_us: Int64Array,
 ) -> Int64Array:  # fmt: skip
-    """Operations in an order, told by the events at their places: reader, row, key, time, position, horizon; shape (6, n).
+    """Operations in an order, told by the events at their places: those seven of `table_state.Operations`, shape (7, n).
 
     number : of every partition, in its topic
     """
-    found = np.empty((6, order.shape[0]), np.int64)
+    found = np.empty((7, order.shape[0]), np.int64)
     for i in range(order.shape[0]):
         one = order[i]
         at = place[one]
-        found[0, i], found[1, i], found[2, i] = reader[one], row[one], key[one]
-        found[3, i], found[5, i] = time_us[at], horizon_us[at]
-        found[4, i] = (number[partition[at]] << 48) | offset[at]
+        found[0, i], found[1, i], found[2, i], found[3, i] = reader[one], applies[one], row[one], key[one]
+        found[4, i], found[6, i] = time_us[at], horizon_us[at]
+        found[5, i] = (number[partition[at]] << 48) | offset[at]
     return found
 
 
 @compiled
 def fed(
-    order: Int64Array, reader: Int64Array, row: Int64Array, words: Int64Array, there: BoolArray,
+    order: Int64Array, applies: Int64Array, row: Int64Array, words: Int64Array, there: BoolArray,
     values: Int64Array, valid: BoolArray,
 ) -> None:  # fmt: skip
     """Write what updates are fed, in an order: ``values`` and ``valid``, zeros before, shape (operations, inputs).
@@ -106,7 +106,7 @@ def fed(
     words, there : of every event, shape (inputs, events)
     """
     for i in range(order.shape[0]):
-        if reader[order[i]] == 0:
+        if applies[order[i]] != 0:
             at = row[order[i]]
             for column in range(words.shape[0]):
                 values[i, column], valid[i, column] = words[column, at], there[column, at]
@@ -133,6 +133,6 @@ def warm() -> None:
     by_place(np.zeros(1, np.int64), 1)
     merged(np.zeros(1, np.int64), np.zeros((1, 1), np.int64), np.ones((1, 1), np.int64))
     one, two = np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
-    placed(one, one, one, one, one, one, one, one, one, one)
+    placed(one, one, one, one, one, one, one, one, one, one, one)
     fed(one, one, one, two, two > 0, two, two > 0)
     returned(one, one, two, two)

@@ -621,7 +621,7 @@ def checked(kind: NDArray[np.int8], key: Words, t_us: Words, horizon_us: Words, 
     """Whether operations are as they must be; what else is wrong, slower code finds out."""
     fits = True
     for op in range(kind.shape[0]):
-        fits &= (kind[op] == 0) | ((kind[op] == 1) & (t_us[op] >= horizon_us[op]))
+        fits &= (kind[op] == 0) | (((kind[op] == 1) | (kind[op] == 2)) & (t_us[op] >= horizon_us[op]))
         fits &= (key[op] >= 0) & (horizon_us[op] >= horizon)
         horizon = horizon_us[op]
     return fits
@@ -644,6 +644,8 @@ def run(
 ) -> int:  # fmt: skip
     """Apply the operations from number ``op`` on; return the one that needs a larger slab, or their count.
 
+    kind : 0 adds the event, 1 reads, 2 reads and then adds.
+
     An operation that may not fit changes nothing; ``marks[NEED]`` then says how many words it may want.
     """
     inputs, regions, many = values.shape[1], tiers.shape[0], rows.shape[0] + marks[USED] > FITS
@@ -653,11 +655,7 @@ def run(
             for word in range(0, row_words, 8):
                 prefetch(rows, key[op + AHEAD] * row_words + word)
             fetch_ahead(key[op + AHEAD // 2] * row_words, regions, rows, tiers, slab)
-        if kind[op] == 1:
-            nth = marks[QUERIES]
-            read(t, row, nth, queries, op, starts, tiers, windows, cells, inputs, rows, slab, stack, joins, out)
-            marks[QUERIES] += 1
-        else:
+        if kind[op] != 1:
             need = 0
             for region in range(regions):
                 held = row + 1 + 3 * region
@@ -670,6 +668,11 @@ def run(
             if need > slab.shape[0] - marks[USED]:
                 marks[NEED] = need
                 return op
+        if kind[op] != 0:
+            nth = marks[QUERIES]
+            read(t, row, nth, queries, op, starts, tiers, windows, cells, inputs, rows, slab, stack, joins, out)
+            marks[QUERIES] += 1
+        if kind[op] != 1:
             event[0], event[1] = t, position[op]
             for word in range(2 + inputs, event.shape[0]):
                 event[word] = 0

@@ -22,7 +22,7 @@ from samestream.streams.engine.key_index import KeyIndex
 from samestream.streams.engine.order import Batch
 from samestream.streams.engine.period_starts import PeriodStarts
 from samestream.streams.engine.state_limit import StateLimit
-from samestream.streams.engine.tiles import QUERY, UPDATE, Cell, CellOp, TileTable, Window
+from samestream.streams.engine.tiles import BOTH, QUERY, UPDATE, Cell, CellOp, TileTable, Window
 from samestream.streams.engine.value_arrays import Arrays
 from samestream.streams.plan import Lookup, Table
 
@@ -39,24 +39,32 @@ Starts = Sequence[Int64Array | None]  # by window: where it begins at each opera
 class Operations:
     """What happens to a table in one batch, in order; arrays of shape (operations,).
 
-    reader : 0 for an update, else 1 + the number of the reader
-    row : of an update among the applied events of the table, of a query among its reader's triggers
+    reader : 1 + the number of the reader that asks, 0 where none does
+    applies : 1 where the event is applied, after it was asked for, else 0; one of both is always so
+    row : of an event among those applied to the table, or else of a query among its reader's triggers; an event that is also
+        asked for is the same one of both
     """
 
     reader: Int64Array
+    applies: Int64Array
     row: Int64Array
     key: Int64Array
     t_us: Int64Array
     position: Int64Array
     horizon_us: Int64Array
 
-    def updates(self) -> Int64Array:
-        """The places of the updates."""
-        return np.flatnonzero(self.reader == 0)
-
     def queries(self) -> Int64Array:
         """The places of the queries."""
         return np.flatnonzero(self.reader)
+
+    def apart(self) -> tuple[Operations, Int64Array]:
+        """The same with an operation of its own for each query and each update; and which of these they come from."""
+        both = (self.reader != 0) & (self.applies != 0)
+        places = np.repeat(np.arange(len(both)), 1 + both)
+        found = Operations(*(getattr(self, name)[places] for name in self.__dataclass_fields__))
+        second = np.flatnonzero(places[1:] == places[:-1]) + 1
+        found.reader[second], found.applies[second - 1] = 0, 0
+        return found, places
 
 
 class TableState:
@@ -149,23 +157,35 @@ class TableState:
 
     def _operations(self, batch: Batch, applied: Applied, readers: Readers) -> Operations:
         """Updates and queries in order; a trigger that is also an event of this table is read before it is applied."""
-        sources = [(number, *applied[event], lookup.keys) for number, (event, lookup) in enumerate(readers, 1)]
-        sources.append((0, *applied[self.table.event], self.table.by))
+        readers_of = [(event, lookup.keys) for event, lookup in readers]
+        sources = [(number, 0, *asking) for number, asking in enumerate(readers_of, 1)]
+        own = self.table.event, self.table.by
+        if own in readers_of:  # nearly always: read and applied in one
+            number = readers_of.index(own) + 1
+            del sources[number - 1]
+            sources.append((number, 1, *own))
+        else:
+            sources.append((0, 1, *own))
         parts = []
-        known: dict[tuple[int, ...], tuple[Int64Array, Int64Array]] = {}  # an event is often both read for and applied
-        for number, places, fields, by in sources:
+        known: dict[tuple[int, ...], tuple[Int64Array, Int64Array]] = {}
+        for number, applied_too, event, by in sources:
+            places, fields = applied[event]
             columns = [fields[name] for name in by]
             same = tuple(map(id, columns))
             if same not in known:
                 rows = _there([column.valid for column in columns])
                 known[same] = rows, self.index.ids(columns, rows)
             rows, keys = known[same]
-            parts.append((np.full(len(rows), number), rows, keys, places[rows]))
-        reader, row, key, place = (np.concatenate(part) for part in zip(*parts, strict=True))
-        order = arrangement.by_place(place, len(batch))
+            parts.append((np.full(len(rows), number), np.full(len(rows), applied_too), rows, keys, places[rows]))
         numbers = np.array([part.partition for part in batch.partitions], np.int64)
         events = (batch.time_us, batch.partition, numbers, batch.offset, batch.horizon_us)
-        return Operations(*arrangement.placed(order, reader, row, key, place, *events))
+        if len(parts) == 1:
+            reader, applies, row, key, place = parts[0]
+            order = np.arange(len(place))  # an event's rows are in the order of the batch
+        else:
+            reader, applies, row, key, place = (np.concatenate(part) for part in zip(*parts, strict=True))
+            order = arrangement.by_place(place, len(batch))
+        return Operations(*arrangement.placed(order, reader, applies, row, key, place, *events))
 
     def _inputs(self, fields: Columns) -> list[ColumnData]:
         """What the table's source feeds to each input column; of rows alone, zeros."""
@@ -245,13 +265,13 @@ class Compiled:
         key's state is its own, so only their order within the key matters; nothing is pruned but what the first one, whose
         horizon stands for all, cannot reach.
         """
-        reader, key, count = operations.reader, operations.key, len(operations.key)
+        key, count = operations.key, len(operations.key)
         keys = int(key.max(initial=0)) + 1
         crowded = count >= _CROWDED * keys
         order = arrangement.by_place(key, keys) if crowded else np.arange(count)
         values, valid = np.zeros((count, len(words)), np.int64), np.zeros((count, len(words)), np.bool_)
-        arrangement.fed(order, reader, operations.row, words, there, values, valid)
-        kind = np.where(reader == 0, UPDATE, QUERY).astype(np.int8)
+        arrangement.fed(order, operations.applies, operations.row, words, there, values, valid)
+        kind = np.array([QUERY, UPDATE, BOTH], np.int8)[operations.applies * (1 + (operations.reader != 0))]
         if not crowded:
             times = (operations.t_us, operations.position, operations.horizon_us)
             return self.tiles.run(kind, key, *times, values, valid, begins)
@@ -267,7 +287,7 @@ class Compiled:
         )
         found = [np.empty_like(answer) for answer in answers]
         for answer, to in zip(answers, found, strict=True):
-            arrangement.returned(order, reader, answer, to)
+            arrangement.returned(order, operations.reader, answer, to)
         return found
 
 
@@ -310,6 +330,7 @@ class General:
         if not self._parts:
             return {}
         fed = list(zip(*(cols.to_python(inputs[column]) for column in self._columns), strict=True))
+        operations, places = operations.apart()
         reader = operations.reader.tolist()
         begins = [starts[part.window] for _, part in self._parts]
         answers = self.table.run(
@@ -319,7 +340,7 @@ class General:
             operations.position.tolist(),
             operations.horizon_us.tolist(),
             [() if asks else fed[row] for asks, row in zip(reader, operations.row.tolist(), strict=True)],
-            [begin.tolist() if begin is not None else None for begin in begins],
+            [begin[places].tolist() if begin is not None else None for begin in begins],
             [
                 [at for at, (number, _) in enumerate(self._parts) if number < len(names) and names[number]]
                 for names in wanted

@@ -19,7 +19,7 @@ from samestream.streams.engine import kernel
 from samestream.streams.engine.kernel import Words
 from samestream.streams.engine.state_limit import StateLimit
 
-UPDATE, QUERY = 0, 1
+UPDATE, QUERY, BOTH = 0, 1, 2
 _LARGE = 1 << 21  # words: 16 MB
 
 
@@ -126,7 +126,7 @@ class TileTable:
     ) -> list[Words]:
         """Apply operations in order, and return the answers of the queries among them.
 
-        kind : shape (n,); 0 adds the event, 1 reads all windows at instant ``t_us``.
+        kind : shape (n,); 0 adds the event, 1 reads all windows at instant ``t_us``, 2 reads them and then adds the event.
         key : shape (n,); dense ids from 0; a new id may appear at any time.
         t_us : shape (n,); event time in microseconds, within +-2**61; ties are allowed.
         position : shape (n,); orders events of equal time; not read for queries.
@@ -285,7 +285,7 @@ class TileTable:
 
     def _starts(self, kind: NDArray[np.int8], t_us: Words, starts_us: Words | None) -> Words:
         """Return the starts as the kernel reads them; it reads none without an anchored window or a query."""
-        asked = kind == QUERY
+        asked = (kind == QUERY) | (kind == BOTH)
         if not self._anchored or (not asked.any() and (starts_us is None or np.size(starts_us) == 0)):
             return np.zeros((0, self._anchored), np.int64)
         starts: Words = _own([] if starts_us is None else starts_us, np.int64)
@@ -301,11 +301,11 @@ class TileTable:
         _expect(shapes == [(n,)] * 5 + [(n, self._inputs)] * 2, "Columns differ in shape.", shapes, f"{n} rows")
         if n == 0 or kernel.checked(kind, key, t_us, horizon_us, self._horizon_us):
             return
-        _expect(bool(((kind == UPDATE) | (kind == QUERY)).all()), "A kind is unknown.", np.unique(kind), "0 or 1")
+        _expect(bool(np.isin(kind, (UPDATE, QUERY, BOTH)).all()), "A kind is unknown.", np.unique(kind), "0, 1 or 2")
         _expect(bool(key.min() >= 0), "A key id is negative.", int(key.min()), "0 or more")
         rises = horizon_us[0] >= self._horizon_us and bool((horizon_us[1:] >= horizon_us[:-1]).all())
         _expect(rises, "The horizon falls.", int(horizon_us[0]), f"never below {self._horizon_us}")
-        early = (kind == QUERY) & (t_us < horizon_us)
+        early = (kind != UPDATE) & (t_us < horizon_us)
         _expect(not early.any(), "A query is before the horizon.", t_us[early][:1], horizon_us[early][:1])
 
 

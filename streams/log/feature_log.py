@@ -165,8 +165,9 @@ class FeatureLog:
         needed : fields of the topic's schema, `_partition` and `_offset` among them. Raises FeatureLogError as `read` does.
         """
         parts = [self.decoded(topic, file, needed, defaults) for file in files]
-        table = pa.concat_tables([needed.empty_table(), *parts])
-        table = table.unify_dictionaries().combine_chunks()
+        table = parts[0] if len(parts) == 1 else pa.concat_tables([needed.empty_table(), *parts])
+        if any(len(column.chunks) > 1 for column in table.columns):
+            table = table.unify_dictionaries().combine_chunks()
         partitions, offsets = table["_partition"].to_numpy(), table["_offset"].to_numpy()
         steps = np.diff(partitions)
         if np.any(steps < 0) or np.any((steps == 0) & (np.diff(offsets) < 0)):
@@ -197,7 +198,7 @@ class FeatureLog:
             stored = set(parquet.schema_arrow.names)
             table = parquet.read([name for name in schema.names if name in stored], use_threads=False)
             arrays = [
-                table[field.name].cast(field.type)
+                _as(table[field.name], field.type)
                 if field.name in stored
                 else _absent(field, defaults.get(field.name), len(table))
                 for field in schema
@@ -256,6 +257,10 @@ class FeatureLog:
     def _manifests(self, topic: str) -> dict[int, pafs.FileInfo]:
         found = self.storage.list(f"{self.storage.root}/{topic}/_manifests")
         return {int(info.base_name[:-5]): info for info in found if re.fullmatch(r"\d{8,}\.json", info.base_name)}
+
+
+def _as(column: pa.ChunkedArray[Any], type: pa.DataType) -> pa.ChunkedArray[Any]:
+    return column if column.type == type else column.cast(type)
 
 
 def _absent(field: pa.Field[Any], default: Any, rows: int) -> pa.Array[Any]:

@@ -185,7 +185,7 @@ def test_counting_is_sorting(places: list[int]) -> None:
 
 def test_coded_texts_have_the_ids_of_the_texts_that_occur() -> None:
     texts = np.array(["a", "never", "b", "a", ""], object)
-    column = CodedText.of(np.array([2, 0, 3, 4], np.int32), texts, np.array([True, True, True, False]))
+    column = CodedText(np.array([2, 0, 3, 4], np.int32), texts, np.array([True, True, True, False]))
     assert column.values.tolist() == ["b", "a", "a", ""]
     taken = column.take(np.array([2, 0]))
     assert (taken.values.tolist(), taken.codes.tolist()) == (["a", "b"], [3, 2])  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from samestream.schemas.errors import RecoveryError, SamestreamError
 from samestream.streams.engine import kernel, tiles
-from samestream.streams.engine.tiles import QUERY, UPDATE, Cell, CellOp, TileTable, Window
+from samestream.streams.engine.tiles import BOTH, QUERY, UPDATE, Cell, CellOp, TileTable, Window
 
 INT_OPS = [CellOp.SUM_INT, CellOp.MIN_INT, CellOp.MAX_INT]
 FLOAT_OPS = [CellOp.SUM_FLOAT, CellOp.MIN_FLOAT, CellOp.MAX_FLOAT, CellOp.MOMENTS]
@@ -35,6 +35,9 @@ class Ops:
     def query(self, t, *starts, key=0, horizon=oracle.LEAST):
         self.rows.append((QUERY, key, t, 0, horizon, (None,) * self.inputs, starts))
 
+    def both(self, t, starts, *values, key=0, position=0, horizon=oracle.LEAST):
+        self.rows.append((BOTH, key, t, position, horizon, values, starts))
+
     def columns(self):
         kind, key, t, position, horizon, values, starts = zip(*self.rows, strict=True)
         words = np.array([[0 if v is None else v for v in row] for row in values], np.int64)
@@ -48,10 +51,10 @@ class Ops:
     def expected(self, cells, windows):
         judge, answers = oracle.WindowOracle(cells, windows), []
         for kind, key, t, position, _, values, starts in self.rows:
-            if kind == UPDATE:
-                judge.update(key, t, position, values)
-            else:
+            if kind != UPDATE:
                 answers.append(judge.query(key, t, starts))
+            if kind != QUERY:
+                judge.update(key, t, position, values)
         return [[answer[w] for answer in answers] for w in range(len(windows))]
 
 
@@ -298,8 +301,13 @@ def scenarios(draw):
         horizon = oracle.LEAST if newest is None else newest - lateness
         if draw(st.booleans()):
             values = draw(st.tuples(st.none() | INTS, st.none() | FLOATS.map(BITS)))
+            place = {"key": key, "position": draw(st.integers(-2, 2)), "horizon": horizon}
+            if draw(st.booleans()):
+                t = max(t, horizon)
+                ops.both(t, tuple(start(t) for start in start_of), *values, **place)
+            else:
+                ops.update(t, *values, **place)
             newest = t if newest is None else max(newest, t)
-            ops.update(t, *values, key=key, position=draw(st.integers(-2, 2)), horizon=horizon)
         else:
             t = max(t, horizon)
             ops.query(t, *(start(t) for start in start_of), key=key, horizon=horizon)
@@ -330,12 +338,17 @@ def stream(seed, events, keys, step, disorder, lateness):
     for i in range(events):
         horizon = newest - lateness if newest > oracle.LEAST else newest
         t, key = i * step - int(rng.integers(0, disorder + 1)), int(rng.integers(0, keys))
-        ops.query(max(t, horizon), key=key, horizon=horizon)
+        if i % 3 or t < horizon:
+            ops.query(max(t, horizon), key=key, horizon=horizon)
         if i % 7 == 0:
             ops.query(max(t - 3 * step, horizon), key=key, horizon=horizon)
         newest = max(newest, t)
         number = None if i % 5 == 0 else BITS(float(rng.normal()) * 10.0 ** int(rng.integers(-8, 9)))
-        ops.update(t, int(rng.integers(-(2**62), 2**62)), number, key=key, position=i, horizon=horizon)
+        values = int(rng.integers(-(2**62), 2**62)), number
+        if i % 3 or t < horizon:
+            ops.update(t, *values, key=key, position=i, horizon=horizon)
+        else:
+            ops.both(t, (), *values, key=key, position=i, horizon=horizon)
     return ops
 
 
@@ -495,7 +508,7 @@ def _one_query(t, horizon, key=0, kind=1):
         (_one_query(5, 6), "A query is before the horizon"),
         (_one_query(5, -101), "The horizon falls"),
         (_one_query(5, 0, key=-1), "A key id is negative"),
-        (_one_query(5, 0, kind=2), "A kind is unknown"),
+        (_one_query(5, 0, kind=3), "A kind is unknown"),
         ((*_one_query(5, 0)[:6], np.ones((1, 2), bool)), "Columns differ in shape"),
         (_one_query(5, 0), "Starts differ in shape"),
         ((*_one_query(5, 0), np.zeros((1, 2), np.int64)), "Starts differ in shape"),
