@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from samestream.schemas import Event, Features, Field, Model, event_time, field, key, label
 from samestream.schemas.app import App
+from samestream.streams.log import rewriting
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.lowering import compile_app
 from samestream.streams.plan import Plan
@@ -74,7 +75,7 @@ def plan_of(model: type[Model]) -> Plan:
 
 
 def write(folder: Path, sales: int, asks: int, shops: int) -> None:
-    """Write the sales as a feature log and as one Parquet file, `sales.parquet`; and `asks.parquet`."""
+    """Write the sales as a feature log, compacted as each night, and as one Parquet file, `sales.parquet`; and `asks.parquet`."""
     rng, log = np.random.default_rng(0), FeatureLog(folder / "log").writer(Sale.topic)
     at = np.sort(rng.integers(0, 30 * DAY_US // 2, sales)) * 2 + 1 + START_US
     shop, amount = rng.integers(0, shops, sales), rng.normal(100, 20, sales)
@@ -89,6 +90,7 @@ def write(folder: Path, sales: int, asks: int, shops: int) -> None:
             "_key": pa.nulls(len(part), pa.binary()),
         }
         log.append(pa.table({**marks, **{name: part[name] for name in part.column_names}}), {0: (first, end)})
+    rewriting.compact(FeatureLog(folder / "log"), Sale.topic)
     at = np.sort(rng.integers(0, 30 * DAY_US // 2, asks)) * 2 + START_US
     asked = pa.table({"row": np.arange(asks), "shop": rng.integers(0, shops, asks), "at": pa.array(at).cast(TIME)})
     pq.write_table(asked, folder / "asks.parquet", compression="zstd")
