@@ -28,7 +28,7 @@ class Parity:
     sample: float = 1.0
 
 
-REFERENCES = ("training", "matched")
+REFERENCES = ("training", "matched", "trailing")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Drift:
     """Windows of values are compared with what the model was trained on.
 
     window : length of a window of known time, such as ``"1d"``. reference : with all that the model was trained on
-    (``training``), or with the same time of the day and the week in the training period (``matched``, of features).
+    (``training``), or, of features, with the same time of the day and the week in the training period (``matched``) or with the
+    last four weeks (``trailing``).
     """
 
     window: str
@@ -224,8 +225,8 @@ def drift(window: str, reference: str = "training") -> Drift:
     """Compare windows of this length with what the model was trained on.
 
     reference : ``"training"``: all of it. ``"matched"``: the same time of the day and the week (UTC), where the training period
-        holds three such windows, else the same time of workdays or of weekends, else of any day; of features, and for
-        windows that divide a day.
+        holds three such windows, else the same time of workdays or of weekends, else of any day; for windows that divide a day.
+        ``"trailing"``: the calm windows of the last four weeks. The last two are for features.
     """
     return Drift(window, reference)
 
@@ -337,9 +338,9 @@ def _check_references(here: str, checks: Mapping[str, tuple[Check, ...]]) -> Non
             if check.reference not in REFERENCES:
                 problem, expected = "there is no such reference", ", ".join(REFERENCES)
             elif place == "scores":
-                problem, expected = "only features are compared with the same time of the week", "training"
-                hint = "leave `reference` out: scores are compared with those of the training rows."
-            elif _DAY_US % check.window_us:
+                problem, expected = "only of features the reference can be chosen", "training"
+                hint = "leave `reference` out: scores are compared with those of the training rows, or with the last windows."
+            elif check.reference == "matched" and _DAY_US % check.window_us:
                 problem, expected = "a window that does not divide a day has no time of the day", "such as 1h, 6h or 1d"
             else:
                 continue

@@ -18,6 +18,7 @@ from samestream.monitors.incidents import PARITY, Finding, Incident, IncidentBoo
 from samestream.monitors.matched import Matched
 from samestream.monitors.slices import CalmRows
 from samestream.monitors.sources import DAY_US
+from samestream.monitors.trailing import Trailing
 from samestream.monitors.windows import Limit, Measured, Persistence, Window, Windows
 from samestream.streams.models.category_profile import Profile, read_profile
 
@@ -56,17 +57,19 @@ class Reference:
 class FeatureWatch:
     """The features of a model against what its current version was trained on.
 
-    matched : against the same time of the day and the week in the training period, see `monitors.matched`.
+    reference : ``matched``: against the same time of the day and the week in the training period, see `monitors.matched`;
+    ``trailing``: against the last four weeks, see `monitors.trailing`.
     """
 
-    def __init__(self, lineage: Lineage, window_us: int, book: IncidentBook, matched: bool = False) -> None:
+    def __init__(self, lineage: Lineage, window_us: int, book: IncidentBook, reference: str = "training") -> None:
         self.windows = Windows(lineage.features, window_us)
         self._lineage, self._book = lineage, book
         self._references: list[Reference] = []
         self._limits: dict[str, Limit] = {}
         self._limits_of: Reference | None = None
-        self._is_matched = matched
+        self._is_matched = reference == "matched"
         self._matched: dict[str, Matched] = {}
+        self._trailing = {name: Trailing() for name in lineage.features} if reference == "trailing" else {}
         self._persistence = Persistence(window_us)
         self._incidents: list[Incident] = []
         self._calm = CalmRows(window_us)
@@ -91,17 +94,21 @@ class FeatureWatch:
         )
 
     def _evaluate(self, window: Window) -> None:
-        limits = self._limits_at(window.start_us)
         settled, restless = [], set()
         for name in self._lineage.features:
             explaining = self._book.holding(self._lineage.causes_of(name), window.start_us - DAY_US, window.end_us)
             if explaining is not None:
                 window.spoiled.add(name)
-            if name not in limits:
+            found = self._limit_of(name, window)
+            measured = found[1].measure(window.profiles[name]) if found is not None else None
+            moved = measured is not None and measured.moved
+            if self._trailing and explaining is None:
+                accepted = self._trailing[name].keep(window.start_us, window.end_us, window.profiles[name], moved)
+                if accepted:
+                    settled.append(name)
+                    continue
+            if measured is None:
                 continue
-            _, limit = self._limit_of(name, window)
-            measured = limit.measure(window.profiles[name])
-            moved = measured.moved
             if moved:
                 restless.add(name)
             if moved and explaining is not None:
@@ -119,14 +126,21 @@ class FeatureWatch:
         if window.rows is not None:
             self._calm.add(window.rows, frozenset(restless | window.spoiled))
 
-    def _limit_of(self, name: str, window: Window) -> tuple[str, Limit]:
-        """What a window is compared with, and what that is called."""
-        found = self._matched[name].limit(window.start_us) if name in self._matched else None
-        return ("training", self._limits[name]) if found is None else (f"training, {found[0]}", found[1])
+    def _limit_of(self, name: str, window: Window) -> tuple[str, Limit] | None:
+        """What a window is compared with, and what that is called; None where there is nothing yet."""
+        if self._trailing:
+            trailing = self._trailing[name].limit(window.start_us)
+            return None if trailing is None else ("last four weeks", trailing)
+        trained = self._limits_at(window.start_us).get(name)
+        if trained is None:
+            return None
+        matched = self._matched[name].limit(window.start_us) if name in self._matched else None
+        return ("training", trained) if matched is None else (f"training, {matched[0]}", matched[1])
 
     def _evidence(self, name: str, measured: Measured, window: Window) -> dict[str, Any]:
-        said, limit = self._limit_of(name, window)
-        return {**evidence_of(name, measured, limit, window, self._calm.of(name)), "reference": said}
+        found = self._limit_of(name, window)
+        assert found is not None  # the window was measured by it
+        return {**evidence_of(name, measured, found[1], window, self._calm.of(name)), "reference": found[0]}
 
     def _limits_at(self, at_us: int) -> dict[str, Limit]:
         current = [known for known in self._references if known.applies_from_us <= at_us]

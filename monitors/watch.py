@@ -63,7 +63,7 @@ class Watch:
         self._features: FeatureWatch | None = None
         self._scores: ScoreWatch | None = None
         if (drift := drifts["features"]) is not None:
-            self._features = FeatureWatch(lineage, drift.window_us, self._book, drift.reference == "matched")
+            self._features = FeatureWatch(lineage, drift.window_us, self._book, drift.reference)
         if (drift := drifts["scores"]) is not None:
             self._scores = ScoreWatch(lineage, drift.window_us, self._book, self._features)
         watched = any(isinstance(check, Parity) for check in declared.features)

@@ -82,7 +82,7 @@ def declare(body: dict[str, Any], **options: Any) -> None:
         ({"features": Drift("1d", "yesterday")}, {}, "Health.features: there is no such", 'reference="matched"'),
         ({"features": Drift("5h", "matched")}, {}, "Health.features: a window that does not divide", 'drift("1h"'),
         ({"features": Drift("2d", "matched")}, {}, "Health.features: a window that does not divide", 'drift("1h"'),
-        ({"scores": Drift("1h", "matched")}, {}, "Health.scores: only features", "leave `reference` out"),
+        ({"scores": Drift("1h", "matched")}, {}, "Health.scores: only of features", "leave `reference` out"),
     ],
 )
 def test_a_wrong_declaration_names_class_and_field(
@@ -99,6 +99,7 @@ def test_a_reference_is_declared_and_shown() -> None:
     assert repr(drift("1h", reference="matched")) == "Drift(window='1h', reference='matched')"
     assert repr(drift("1h")) == "Drift(window='1h')"
     declare({"features": drift("6h", reference="matched")})
+    declare({"features": drift("5h", reference="trailing")})
 
 
 def test_the_whole_message() -> None:
