@@ -226,7 +226,7 @@ def drift(window: str, reference: str = "training") -> Drift:
 
     reference : ``"training"``: all of it. ``"matched"``: the same time of the day and the week (UTC), where the training period
         holds three such windows, else the same time of workdays or of weekends, else of any day; for windows that divide a day.
-        ``"trailing"``: the calm windows of the last four weeks. The last two are for features.
+        ``"trailing"``: the last four weeks. The last two are for features.
     """
     return Drift(window, reference)
 

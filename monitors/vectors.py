@@ -69,7 +69,7 @@ class FeatureWatch:
         self._limits_of: Reference | None = None
         self._is_matched = reference == "matched"
         self._matched: dict[str, Matched] = {}
-        self._trailing = {name: Trailing() for name in lineage.features} if reference == "trailing" else {}
+        self._trailing = {name: Trailing(window_us) for name in lineage.features} if reference == "trailing" else {}
         self._persistence = Persistence(window_us)
         self._incidents: list[Incident] = []
         self._calm = CalmRows(window_us)

@@ -71,8 +71,15 @@ def test_a_jump_that_goes_away_closes_and_leaves_no_trace() -> None:
     assert found[2].evidence["moved"]["load"]["before"]["q90"] < 20
 
 
-def test_the_first_week_says_nothing() -> None:
-    assert fed([10.0, 90.0] * 3) == []
+def test_the_first_two_weeks_say_nothing() -> None:
+    assert fed([10.0] * 7 + [90.0] * 7) == []
+
+
+def test_days_that_moved_alone_are_learned_from() -> None:
+    """A rainy day now and then: two in a row are no news where one in ten is such; where none ever was, they are."""
+    calm, rainy = [10.0] * 9, [10.0] * 9 + [16.0]
+    assert [one.event for one in fed(calm * 4 + [16.0] * 2 + calm)] == ["open", "close"]
+    assert fed(rainy * 4 + [16.0] * 2 + calm) == []
 
 
 def test_a_snapshot_goes_on_as_if_nothing_had_been() -> None:
