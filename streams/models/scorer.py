@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,13 @@ from samestream.schemas.errors import ArtifactError
 from samestream.streams.columns import Columns, Float64Array, Int64Array
 from samestream.streams.engine import value_arrays
 from samestream.streams.engine.clock import Clocks
+from samestream.streams.engine.measures import Measure
 from samestream.streams.engine.order import Batch
 from samestream.streams.engine.task import Emitted
 from samestream.streams.engine.value_arrays import Arrays
 from samestream.streams.models import artifact
 from samestream.streams.models.model_registry import CHAMPION, registry_input
+from samestream.streams.models.prediction_age import PredictionAge
 from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.transport import Outgoing
 from samestream.streams.wire.decode import vector_input
@@ -54,6 +56,7 @@ class ScorerTask:
             vector_input("vectors", model.topics["features"], model.vector_schema),
             registry_input(plan.registry),
         )
+        self._age = PredictionAge(model.name)
         self._current: artifact.Artifact | None = None
         self._said: str | None = None  # the switch to it, as the journal has it
 
@@ -74,6 +77,10 @@ class ScorerTask:
                 journaled.append(self._said or "")
         out += self._score(batch, places[start:], vectors, slice(start, len(places)))
         return Emitted(out, len(out), tuple(journaled))
+
+    def measures(self) -> Iterable[Measure]:
+        """How old vectors are when they are scored."""
+        return self._age.measures()
 
     def recall(self, switches: Sequence[str]) -> None:
         """Take up the last model that the journal names. Raises ArtifactError: to go on without it would drop vectors.
@@ -177,6 +184,7 @@ class ScorerTask:
         names = ("entity", "event_time", "trigger_topic", "trigger_partition", "trigger_offset", "fingerprint")
         identity = [vectors[name].values[rows].tolist() for name in names]
         topic = self._model.topics["predictions"]
+        self._age.note(batch.known_us[places], vectors["event_time"].values[rows])
         for known_us, said, row in zip(
             batch.known_us[places].tolist(), _said(current, matrix), zip(*identity, strict=True), strict=True
         ):
