@@ -73,7 +73,7 @@ def work_off(
     plan: Plan = PLAN,
     *,
     batch_records: int = 20_000,
-    seconds: float = 30,
+    seconds: float = 60,
     **more: Any,
 ) -> Processor:
     """Run a processor until its inputs are worked off; the processor, stopped."""
@@ -99,7 +99,7 @@ def undisturbed(events: Iterable[Outgoing]) -> Seen:
     return contents(transport, output_topics())
 
 
-def run_until(processor: Processor, done: Callable[[], bool], seconds: float = 30) -> None:
+def run_until(processor: Processor, done: Callable[[], bool], seconds: float = 60) -> None:
     """Run a processor in a thread until ``done``; what it raises is raised here."""
     stop, failed = threading.Event(), []
 
@@ -133,7 +133,7 @@ def _worked_off(transport: Transport, plan: Plan, task: Task) -> bool:
     )
 
 
-def write_log(transport: Transport, log: FeatureLog, plan: Plan = PLAN, *, seconds: float = 30) -> FeatureLog:
+def write_log(transport: Transport, log: FeatureLog, plan: Plan = PLAN, *, seconds: float = 60) -> FeatureLog:
     """Let a log writer catch up with every topic of the app, then stop it; the log."""
     writer, stop = LogWriter(transport, plan, log, provision.store(transport, plan)), threading.Event()
     ends = {
