@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 PARTS = ("faults", "streams", "speed")
+MORE = ("references",)
+"""Only where asked for."""
 KEYS = ("faults", "clean", "streams", "speed")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
+    parser.add_argument("--parts", nargs="*", choices=(*PARTS, *MORE), default=PARTS)
     parser.add_argument("--json", type=Path, default=None, help="where to write every row")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions: to see that it works")
     options = parser.parse_args()
@@ -28,7 +30,7 @@ def main() -> None:
         started = time.perf_counter()
         print(f"== {part}", flush=True)
         for key, rows in importlib.import_module(part).rows(options.quick).items():
-            found[key] += rows
+            found.setdefault(key, []).extend(rows)
         print(f"== {part}: {time.perf_counter() - started:.0f} s\n", flush=True)
     if options.json is not None:
         options.json.write_text(json.dumps(found, indent=1) + "\n")
