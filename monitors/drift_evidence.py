@@ -103,7 +103,7 @@ def histogram(reference: Profile, current: Profile) -> dict[str, Any]:
     if isinstance(reference, NumericProfile) and isinstance(current, NumericProfile):
         edges = reference.edges()
         sides = [profile.bins(edges)[:-1] / profile.n for profile in (reference, current)]
-        bounds = [None, *(_rounded(BUCKET_LOW[edge]) if edge < BUCKETS else None for edge in edges.tolist())]
+        bounds = [None, *(_rounded(float(BUCKET_LOW[edge])) if edge < BUCKETS else None for edge in edges.tolist())]
         return {"from": bounds, "before": _shares(sides[0]), "after": _shares(sides[1])}
     if isinstance(reference, CategoryProfile) and isinstance(current, CategoryProfile):
         changed = {

@@ -188,7 +188,7 @@ def _examples(name: str, rows: SampledRows, chosen: Bools) -> list[dict[str, Any
     values, valid = rows.columns[name]
     told: dict[Any, dict[str, Any]] = {}
     for place in np.flatnonzero(chosen)[::-1].tolist():
-        key = rows.keys[place].decode("utf-8", "replace")
+        key = bytes(rows.keys[place]).decode("utf-8", "replace")
         if (key or place) not in told:
             value = None if not valid[place] else _short(values[place])
             told[key or place] = {"at": instant(int(rows.known_us[place])), "value": value} | (
