@@ -304,7 +304,9 @@ def _commit(
         path = manifest_path(log.storage.root, topic, number)
         with told(path):
             if log.storage.create(path, base.to_json()):
-                return number
+                # free, too, where others have gone past the number and cleared it away: then nobody would read it
+                past = log.newest(topic)
+                return None if past and past.base > number else number
         newest = log.manifest(topic, number)
         if newest.kind != "append":
             return None

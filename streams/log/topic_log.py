@@ -69,13 +69,22 @@ class TopicLog:
                 return
 
     def _is_added(self, batch: Batch) -> bool:
-        """Whether the number was free; if a rewrite has taken it, the batch is to be written anew, for the next number."""
+        """Whether the number was free; if a rewrite has taken it, the batch is to be written anew, for the next number.
+
+        A number is free, too, where rewrites have gone past it and what they replaced was cleared away: nobody would read it.
+        """
         path = f"{self._log.storage.root}/{self._topic}/_manifests/{batch.number:08d}.json"
         with told(path):
             added = self._log.storage.create(path, batch.to_json())
         taken = batch if added else self._log.manifest(self._topic, batch.number)
         if not added and (taken.kind == "append" or taken.next_offsets != self.next_offsets()):
             raise self._owned(batch.number)
+        if added and (newest := self._log.newest(self._topic)) and newest.base > batch.number:
+            if newest.next_offsets != batch.next_offsets:  # or else a rewrite has already taken it along
+                if newest.next_offsets != self.next_offsets():
+                    raise self._owned(newest.number)
+                added = False
+            taken = newest
         self._newest = taken
         return added
 

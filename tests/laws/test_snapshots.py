@@ -218,7 +218,7 @@ def damage(folder: Path, draw: random.Random) -> None:
     if not files or how == "nothing":
         return
     path = files[-1]
-    content = bytearray(path.read_bytes())
+    content = bytearray(path.read_bytes()) or bytearray(b"?")  # it may have been emptied before
     if how == "all lost":
         for each in files:
             each.unlink()

@@ -188,6 +188,38 @@ def test_readers_and_a_writer_beside_endless_rewriting(tmp_path):
     assert log.read("t").num_rows == 260
 
 
+def test_a_writer_that_was_idle_appends_behind_all_rewrites(tmp_path):
+    """Numbers that it has not seen taken may be free again: what they replaced was cleared away."""
+    log = FeatureLog(tmp_path)
+    writer = log.writer("t")
+    writer.append(table([(0, offset, START_US + offset * HOUR_US) for offset in range(3)]), {0: (0, 3)})
+    for start in (1, 2):
+        rewriting.cut(FeatureLog(tmp_path), "t", {0: start})
+    rewriting.clear(FeatureLog(tmp_path), "t", 0)
+    writer.append(table([(0, 3, START_US)]), {0: (3, 4)})
+    assert FeatureLog(tmp_path).read("t")["_offset"].to_pylist() == [2, 3]
+    assert FeatureLog(tmp_path).ranges("t") == {0: (2, 4)}
+    assert log.writer("t").next_offsets() == writer.next_offsets() == {0: 4}
+
+
+def test_a_rewrite_beneath_others_begins_again(tmp_path, monkeypatch):
+    log = FeatureLog(tmp_path)
+    log.writer("t").append(table([(0, offset, START_US + offset * HOUR_US) for offset in range(4)]), {0: (0, 4)})
+    write_all, rivals = rewriting.write_all, [1, 2]
+
+    def overtaken(*args, **options):
+        if rivals:
+            starts = [rivals.pop(0) for _ in tuple(rivals)]
+            for start in starts:
+                rewriting.cut(FeatureLog(tmp_path), "t", {0: start})
+            rewriting.clear(FeatureLog(tmp_path), "t", 0)
+        return write_all(*args, **options)
+
+    monkeypatch.setattr(rewriting, "write_all", overtaken)
+    rewriting.cut(log, "t", {0: 3})
+    assert FeatureLog(tmp_path).read("t")["_offset"].to_pylist() == [3]
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.data())
 def test_any_sequence_of_operations_reads_as_a_list_of_rows(tmp_path_factory, data):
