@@ -246,11 +246,13 @@ def _reads(value: Expr[Any]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _words(declared: Any) -> dict[str, str]:
-    """The fields of a dataclass in words; lengths as people write them."""
+def _words(declared: Any, but_defaults: bool = False) -> dict[str, str]:
+    """The fields of a dataclass in words, those that were left out too or not; lengths as people write them."""
     found = {}
     for part in fields(declared):
         value = getattr(declared, part.name)
+        if but_defaults and value == part.default:
+            continue
         name = part.name.removesuffix("_us").replace("_", " ")
         found[name] = durations.text(value) if part.name.endswith("_us") else _word(value)
     return found
@@ -262,7 +264,7 @@ def _word(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(_word, value))
     if is_dataclass(value):
-        inside = ", ".join(f"{name}={text}" for name, text in _words(value).items())
+        inside = ", ".join(f"{name}={text}" for name, text in _words(value, but_defaults=True).items())
         return f"{type(value).__name__.lower()}({inside})"
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={value[name]!r}" for name in sorted(value))
