@@ -34,6 +34,7 @@ def backfill(
     to: Annotated[
         str | None, typer.Option("--to", metavar="TIME", help="Trigger event times before this, ISO 8601 (UTC).")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --out replace a file that exists.")] = False,
     features: Annotated[
         str | None, typer.Option(metavar="A,B", help="Compute these inputs; take all others as they were served.")
     ] = None,
@@ -57,7 +58,7 @@ def backfill(
     from samestream.streams.deploy import declaration
     from samestream.streams.log import hypothetical, logged_features
     from samestream.streams.log.feature_log import FeatureLog
-    from samestream.streams.log.vector_file import VectorFile
+    from samestream.streams.log.vector_file import VectorFile, refuse_existing
     from samestream.streams.log.vector_replay import covered, span
     from samestream.streams.lowering import compile_app
 
@@ -66,6 +67,7 @@ def backfill(
     chosen = plan.models[one_model(list(plan.models), model, where="MODEL")]
     from_us, to_us = instant_of(from_, "--from"), instant_of(to, "--to")
     check_folder(out, "--out")
+    refuse_existing(out, overwrite)
     with closing(connect(settings)) as transport:
         require(transport, app)
         log = FeatureLog(settings.log_uri)
@@ -85,7 +87,7 @@ def backfill(
             kept = dict.fromkeys(kept, others)
         entries = covered(plan, transport, log)
         asked = {"log": settings.log_uri, "kept": {mark: sorted(names) for mark, names in kept.items()}}
-        file = VectorFile(out, plan, [chosen.name], from_us, to_us, None, asked)
+        file = VectorFile(out, plan, [chosen.name], from_us, to_us, None, asked, overwrite=overwrite)
         done = file.done_sequence
         part = span(plan, entries, from_us, to_us, done)
         nothing = SettingsError(

@@ -34,6 +34,7 @@ def replay(
     ] = None,
     model: Annotated[str | None, typer.Option("--model", help="Of this model only.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the vectors to this Parquet file.", dir_okay=False)] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --out replace a file that exists.")] = False,
     features: Annotated[
         str | None, typer.Option(metavar="A,B", help="Only these inputs of the models go into the file.")
     ] = None,
@@ -69,7 +70,7 @@ def replay(
     from samestream.console.settings import connect
     from samestream.schemas.app import load
     from samestream.streams.log.feature_log import FeatureLog
-    from samestream.streams.log.vector_file import VectorFile
+    from samestream.streams.log.vector_file import VectorFile, refuse_existing
     from samestream.streams.log.vector_resend import Pace, VectorResend
     from samestream.streams.lowering import compile_app
 
@@ -82,6 +83,8 @@ def replay(
             "the range is empty", where="--to", found=to, expected=f"later than {from_}", hint="--to is exclusive."
         )
     check_folder(out, "--out")
+    if out is not None:
+        refuse_existing(out, overwrite)
     pace = Pace(_speed(speed, topic))
     chosen = _features(plan, models, features, topic)
     if topic is not None and not to_production:
@@ -90,7 +93,9 @@ def replay(
         require(transport, app)
         log = None if from_topics else FeatureLog(settings.log_uri)
         origin = {"log": "topics" if from_topics else settings.log_uri}
-        file = VectorFile(out, plan, models, from_us, to_us, chosen, origin) if out is not None else None
+        file = None
+        if out is not None:
+            file = VectorFile(out, plan, models, from_us, to_us, chosen, origin, overwrite=overwrite)
         resend = VectorResend(transport, plan, topic, models, from_us, to_us, pace) if topic is not None else None
         done = replaying.run(
             plan,

@@ -36,6 +36,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SPARSE_ROWS = 1_000
 """With fewer rows an hour than this, a date that has more than two hours is not split up, where that is left to us."""
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def known_us_of(table: pa.Table) -> npt.NDArray[np.int64]:
@@ -92,13 +93,20 @@ def told(where: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in _NO_ROOM
         raise FeatureLogError(
             "the feature log cannot be written: nothing of this batch counts",
             where=where,
             found=error,
-            hint=("make room" if full else "mend what is found") + ", then start again: it goes on where the log ends.",
+            hint=f"{remedy(error)}, then start again: it goes on where the log ends.",
         ) from error
+
+
+def remedy(error: Exception) -> str:
+    """What to do about a file that cannot be written, or read: the beginning of a hint."""
+    number = getattr(error, "errno", None)
+    if number in _NO_ROOM:
+        return "make room"
+    return "let this user read and write there" if number in _NOT_ALLOWED else "mend what is found"
 
 
 def _write(storage: Storage, folder: str, number: int, dated: str, table: pa.Table) -> LogFile:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from samestream.schemas.errors import FeatureLogError
+from samestream.schemas.errors import FeatureLogError, SettingsError
 from samestream.schemas.expressions import Kind
 from samestream.streams import columns as cols
 from samestream.streams.engine.columnar import Vectors
+from samestream.streams.log.log_files import remedy
 from samestream.streams.plan import ModelPlan, Plan
 
 _PART_ROWS = 100_000
@@ -32,6 +34,8 @@ class VectorFile:
 
     features : the outputs to keep, all if None
     asked : whatever else decides the content; parts written for something else are not taken up
+    overwrite : whether it may take the place of a file that is there
+    Raises SettingsError where there is one and it may not. A part that is torn or altered is made again, with what follows it.
     """
 
     def __init__(
@@ -44,7 +48,10 @@ class VectorFile:
         features: Sequence[str] | None = None,
         asked: Mapping[str, Any] | None = None,
         part_rows: int = _PART_ROWS,
+        overwrite: bool = False,
     ) -> None:
+        self._overwrite = overwrite
+        refuse_existing(path, overwrite)
         self.path, self._plan, self._models, self._features = path, plan, list(models), features
         self._from_us = from_us if from_us is not None else -_FOREVER_US
         self._to_us = to_us if to_us is not None else _FOREVER_US
@@ -55,6 +62,7 @@ class VectorFile:
         self._held: list[pa.Table] = []
         self.taken = 0  # vectors, since it was made
         self._schema = pa.unify_schemas([_schema(plan, plan.models[name], self._models, features) for name in models])
+        self._drop_damaged()
 
     @property
     def done_sequence(self) -> int:
@@ -72,7 +80,7 @@ class VectorFile:
             self._flush(sequence)
 
     def finish(self, sequence: int) -> int:
-        """Put the parts together under the file's name, replacing what is there; how many rows it has."""
+        """Put the parts together under the file's name, in one step; how many rows it has."""
         if self._held:
             self._flush(sequence)
         beside = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}.part")
@@ -80,10 +88,13 @@ class VectorFile:
         try:
             with pq.ParquetWriter(beside, self._schema, compression="zstd") as writer:
                 for part in self._parts():
-                    table = pq.read_table(part, schema=self._schema)
+                    table = _read(part)
                     rows += len(table)
                     writer.write_table(table)
+            _sync(beside)
+            refuse_existing(self.path, self._overwrite)  # it may have come meanwhile
             beside.replace(self.path)
+            _sync(self.path.parent)
         except (OSError, pa.ArrowException) as error:
             raise self._refused(error) from error
         finally:
@@ -94,19 +105,37 @@ class VectorFile:
     def _parts(self) -> list[Path]:
         return sorted(self._folder.glob("[0-9]*.parquet"))
 
+    def _drop_damaged(self) -> None:
+        """Remove the first part that is not as it was written, and those behind it: what comes next goes on from the last."""
+        is_whole = True
+        for part in self._parts():
+            try:
+                is_whole = is_whole and _read(part).schema.equals(self._schema)
+            except (OSError, pa.ArrowException) as error:
+                if getattr(error, "errno", None) is not None:  # the disk's word, which says nothing of the content
+                    raise self._refused(error) from error
+                is_whole = False
+            if not is_whole:
+                try:
+                    part.unlink()
+                except OSError as error:
+                    raise self._refused(error) from error
+
     def _flush(self, sequence: int) -> None:
         table = pa.concat_tables([part.cast(self._schema) for part in self._held])
         beside = self._folder / ".part"
         try:
             self._folder.mkdir(exist_ok=True)
-            pq.write_table(table, beside, compression="zstd")
+            pq.write_table(table, beside, compression="zstd", write_page_checksum=True)
+            _sync(beside)
             beside.replace(self._folder / f"{sequence:012d}.parquet")
+            _sync(self._folder)
         except (OSError, pa.ArrowException) as error:
             raise self._refused(error) from error
         self._held = []
 
     def _refused(self, error: Exception) -> FeatureLogError:
-        hint = "make room, then run the same command again: it goes on where it stood."
+        hint = f"{remedy(error)}, then run the same command again: it goes on where it stood."
         return FeatureLogError("vectors cannot be written", where=str(self.path), found=error, hint=hint)
 
     def _table(self, vectors: Vectors, rows: cols.Int64Array) -> pa.Table:
@@ -130,6 +159,30 @@ class VectorFile:
         nothing = {field.name: pa.nulls(count, field.type) for field in self._schema if field.name not in columns}
         table = pa.table({**columns, **nothing})
         return table.select(self._schema.names)
+
+
+def refuse_existing(path: Path, overwrite: bool) -> None:
+    """Raises SettingsError where a file would be replaced and may not be."""
+    if not overwrite and os.path.lexists(path):
+        raise SettingsError(
+            "there is something already",
+            where="--out",
+            found=path,
+            hint="choose another name, or say --overwrite.",
+        )
+
+
+def _read(part: Path) -> pa.Table:
+    return pq.ParquetFile(part, page_checksum_verification=True).read()
+
+
+def _sync(path: Path) -> None:
+    """Make a file, or the names in a folder, outlast a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _schema(plan: Plan, model: ModelPlan, models: Sequence[str], features: Sequence[str] | None) -> pa.Schema:

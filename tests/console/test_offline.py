@@ -117,7 +117,7 @@ def test_a_killed_replay_goes_on_to_the_same_bytes(
     transport: MemoryTransport, cli: Cli, shop: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(log_source, "GROUP_EVENTS", 60)
-    monkeypatch.setattr(vector_file.VectorFile.__init__, "__defaults__", (None, None, None, None, 50))
+    monkeypatch.setattr(vector_file.VectorFile.__init__, "__defaults__", (None, None, None, None, 50, False))
     assert cli("replay", shop, "--out", "whole.parquet", "--to-topic", "whole").exit_code == 0
     take = vector_file.VectorFile.take
     calls = []
