@@ -100,6 +100,7 @@ def parity(
     from dataclasses import asdict
 
     from samestream.console.apply import require
+    from samestream.console.replay import told_unlogged
     from samestream.console.settings import connect
     from samestream.monitors.parity_incident import publish
     from samestream.monitors.vector_parity import verify
@@ -117,6 +118,8 @@ def parity(
     publish(transport, plan, list(app.monitors.values()), found)
     if target is not None:
         target.write_text(json.dumps({name: asdict(part) for name, part in found.items()}, indent=2) + "\n")
+    if behind := max((part.unlogged_batches for part in found.values()), default=0):
+        typer.echo(told_unlogged(behind), err=True)
     for name, part in found.items():
         typer.echo(
             f"{name}: {part.compared:,} vectors compared, {part.mismatched:,} differ from the replay of their journal"

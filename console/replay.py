@@ -115,8 +115,18 @@ def replay(
         )
     if done.written is not None:
         typer.echo(f"wrote {done.written:,} vectors to {out}")
+    if done.unlogged:
+        typer.echo(told_unlogged(done.unlogged), err=True)
     total = sum(done.vectors.values())
     typer.echo(f"replayed {done.events:,} events into {total:,} vectors in {done.seconds:.1f} s")
+
+
+def told_unlogged(batches: int) -> str:
+    """What is said where the feature log is behind the journal."""
+    return (
+        f"the feature log is behind: {batches:,} batches of the journal are not in it yet, and were left out; "
+        "let `samestream run MODULE log` catch up"
+    )
 
 
 def _speed(text: str, topic: str | None) -> float | None:

@@ -11,7 +11,7 @@ from samestream.streams.engine import journal
 from samestream.streams.engine.feature_task import NAME
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.log.vector_file import VectorFile
-from samestream.streams.log.vector_replay import Progress, covered, followed, span
+from samestream.streams.log.vector_replay import Progress, followed, logged_of, span
 from samestream.streams.log.vector_resend import VectorResend
 from samestream.streams.plan import Plan
 from samestream.streams.transport import Transport
@@ -19,12 +19,16 @@ from samestream.streams.transport import Transport
 
 @dataclass
 class Replayed:
-    """What a replay did. events : of the entries whose vectors were wanted; vectors : in the range, by model."""
+    """What a replay did. events : of the entries whose vectors were wanted; vectors : in the range, by model.
+
+    unlogged : batches of the journal that the feature log has not come to, and that were therefore not replayed
+    """
 
     events: int
     vectors: dict[str, int]
     seconds: float
     written: int | None = None
+    unlogged: int = 0
 
 
 def run(
@@ -45,7 +49,8 @@ def run(
     Raises RecoveryError where there is nothing in the range, or the journal's events are gone.
     """
     started = time.monotonic()
-    entries = journal.read(transport, plan.journal, NAME) if log is None else covered(plan, transport, log)
+    journaled = journal.read(transport, plan.journal, NAME)
+    entries = journaled if log is None else logged_of(plan, log, journaled)
     # what a topic holds is compared from its beginning, so only a file alone may begin later
     filed = file.done_sequence if file is not None else -1
     after = filed if resend is None else -1
@@ -58,7 +63,7 @@ def run(
     )
     if part.first >= part.end and after < 0:
         raise nothing
-    done = Replayed(0, dict.fromkeys(models, 0), 0.0)
+    done = Replayed(0, dict.fromkeys(models, 0), 0.0, unlogged=len(journaled) - len(entries))
     try:
         for entry, _, every in followed(plan, transport, log, entries, part, on_progress):
             done.events += sum(range_.end - range_.start for range_ in entry.ranges)

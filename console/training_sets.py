@@ -12,7 +12,7 @@ from samestream.schemas.errors import SettingsError
 
 if TYPE_CHECKING:
     from samestream.console.settings import Settings
-    from samestream.trainers.dataset import Mode, Request
+    from samestream.trainers.request import Mode, Request
 
 MODES = ("served", "as_known", "point_in_time")
 
@@ -80,6 +80,7 @@ def training_set(
     from samestream.streams.log.feature_log import FeatureLog
     from samestream.streams.lowering import compile_app
     from samestream.trainers import dataset, dataset_files
+    from samestream.trainers.request import Request as Asked
 
     plan = compile_app(load(module, settings.namespace))
     pinned: dict[str, Any] | None = None
@@ -96,7 +97,7 @@ def training_set(
             raise SettingsError(
                 "no such mode", where="--mode", found=mode, expected=", ".join(MODES), hint="served is what was logged."
             )
-        request = dataset.Request(
+        request = Asked(
             one_model(list(plan.models), model, where="MODEL"),
             cast("Mode", mode),
             instant_of(from_, "--from"),

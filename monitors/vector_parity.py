@@ -15,12 +15,13 @@ from typing import Any
 from samestream.monitors.sql_parity import compare_as_known, compare_point_in_time, vectors_that_differ
 from samestream.schemas.avro import Codec
 from samestream.streams.deploy import provision
-from samestream.streams.engine.feature_task import VectorEncoder
+from samestream.streams.engine import journal
+from samestream.streams.engine.feature_task import NAME, VectorEncoder
 from samestream.streams.engine.journal import ends
 from samestream.streams.engine.merge_rank import MergeRanks
 from samestream.streams.log.erasure import erased_triggers
 from samestream.streams.log.feature_log import FeatureLog
-from samestream.streams.log.vector_replay import Progress, covered, kept, replayed
+from samestream.streams.log.vector_replay import Progress, kept, logged_of, replayed
 from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.transport import Partition, Transport, partition_of
 
@@ -36,6 +37,7 @@ class ModelParity:
     compared : vectors served by the present definition. mismatched : of these, not byte-equal to the replay, or served
     twice; and vectors of the replay that were never served. by_feature : mismatched vectors per feature.
     erased : vectors of triggers that were erased from the log: nothing can be said of them.
+    unlogged_batches : batches of the journal that the feature log has not come to: their vectors are not compared.
     as_known_mismatched : vectors with a feature that differs from its value as known, beyond tolerance.
     lateness_skewed : vectors with a feature that differs from its point-in-time value; skew says per feature how many and
     by how much at most.
@@ -55,6 +57,7 @@ class ModelParity:
     skew: dict[str, dict[str, float]] = field(default_factory=dict)
     newest_known_us: int = 0
     erased: int = 0
+    unlogged_batches: int = 0
 
     @property
     def broken(self) -> int:
@@ -79,6 +82,7 @@ def verify(
     found = {}
     for name, model in plan.models.items():
         found[name] = _compare(plan, model, transport, offline[name], erased_triggers(plan, model, log))
+        found[name].unlogged_batches = offline[name].unlogged
         if with_sql and found[name].compared:
             if on_progress:
                 on_progress("SQL", 0, found[name].compared)
@@ -106,6 +110,7 @@ class _Offline:
 
     required : triggers of batches that ran this very plan; of others it is not known which vectors were this definition's
     ends : per partition of the triggers' topics, how far the replay has come; vectors beyond were served meanwhile
+    unlogged : batches of the journal beyond that
     starts : from where on the replay has whole windows; what was served before, of a log that was cut, cannot be compared
     """
 
@@ -113,6 +118,7 @@ class _Offline:
     required: set[Trigger] = field(default_factory=set)
     ends: dict[Partition, int] = field(default_factory=dict)
     starts: dict[Partition, int] = field(default_factory=dict)
+    unlogged: int = 0
 
     def is_beyond(self, trigger: Trigger) -> bool:
         """Whether the replay does not speak of a trigger."""
@@ -126,11 +132,13 @@ def _offline(
 ) -> dict[str, _Offline]:
     encoder, counts = VectorEncoder(plan), transport.topics()
     out = {name: _Offline([[] for _ in range(counts[model.topics["features"]])]) for name, model in plan.models.items()}
-    entries = covered(plan, transport, log)
+    journaled = journal.read(transport, plan.journal, NAME)
+    entries = logged_of(plan, log, journaled)
     held = kept(plan, log, entries)
     begin = ends(entries[: held.first]) if held.state else {}
     for mine in out.values():
         mine.starts.update(begin)
+        mine.unlogged = len(journaled) - len(entries)
     for entry, batch, every in replayed(plan, transport, log, on_progress, entries):
         ranks.note(batch)
         if entry.sequence < (entries[held.first].sequence if held.first < len(entries) else entry.sequence + 1):

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,55 +31,8 @@ from samestream.streams.log.vector_replay import covered, replayed
 from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.sql.point_in_time import as_known, point_in_time
 from samestream.streams.transport import Transport
-from samestream.trainers import asked_rows, label_join
-
-Mode = Literal["served", "as_known", "point_in_time"]
-PARTS = {0: ("rows",), 1: ("train", "test"), 2: ("train", "validation", "test")}
-"""How the files are called, by the number of splits."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked for; times in microseconds since 1970, UTC.
-
-    mode : *served* are the logged vectors; *as_known* are computed in SQL from the events applied before each trigger;
-        *point_in_time* from all events, as an observer to whom none comes late.
-    from_us, to_us : trigger event times, in [from, to)
-    as_of_us : nothing counts that the log learned of at this instant or later
-    splits_us : event times at which the next part begins: one divides train from test, two have validation between
-    rows : a file of keys and instants, `asked_rows.read`; instead of the triggers in the log
-    """
-
-    model: str
-    mode: Mode = "served"
-    from_us: int | None = None
-    to_us: int | None = None
-    as_of_us: int | None = None
-    splits_us: tuple[int, ...] = ()
-    rows: str | None = None
-
-    def check(self) -> None:
-        """Raises TrainingError where this asks for nothing."""
-        bounds = [bound for bound in (self.from_us, *self.splits_us, self.to_us) if bound is not None]
-        if bounds != sorted(set(bounds)):
-            raise TrainingError(
-                "the times do not follow each other",
-                where=self.model,
-                found=" ".join(map(_text, bounds)),
-                expected="--from, then every --split, then --to",
-                hint="--to is exclusive, and no part may be empty.",
-            )
-        if len(self.splits_us) not in PARTS:
-            raise TrainingError(
-                "too many splits", where=self.model, found=len(self.splits_us), expected="at most 2", hint="see --help."
-            )
-        if self.rows is not None and self.mode != "point_in_time":
-            raise TrainingError(
-                "rows of your own were never served",
-                where="--rows",
-                found=f"--mode {self.mode}",
-                hint="add --mode point_in_time.",
-            )
+from samestream.trainers import asked_rows, label_join, whole_history
+from samestream.trainers.request import PARTS, Request, text_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +87,8 @@ def build(
         )
     ranges = ranges_of(plan, model, request, log) if pinned is None else _unpacked(pinned["offsets"])
     at_rest = PinnedLog(log, ranges)
+    if request.mode == "point_in_time":
+        whole_history.refuse_absent(plan, model, at_rest)
     sequence = pinned["journal"]["last"] if pinned is not None and pinned["journal"] else None
     asked: tuple[pa.Table, str] | None = None
     if request.mode == "served":
@@ -147,7 +102,7 @@ def build(
         raise TrainingError(
             "there is no vector in this range",
             where=model.name,
-            found=f"{_text(request.from_us)} to {_text(request.to_us)}, as of {_text(request.as_of_us)}; {request.mode}",
+            found=f"{text_of(request.from_us)} to {text_of(request.to_us)}, as of {text_of(request.as_of_us)}; {request.mode}",
             hint="widen --from, --to or --as-of; `samestream topics MODULE` shows what there is.",
         )
     found = _labelled(plan, model, request, at_rest, vectors)
@@ -236,12 +191,13 @@ def _point_in_time(plan: Plan, model: ModelPlan, request: Request, log: FeatureL
     raw = without_erased(raw)
     erased = triggers - len(raw)
     raw = _within(raw, _times(raw, input.time), request)
+    raw, cut_off = whole_history.whole(plan, model, log, raw, request.rows)
     events = {
         name: topic_stream.reader(log, plan.inputs[name].topic, plan.read_columns(name), request.as_of_us)
         for name in dict.fromkeys(table.event for table in plan.tables)
     }
     found = _computed(plan, model, raw, point_in_time(plan, model, raw, events, repeatable=True))
-    return replace(found, passed=_passed(erased=erased))
+    return replace(found, passed=_passed(erased=erased, history_cut_off=cut_off))
 
 
 def _computed(plan: Plan, model: ModelPlan, triggers: pa.Table, vectors: pa.Table) -> _Vectors:
@@ -363,7 +319,7 @@ def ranges_of(plan: Plan, model: ModelPlan, request: Request, log: FeatureLog) -
         topics |= {input.topic for input in plan.inputs.values()}
     found = {topic: log.ranges(topic) for topic in sorted(topics)}
     needed = model.topics["features"] if request.mode == "served" else plan.inputs[model.trigger].topic
-    if not found[needed] and request.rows is None:
+    if all(start == end for start, end in found[needed].values()) and request.rows is None:
         raise TrainingError(
             "the feature log holds no vectors" if request.mode == "served" else "the feature log holds no triggers",
             where=needed,
@@ -385,9 +341,10 @@ def _unpacked(offsets: Mapping[str, Mapping[str, list[int]]]) -> dict[str, dict[
     }
 
 
-def _passed(erased: int, **others: int) -> dict[str, int]:
-    """Vectors that are not looked at, by reason; of erased ones nothing is said where there are none."""
-    return {**others, **({"erased": erased} if erased else {})}
+def _passed(erased: int, history_cut_off: int = 0, **others: int) -> dict[str, int]:
+    """Vectors that are not looked at, by reason; rare ones are named where there are any."""
+    rare = {"erased": erased, "history_cut_off": history_cut_off}
+    return {**others, **{name: count for name, count in rare.items() if count}}
 
 
 def _within(table: pa.Table, event_time_us: Int64Array, request: Request) -> pa.Table:
@@ -403,7 +360,3 @@ def _times(table: pa.Table, name: str) -> Int64Array:
 def _instants(time_us: Int64Array, valid: BoolArray | None = None) -> pa.Array:  # type: ignore[type-arg]
     there = np.ones(len(time_us), np.bool_) if valid is None else valid
     return cols.to_arrow(cols.ColumnData(time_us, there), Kind.TIME)
-
-
-def _text(time_us: int | None) -> str:
-    return "any" if time_us is None else f"{np.datetime64(time_us, 'us')}Z"

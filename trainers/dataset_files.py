@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from samestream.schemas.errors import TrainingError
-from samestream.trainers.dataset import Dataset, Request
+from samestream.trainers.dataset import Dataset
+from samestream.trainers.request import Request
 
 MANIFEST = "manifest.json"
 _NEEDED = {"format", "request", "definition", "offsets", "journal", "digest", "parts"}

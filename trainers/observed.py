@@ -16,7 +16,7 @@ from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.lowering import compile_app
 from samestream.streams.transport import Transport
 from samestream.trainers import asked_rows, dataset
-from samestream.trainers.dataset import Request
+from samestream.trainers.request import Request
 
 
 def vectors_at(

@@ -15,13 +15,15 @@ from samestream.schemas.errors import TrainingError
 from samestream.schemas.expressions import Kind
 from samestream.streams import columns as cols
 from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log.pinned_log import PinnedLog
 from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.spark import labels as spark_labels
 from samestream.streams.spark import log_frames
 from samestream.streams.spark.point_in_time import point_in_time
-from samestream.trainers import dataset
-from samestream.trainers.dataset import Dataset, Request
+from samestream.trainers import dataset, whole_history
+from samestream.trainers.dataset import Dataset
 from samestream.trainers.label_join import Labels
+from samestream.trainers.request import Request
 
 _PLACES = ("trigger_partition", "trigger_offset")
 
@@ -43,6 +45,8 @@ def build(plan: Plan, request: Request, root: str, session: Any) -> Dataset:
         )
     model = plan.models[request.model]
     ranges = dataset.ranges_of(plan, model, request, FeatureLog(root))
+    if request.mode == "point_in_time":
+        whole_history.refuse_absent(plan, model, FeatureLog(root))
     parts = _Frames(session, root, ranges, request)
     vectors, passed = _served(model, parts) if request.mode == "served" else _computed(plan, model, parts)
     events = parts.frame(plan.events[model.label.event].topic)
@@ -68,13 +72,13 @@ class _Frames:
     def __init__(
         self, session: Any, root: str, ranges: dict[str, dict[int, tuple[int, int]]], request: Request
     ) -> None:
-        self._session, self._root, self._ranges, self.request = session, root, ranges, request
+        self._session, self.root, self.ranges, self.request = session, root, ranges, request
         self.session = session
 
     def frame(self, topic: str) -> Any:
         """A topic, as far as the request may know it."""
         return log_frames.frame(
-            self._session, self._root, topic, self._ranges[topic], known_to_us=self.request.as_of_us
+            self._session, self.root, topic, self.ranges[topic], known_to_us=self.request.as_of_us
         ).cache()
 
     def within(self, rows: Any, time: str) -> Any:
@@ -98,6 +102,13 @@ def _computed(plan: Plan, model: ModelPlan, parts: _Frames) -> tuple[Any, dict[s
     input = plan.inputs[model.trigger]
     triggers = parts.within(parts.frame(input.topic), input.time)
     events = {table.event: parts.frame(plan.inputs[table.event].topic) for table in plan.tables}
+    passed: dict[str, int] = {}
+    begin_us = whole_history.begin_us(plan, model, PinnedLog(FeatureLog(parts.root), parts.ranges))
+    if begin_us > whole_history.ALWAYS_US:
+        every = triggers.count()
+        triggers = triggers.where(f"unix_micros(`{input.time}`) >= {begin_us}")
+        if count := every - triggers.count():
+            passed = {"history_cut_off": count}
     found = point_in_time(plan, model, triggers, events, parts.session)
     asked = triggers.selectExpr(
         "_partition", "_offset", "_known", f"`{input.key}` AS entity", f"`{input.time}` AS event_time"
@@ -106,7 +117,7 @@ def _computed(plan: Plan, model: ModelPlan, parts: _Frames) -> tuple[Any, dict[s
         asked.join(found, ["_partition", "_offset"])
         .withColumnRenamed("_partition", _PLACES[0])
         .withColumnRenamed("_offset", _PLACES[1])
-    ), {}
+    ), passed
 
 
 def _typed(table: pa.Table) -> pa.Table:

@@ -28,7 +28,7 @@ from samestream.streams.lowering import compile_app
 from samestream.streams.spark import session as spark_session
 from samestream.streams.spark.profiles import profiles
 from samestream.trainers import dataset_files, spark_dataset
-from samestream.trainers.dataset import Request
+from samestream.trainers.request import Request
 
 
 def main(arguments: list[str]) -> int:

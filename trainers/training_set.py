@@ -22,7 +22,7 @@ from samestream.streams.models.encoding import Encoding
 from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.transport import Transport
 from samestream.trainers import dataset
-from samestream.trainers.dataset import Request
+from samestream.trainers.request import Request
 
 
 @dataclass(frozen=True, eq=False)

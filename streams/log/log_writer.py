@@ -14,7 +14,7 @@ from samestream.schemas.errors import TransportError
 from samestream.streams import columns as cols
 from samestream.streams.engine.processor import Health
 from samestream.streams.log import rewriting
-from samestream.streams.log.feature_log import FeatureLog, TopicLog
+from samestream.streams.log.feature_log import KEY_SCHEMA, FeatureLog, TopicLog
 from samestream.streams.log.key_sample import WHOLE, in_sample
 from samestream.streams.plan import Input, Plan
 from samestream.streams.transport import EARLIEST, Fetched, Partition, Transport
@@ -64,8 +64,8 @@ class LogWriter:
         self._inputs = {part.topic: part for part in logged_inputs(plan)}
         self._decoders = {topic: Decoder(part, store) for topic, part in self._inputs.items()}
         self._log, self._compact_batches = log, compact_batches
-        events = {part.topic for part in plan.events.values()}
-        self._samples = {topic: 1.0 if topic in events else sample for topic in self._inputs}
+        self._events = sorted(part.topic for part in plan.events.values())
+        self._samples = {topic: 1.0 if topic in self._events else sample for topic in self._inputs}
         self._logs = self._opened()
         self._cleared: dict[str, float] = {}
         self._held: dict[str, list[Decoded]] = {topic: [] for topic in self._inputs}
@@ -95,6 +95,7 @@ class LogWriter:
             }
             starts = self._transport.starts(positions)
             self._next = {partition: done.get(partition, starts[partition]) for partition in positions}
+            self._note_empty({partition for partition in positions if partition not in done}, starts)
             reader.assign(self._next)
             self.health.state = "running"
             while not stop.is_set():
@@ -110,6 +111,19 @@ class LogWriter:
             topic: self._log.writer(topic, defaults_of(part), self._samples[topic])
             for topic, part in self._inputs.items()
         }
+
+    def _note_empty(self, unlogged: set[Partition], starts: dict[Partition, int]) -> None:
+        """Let the log say of event topics that hold nothing that they do: else nobody could tell them from topics that it lacks."""
+        ends = self._transport.ends(unlogged) if unlogged else {}
+        for topic in self._events:
+            parts = {part.partition: starts[part] for part in unlogged if part.topic == topic}
+            if parts and all(ends[Partition(topic, number)].high == start for number, start in parts.items()):
+                input = self._inputs[topic]
+                types = {name: cols.arrow_type(kind, input.items.get(name)) for name, kind in input.columns.items()}
+                nothing = pa.schema(
+                    [*KEY_SCHEMA, *(pa.field(name, type) for name, type in types.items())]
+                ).empty_table()
+                self._logs[topic].append(nothing, {number: (start, start) for number, start in parts.items()})
 
     def _take(self, fetched: list[Fetched]) -> None:
         for part in fetched:

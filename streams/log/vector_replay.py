@@ -62,7 +62,11 @@ def covered(plan: Plan, transport: Transport, log: FeatureLog) -> list[Entry]:
 
     Raises RecoveryError when it holds nothing of what the journal speaks of.
     """
-    entries = journal.read(transport, plan.journal, NAME)
+    return logged_of(plan, log, journal.read(transport, plan.journal, NAME))
+
+
+def logged_of(plan: Plan, log: FeatureLog, entries: Sequence[Entry]) -> list[Entry]:
+    """Those of the journal's entries, from its beginning, of which the feature log holds the events. See `covered`."""
     reached = {part.topic: log.offsets(part.topic) for part in plan.inputs.values()}
 
     def is_covered(entry: Entry) -> bool:

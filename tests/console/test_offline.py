@@ -142,6 +142,18 @@ def test_a_killed_replay_goes_on_to_the_same_bytes(
     assert "holds something else than the beginning of this replay" in other.stderr
 
 
+@pytest.mark.parametrize("command", ["replay", "parity"])
+def test_a_log_that_is_behind_the_journal_is_told(
+    transport: MemoryTransport, cli: Cli, shop: str, command: str
+) -> None:
+    assert "behind" not in cli(command, shop).output
+    harness.send(transport, harness.shop_events(560)[500:])
+    harness.work_off(transport, FeatureTask(harness.PLAN), batch_records=10)
+    done = cli(command, shop)
+    assert done.exit_code == 0, done.output
+    assert "the feature log is behind: 6 batches of the journal are not in it yet" in done.stderr
+
+
 def test_features_and_wrong_ways_of_replaying(transport: MemoryTransport, cli: Cli, shop: str) -> None:
     assert cli("replay", shop, "--out", "v.parquet", "--features", "views,cents").exit_code == 0
     assert pq.read_schema("v.parquet").names[-2:] == ["views", "cents"]

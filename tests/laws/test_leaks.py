@@ -17,7 +17,7 @@ from samestream.streams.log.vector_replay import replayed
 from samestream.streams.memory.transport import MemoryTransport
 from samestream.streams.transport import Outgoing
 from samestream.trainers import dataset
-from samestream.trainers.dataset import Request
+from samestream.trainers.request import Request
 
 MINUTE_US = 60 * SECOND_US
 END = [

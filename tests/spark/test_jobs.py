@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,7 +30,7 @@ from samestream.streams.spark import session as spark_session
 from samestream.streams.spark.profiles import profiles
 from samestream.streams.transport import Outgoing
 from samestream.trainers import dataset, spark_dataset, spark_job
-from samestream.trainers.dataset import Request
+from samestream.trainers.request import Request
 
 SHOP = Path(harness.__file__).with_name("shop.py")
 MODEL = PLAN.models["Buys"]
@@ -104,6 +105,22 @@ def test_a_training_set_is_the_one_that_one_machine_makes(
     assert far.manifest == near.manifest
 
 
+def test_a_log_that_lacks_events_is_told_as_on_one_machine(root: str, spark: Any, tmp_path: Path) -> None:
+    shutil.copytree(root, tmp_path / "log")
+    log, request = FeatureLog(tmp_path / "log"), Request("Buys", "point_in_time")
+    whole = dataset.build(PLAN, request, log, never)
+    # views count for an hour
+    rewriting.cut(log, "shop.views", rewriting.cut_offsets(log, "shop.views", FIRST_US + 3_600_000_000))
+    near, far = dataset.build(PLAN, request, log, never), spark_dataset.build(PLAN, request, log.storage.root, spark)
+    assert far.manifest == near.manifest
+    assert near.counts["history_cut_off"] > 100
+    assert len(near.parts["rows"]) > 100
+    assert near.parts["rows"].equals(whole.parts["rows"].slice(len(whole.parts["rows"]) - len(near.parts["rows"])))
+    shutil.rmtree(tmp_path / "log" / "shop.prices")
+    with pytest.raises(FeatureLogError, match=r"no batch of shop.prices"):
+        spark_dataset.build(PLAN, request, log.storage.root, spark)
+
+
 def test_what_spark_does_not_compute_is_refused(root: str, spark: Any, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"(?s)not computed on Spark.*as_known"):
         spark_dataset.build(PLAN, Request("Buys", "as_known"), root, spark)
@@ -116,8 +133,6 @@ def test_what_spark_does_not_compute_is_refused(root: str, spark: Any, tmp_path:
 
 
 def test_a_corrupt_file_is_told_by_spark_too(root: str, spark: Any, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(root, tmp_path / "log")
     (path, *_) = FeatureLog(tmp_path / "log").files("shop.views")
     Path(path).write_bytes(Path(path).read_bytes()[:-1])

@@ -19,11 +19,13 @@ from hypothesis import strategies as st
 
 from samestream.schemas.errors import FeatureLogError, TrainingError
 from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.log import rewriting
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.memory.transport import MemoryTransport
 from samestream.streams.transport import Outgoing
 from samestream.trainers import dataset, dataset_files
-from samestream.trainers.dataset import Dataset, Request
+from samestream.trainers.dataset import Dataset
+from samestream.trainers.request import Request
 
 MINUTE_US = 60 * SECOND_US
 EVENTS = harness.shop_events(600, seed=3)
@@ -248,6 +250,48 @@ def test_a_corrupt_file_of_the_log_is_told(tmp_path: Path, shop: tuple[MemoryTra
     path.unlink()
     with pytest.raises(FeatureLogError, match="cannot be read"):
         build((shop[0], broken))
+
+
+def test_a_topic_that_the_log_lacks_is_told_and_one_without_events_is_none(
+    tmp_path: Path, shop: tuple[MemoryTransport, FeatureLog]
+) -> None:
+    shutil.copytree(shop[1].storage.root, tmp_path / "log")
+    shutil.rmtree(tmp_path / "log" / "shop.prices")
+    pq.write_table(
+        pa.Table.from_pylist([{"user": "u", "product": "p", "at": instant(START_US)}]), tmp_path / "a.parquet"
+    )
+    for asked in ({}, {"rows": str(tmp_path / "a.parquet")}):
+        with pytest.raises(FeatureLogError, match=r"(?s)lacks topics .* no batch of shop.prices.*Hint:"):
+            build((shop[0], FeatureLog(tmp_path / "log")), mode="point_in_time", **asked)
+    quiet = logged(tmp_path / "quiet", [view("u", START_US)])
+    found = build(quiet, mode="point_in_time", rows=str(tmp_path / "a.parquet")).parts["rows"]
+    assert found["cents"].to_pylist() == [None]
+
+
+def test_what_reaches_before_a_log_that_was_cut_is_left_out_and_counted(tmp_path: Path) -> None:
+    """Views count for an hour, prices for a day: of the views what came before noon was cut off."""
+    hour_us = 60 * MINUTE_US
+    noon_us = START_US // hour_us * hour_us
+    views = [view("u", noon_us + number * hour_us) for number in range(-2, 5)]
+    ends = [order(f"w{n}", noon_us + 9 * hour_us) for n in range(20)]
+    labels = [order("u", noon_us + number * hour_us + 1) for number in range(-2, 5)]
+    whole = logged(tmp_path / "log", sorted([*views, *labels, *ends], key=lambda record: record.known_us))
+    before = build(whole, mode="point_in_time").parts["rows"]
+    log = whole[1]
+    kept = log.read("shop.views", ["_partition", "_offset"], known_from_us=noon_us)
+    rewriting.cut(log, "shop.views", {kept["_partition"][0].as_py(): kept["_offset"][0].as_py()})
+    # the first view that is left was known at noon: what was cut off happened up to an hour (`ahead`) later than that
+    found = build(whole, mode="point_in_time")
+    assert found.counts["history_cut_off"] == 3  # at noon, and one and two hours later: the tail is floored to its tile
+    assert found.parts["rows"].to_pylist() == before.to_pylist()[-2:]
+    early, late = ({"user": "u", "product": "p", "at": instant(noon_us + n * hour_us)} for n in (1, 4))
+    pq.write_table(pa.Table.from_pylist([early, late]), tmp_path / "a.parquet")
+    with pytest.raises(FeatureLogError, match=r"(?s)was cut off.*1 of 2 rows.*Hint:"):
+        build(whole, mode="point_in_time", rows=str(tmp_path / "a.parquet"))
+    pq.write_table(pa.Table.from_pylist([late]), tmp_path / "a.parquet")
+    assert build(whole, mode="point_in_time", rows=str(tmp_path / "a.parquet")).parts["rows"]["views"].to_pylist() == [
+        0
+    ]
 
 
 def test_a_full_disk_leaves_nothing(

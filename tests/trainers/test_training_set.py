@@ -13,7 +13,7 @@ from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.transport import Outgoing
 from samestream.trainers import dataset, training_set
-from samestream.trainers.dataset import Request
+from samestream.trainers.request import Request
 
 MODEL = PLAN.models["Buys"]
 WITHIN_US = 30 * 60 * SECOND_US
