@@ -26,8 +26,21 @@ from samestream.schemas.on_demand import check_readable, resolved
 from samestream.schemas.outputs import OUTPUTS, Output
 from samestream.schemas.tables import AsOf
 
-# Names of the columns that a vector carries besides its features; a feature cannot take one.
-RESERVED = frozenset({"entity", "event_time", "trigger_topic", "trigger_partition", "trigger_offset", "fingerprint"})
+# Names of the columns that stand beside the features: of a vector, of the file of a replay or a backfill (`model`,
+# `known_time`), and of rows that a user asks for (`row`). A feature cannot take one.
+RESERVED = frozenset(
+    {
+        "entity",
+        "event_time",
+        "fingerprint",
+        "known_time",
+        "model",
+        "row",
+        "trigger_offset",
+        "trigger_partition",
+        "trigger_topic",
+    }
+)
 
 
 @dataclass(frozen=True)

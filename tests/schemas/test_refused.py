@@ -460,8 +460,16 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     ),
     (
         lambda: model(entity=Visit.pages),
-        "Made.entity: this name is kept for the vector itself\nFound: entity\nExpected: none of entity, "
-        "event_time, fingerprint, trigger_offset, trigger_partition, trigger_topic\nHint: choose another name.",
+        "Made.entity: this name is kept for the vector itself\nFound: entity\nExpected: none of entity, event_time, "
+        "fingerprint, known_time, model, row, trigger_offset, trigger_partition, trigger_topic\nHint: choose another name.",
+    ),
+    *(
+        (
+            lambda name=name: model(**{name: Visit.pages}),
+            f"Made.{name}: this name is kept for the vector itself\nFound: {name}\nExpected: none of entity, event_time, "
+            "fingerprint, known_time, model, row, trigger_offset, trigger_partition, trigger_topic\nHint: choose another name.",
+        )
+        for name in ("known_time", "model", "row")  # columns of the files that replay and training-set write
     ),
     # labels
     (
