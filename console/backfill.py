@@ -52,7 +52,7 @@ def backfill(
     Example: samestream backfill examples/flights.py --out history.parquet
     """
     from samestream.console.apply import require
-    from samestream.console.offline import check_folder, instant_of, one_model, progress_end, show_progress
+    from samestream.console.offline import check_folder, inputs_of, one_model, progress_end, range_of, show_progress
     from samestream.console.settings import connect
     from samestream.schemas.app import load
     from samestream.streams.deploy import declaration
@@ -65,7 +65,8 @@ def backfill(
     app = load(module, settings.namespace)
     plan = compile_app(app)
     chosen = plan.models[one_model(list(plan.models), model, where="MODEL")]
-    from_us, to_us = instant_of(from_, "--from"), instant_of(to, "--to")
+    from_us, to_us = range_of(from_, to)
+    named = set(inputs_of(features, chosen.outputs)) if features is not None else None
     check_folder(out, "--out")
     refuse_existing(out, overwrite)
     with closing(connect(settings)) as transport:
@@ -73,16 +74,7 @@ def backfill(
         log = FeatureLog(settings.log_uri)
         recorded = declaration.recorded(transport, plan.schemas)
         kept = logged_features.unchanged(declaration.declare(app, plan), recorded, chosen)
-        if features is not None:
-            named = {name.strip() for name in features.split(",")}
-            if unknown := sorted(named - set(chosen.outputs)):
-                raise SettingsError(
-                    "no such input",
-                    where="--features",
-                    found=", ".join(unknown),
-                    expected=", ".join(chosen.outputs),
-                    hint="names as the model declares them, with commas between.",
-                )
+        if named is not None:
             others = frozenset(set(chosen.outputs) - named)
             kept = dict.fromkeys(kept, others)
         entries = covered(plan, transport, log)

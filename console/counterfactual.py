@@ -56,7 +56,7 @@ def counterfactual(
     """
     from dataclasses import asdict
 
-    from samestream.console.offline import check_folder, instant_of, progress_end, show_progress
+    from samestream.console.offline import check_folder, progress_end, range_of, show_progress
     from samestream.console.settings import connect
     from samestream.schemas.app import load
     from samestream.streams.log import hypothetical
@@ -65,7 +65,7 @@ def counterfactual(
     from samestream.streams.lowering import compile_app
 
     before, after = compile_app(load(old, settings.namespace)), compile_app(load(new, settings.namespace))
-    from_us, to_us = instant_of(from_, "--from"), instant_of(to, "--to")
+    from_us, to_us = range_of(from_, to)
     check_folder(target, "--json")
     with closing(connect(settings)) as transport:
         log = FeatureLog(settings.log_uri)

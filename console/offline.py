@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,6 +60,7 @@ def train(
     app = load(module, settings.namespace)
     plan = compile_app(app)
     chosen = one_model(list(plan.models), model)
+    from_us, to_us = range_of(from_, to)
     transport = connect(settings)
     require(transport, app)
     before = [one.version for one in versions(transport, plan.registry) if (one.model, one.slot) == (chosen, CHAMPION)]
@@ -68,8 +70,8 @@ def train(
         FeatureLog(settings.log_uri),
         transport,
         settings.artifacts_uri,
-        from_us=instant_of(from_, "--from"),
-        to_us=instant_of(to, "--to"),
+        from_us=from_us,
+        to_us=to_us,
         force=force,
     )
     typer.echo(f"{chosen} {done.version.version}: trained on {done.rows:,} labelled vectors, published as champion")
@@ -172,6 +174,32 @@ def instant_of(text: str | None, where: str) -> int | None:
         ) from error
     found = found if found.tzinfo else found.replace(tzinfo=UTC)
     return round(found.timestamp() * 1_000_000)
+
+
+def range_of(from_: str | None, to: str | None) -> tuple[int | None, int | None]:
+    """`--from` and `--to` as microseconds. Raises SettingsError where there can be nothing between them."""
+    from_us, to_us = instant_of(from_, "--from"), instant_of(to, "--to")
+    if from_us is not None and to_us is not None and from_us >= to_us:
+        raise SettingsError(
+            "the range is empty", where="--to", found=to, expected=f"later than {from_}", hint="--to is exclusive."
+        )
+    return from_us, to_us
+
+
+def inputs_of(text: str, known: Iterable[str]) -> list[str]:
+    """What `--features` names. Raises SettingsError where it names none, or one that there is not."""
+    known = sorted(known)
+    chosen = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in chosen if name not in known]
+    if unknown or not chosen:
+        raise SettingsError(
+            "no such input" if unknown else "no input is named",
+            where="--features",
+            found=", ".join(unknown) or repr(text),
+            expected=", ".join(known),
+            hint="names as the model declares them, with commas between.",
+        )
+    return chosen
 
 
 _shown: dict[str, Any] = {}

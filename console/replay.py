@@ -66,7 +66,7 @@ def replay(
     """
     from samestream.console import replaying
     from samestream.console.apply import require
-    from samestream.console.offline import check_folder, instant_of, one_model, progress_end, show_progress
+    from samestream.console.offline import check_folder, one_model, progress_end, range_of, show_progress
     from samestream.console.settings import connect
     from samestream.schemas.app import load
     from samestream.streams.log.feature_log import FeatureLog
@@ -77,11 +77,7 @@ def replay(
     app = load(module, settings.namespace)
     plan = compile_app(app)
     models = [one_model(list(plan.models), model)] if model is not None else list(plan.models)
-    from_us, to_us = instant_of(from_, "--from"), instant_of(to, "--to")
-    if from_us is not None and to_us is not None and from_us >= to_us:
-        raise SettingsError(
-            "the range is empty", where="--to", found=to, expected=f"later than {from_}", hint="--to is exclusive."
-        )
+    from_us, to_us = range_of(from_, to)
     check_folder(out, "--out")
     if out is not None:
         refuse_existing(out, overwrite)
@@ -150,17 +146,9 @@ def _speed(text: str, topic: str | None) -> float | None:
 def _features(plan: Plan, models: list[str], text: str | None, topic: str | None) -> list[str] | None:
     if text is None:
         return None
-    chosen = [name.strip() for name in text.split(",") if name.strip()]
-    known = {name for model in models for name in plan.models[model].outputs}
-    unknown = [name for name in chosen if name not in known]
-    if unknown or not chosen:
-        raise SettingsError(
-            "no such input",
-            where="--features",
-            found=", ".join(unknown) or "none",
-            expected=", ".join(sorted(known)),
-            hint="names as the model declares them, with commas between.",
-        )
+    from samestream.console.offline import inputs_of
+
+    chosen = inputs_of(text, {name for model in models for name in plan.models[model].outputs})
     if topic is not None:
         raise SettingsError(
             "records of a topic are whole vectors", where="--features", found=text, hint="use it with --out alone."

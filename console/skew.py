@@ -57,7 +57,7 @@ def skew(
     samestream skew examples/flights.py --out skew.parquet --json skew.json
     """
     from samestream.console.apply import require
-    from samestream.console.offline import check_folder, instant_of, one_model, progress_end, show_progress
+    from samestream.console.offline import check_folder, one_model, progress_end, range_of, show_progress
     from samestream.console.settings import connect
     from samestream.monitors.lateness_skew import explain
     from samestream.schemas.app import load
@@ -69,7 +69,7 @@ def skew(
     app = load(module, settings.namespace)
     plan = compile_app(app)
     chosen = plan.models[one_model(list(plan.models), model, where="MODEL")]
-    from_us, to_us = instant_of(from_, "--from"), instant_of(to, "--to")
+    from_us, to_us = range_of(from_, to)
     check_folder(target, "--json")
     check_folder(out, "--out")
     ranks, log = MergeRanks(), FeatureLog(settings.log_uri)

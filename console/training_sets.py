@@ -74,7 +74,7 @@ def training_set(
     samestream training-set examples/flights.py --mode point_in_time --rows asked.csv
     samestream training-set examples/flights.py --manifest .samestream/training-sets/...
     """
-    from samestream.console.offline import instant_of, one_model
+    from samestream.console.offline import instant_of, one_model, range_of
     from samestream.console.settings import connect
     from samestream.schemas.app import load
     from samestream.streams.log.feature_log import FeatureLog
@@ -100,8 +100,7 @@ def training_set(
         request = Asked(
             one_model(list(plan.models), model, where="MODEL"),
             cast("Mode", mode),
-            instant_of(from_, "--from"),
-            instant_of(to, "--to"),
+            *range_of(from_, to),
             instant_of(as_of, "--as-of"),
             tuple(cast("int", instant_of(text, "--split")) for text in split or ()),
             str(rows.absolute()) if rows is not None else None,

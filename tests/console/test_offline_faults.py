@@ -69,12 +69,36 @@ def test_a_range_without_anything(cli: Cli, shop: Path, tmp_path: Path, command:
     refused(cli(*asked(command, shop, "--to", "2001-01-01")), tmp_path, *nothing)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("options", [("--from", "2023-11-15", "--to", "2023-11-14"), ("--from", "noon")])
-def test_a_range_that_is_none(cli: Cli, shop: Path, tmp_path: Path, command: str, options: tuple[str, ...]) -> None:
-    done = cli(*asked(command, shop, *options))
-    assert done.exit_code in (1, 2), done.output
-    assert "Hint:" in done.stderr
+@pytest.mark.parametrize("command", [*COMMANDS, "train"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ("--from", "2023-11-15", "--to", "2023-11-14"),
+            "--to: the range is empty. Found: 2023-11-14. Expected: later than 2023-11-15. Hint: --to is exclusive.",
+        ),
+        (
+            ("--from", "noon"),
+            "--from: a time is not understood. Found: noon. Hint: write 2013-02-01 or 2013-02-01T12:00Z.",
+        ),
+    ],
+)
+def test_a_range_that_is_none(
+    cli: Cli, shop: Path, tmp_path: Path, command: str, options: tuple[str, ...], message: str
+) -> None:
+    done = cli(*((command, shop, *options) if command == "train" else asked(command, shop, *options)))
+    assert (done.exit_code, done.stderr) == (2, f"error: {message}\n")
+    assert not list(tmp_path.glob("made*"))
+
+
+@pytest.mark.parametrize("command", ["replay", "backfill"])
+def test_no_input_is_named(cli: Cli, shop: Path, tmp_path: Path, command: str) -> None:
+    done = cli(*asked(command, shop, "--features", " ,"))
+    assert (done.exit_code, done.stderr) == (
+        2,
+        "error: --features: no input is named. Found: ' ,'. Expected: cents, seconds, spread, views. "
+        "Hint: names as the model declares them, with commas between.\n",
+    )
     assert not list(tmp_path.glob("made*"))
 
 
