@@ -25,7 +25,7 @@ def vectors_at(
     rows: Any,
     *,
     log: str | Path = ".samestream/log",
-    as_of: datetime | None = None,
+    as_of: datetime | str | None = None,
 ) -> pa.Table:
     """The vectors of a model at keys and instants of your own, as an observer would have seen them to whom nothing comes late.
 
@@ -38,7 +38,8 @@ def vectors_at(
     rows : a data frame (pandas, Polars, Arrow), or the path of a `.parquet` or `.csv` file: the trigger's key, its event time,
         and the trigger's fields that inputs are read from, named as declared
     log : the feature log: a folder, or any URI pyarrow knows
-    as_of : count only what the log knew before this instant; it must have a time zone
+    as_of : count only what the log knew before this instant; with a time zone; text is ISO 8601, and UTC where it
+        names no zone
 
     Returns a table in the order of ``rows``: `row`, `entity`, `event_time`, the model's inputs, the label by its declared name,
     `_label_known` and `_label_state` (``labelled``, ``unlabelled`` or ``horizon_not_over``).
@@ -48,15 +49,28 @@ def vectors_at(
     plan = compile_app(app)
     if model not in plan.models:
         raise TrainingError("no such model", where=str(model), expected=", ".join(plan.models), hint="name a class.")
-    if as_of is not None and as_of.tzinfo is None:
-        raise TrainingError("the instant has no time zone", where="as_of", found=as_of, hint="add tzinfo=UTC.")
-    as_of_us = (
-        None if as_of is None else int(np.datetime64(as_of.astimezone(UTC).replace(tzinfo=None), "us").astype(int))
-    )
+    as_of_us = None if as_of is None else _instant_us(as_of)
     is_file = isinstance(rows, str | Path)
     request = Request(model, "point_in_time", as_of_us=as_of_us, rows=str(rows) if is_file else "rows")
     given = None if is_file else asked_rows.of_frame(rows)
     return dataset.build(plan, request, FeatureLog(log), _no_journal, given=given).parts["rows"]
+
+
+def _instant_us(as_of: datetime | str) -> int:
+    found: Any = as_of
+    if isinstance(as_of, str):
+        try:
+            found = datetime.fromisoformat(as_of)
+        except ValueError as error:
+            hint = "write 2013-02-01 or 2013-02-01T12:00Z."
+            raise TrainingError("a time is not understood", where="as_of", found=as_of, hint=hint) from error
+        found = found if found.tzinfo else found.replace(tzinfo=UTC)
+    if not isinstance(found, datetime):
+        hint = "a datetime with a time zone, or text: 2013-02-01T12:00Z."
+        raise TrainingError("this is no instant", where="as_of", found=repr(as_of), hint=hint)
+    if found.tzinfo is None:
+        raise TrainingError("the instant has no time zone", where="as_of", found=as_of, hint="add tzinfo=UTC.")
+    return int(np.datetime64(found.astimezone(UTC).replace(tzinfo=None), "us").astype(int))
 
 
 def _no_journal() -> Transport:

@@ -61,7 +61,7 @@ class VectorFile:
         self._part_rows = part_rows
         self._held: list[pa.Table] = []
         self.taken = 0  # vectors, since it was made
-        self._schema = pa.unify_schemas([_schema(plan, plan.models[name], self._models, features) for name in models])
+        self._schema = self._unified()
         self._drop_damaged()
 
     @property
@@ -104,6 +104,18 @@ class VectorFile:
 
     def _parts(self) -> list[Path]:
         return sorted(self._folder.glob("[0-9]*.parquet"))
+
+    def _unified(self) -> pa.Schema:
+        every = [_schema(self._plan, self._plan.models[name], self._models, self._features) for name in self._models]
+        try:
+            return pa.unify_schemas(every)
+        except pa.ArrowException as error:
+            raise FeatureLogError(
+                "models have inputs of one name and different types, which one file cannot hold",
+                where=", ".join(self._models),
+                found=error,
+                hint="name one with --model, or leave the input out by --features.",
+            ) from error
 
     def _drop_damaged(self) -> None:
         """Remove the first part that is not as it was written, and those behind it: what comes next goes on from the last."""

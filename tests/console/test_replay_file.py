@@ -11,10 +11,12 @@ import harness
 import pyarrow.parquet as pq
 import pytest
 
+from samestream.schemas.app import load
 from samestream.streams.deploy.provision import provision
 from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.log import log_source, vector_file
 from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.lowering import compile_app
 from samestream.streams.memory.transport import MemoryTransport
 
 from .conftest import Cli
@@ -111,3 +113,28 @@ def test_the_hint_is_of_the_error(
     done = cli("replay", shop, "--out", "made.parquet")
     assert done.exit_code == 1
     assert f"Hint: {advice} run the same command again" in done.stderr
+
+
+def test_models_with_inputs_of_one_name_and_two_types(transport: MemoryTransport, cli: Cli, tmp_path: Path) -> None:
+    other = tmp_path / "two.py"
+    text = Path(harness.__file__).with_name("shop.py").read_text()
+    other.write_text(
+        text
+        + """
+
+class Sells(Model, on=View, trainer=gradient_boosting(every="1d", history="7d")):
+    views = View.product
+    bought = label(Order.amount > 0, by=Order.user, within="30m")
+"""
+    )
+    app = load(str(other))
+    plan = compile_app(app)
+    provision(transport, app, plan)
+    harness.send(transport, harness.shop_events(100))
+    harness.work_off(transport, FeatureTask(plan), plan)
+    harness.write_log(transport, FeatureLog(tmp_path / ".samestream" / "log"), plan)
+    done = cli("replay", other, "--out", "made.parquet")
+    assert done.exit_code == 1
+    assert "Buys, Sells: models have inputs of one name and different types" in done.stderr
+    assert "Hint: name one with --model" in done.stderr
+    assert cli("replay", other, "--out", "made.parquet", "--model", "Sells").exit_code == 0

@@ -49,7 +49,8 @@ def test_of_a_data_frame(log: Path, frame: type) -> None:
 def test_as_of_an_earlier_time_and_of_a_file(log: Path, tmp_path: Path) -> None:
     pd.DataFrame(ROWS).to_parquet(tmp_path / "asked.parquet")
     hour = timedelta(hours=1)
-    for as_of, views in ((None, 2), (INSTANT + hour, 2), (INSTANT, 1)):
+    text = INSTANT.isoformat()  # with its zone; and without, as UTC
+    for as_of, views in ((None, 2), (INSTANT + hour, 2), (INSTANT, 1), (text, 1), (text.partition("+")[0], 1)):
         found = vectors_at(shop_module, "Buys", tmp_path / "asked.parquet", log=log, as_of=as_of)
         assert found["views"].to_pylist()[0] == views
 
@@ -60,6 +61,8 @@ def test_what_does_not_fit_is_told(log: Path) -> None:
         (pd.DataFrame({"user": ["u"]}), "Buys", None, "the rows lack columns"),
         (pd.DataFrame(ROWS), "Sells", None, "no such model"),
         (pd.DataFrame(ROWS), "Buys", datetime(2024, 1, 1), "the instant has no time zone"),
+        (pd.DataFrame(ROWS), "Buys", "noon", "a time is not understood"),
+        (pd.DataFrame(ROWS), "Buys", 5, "this is no instant"),
         ("nowhere.csv", "Buys", None, "the rows cannot be read"),
     ):
         with pytest.raises(TrainingError, match=message) as told:
