@@ -24,6 +24,7 @@ from samestream.streams.engine import evaluate
 from samestream.streams.engine.merge_rank import MergeRanks
 from samestream.streams.engine.period_starts import PeriodStarts
 from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log.logged_columns import fields_of
 from samestream.streams.plan import Input, Lookup, ModelPlan, Plan, Table
 from samestream.streams.sql.difference import difference
 from samestream.streams.sql.point_in_time import point_in_time
@@ -49,8 +50,7 @@ class Events:
     @cached_property
     def columns(self) -> cols.Columns:
         """The fields of the events."""
-        kinds, items = self.input.columns, self.input.items
-        return {name: cols.from_arrow(self.table[name], kind, items.get(name)) for name, kind in kinds.items()}
+        return fields_of(self.input, self.table)
 
     def take(self, rows: Int64Array) -> Events:
         """Some of the events."""

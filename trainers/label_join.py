@@ -14,6 +14,7 @@ from samestream.schemas.expressions import Kind
 from samestream.streams import columns as cols
 from samestream.streams.columns import BoolArray, Int64Array
 from samestream.streams.engine import evaluate
+from samestream.streams.log import logged_columns
 from samestream.streams.plan import ModelPlan, Plan
 
 
@@ -50,7 +51,7 @@ def join(
     if raw is None or not raw.num_rows:
         return Labels(y, there, known_us, np.zeros(count, np.bool_))
     input = plan.events[model.label.event]
-    fields = {name: cols.from_arrow(raw[name], kind, input.items.get(name)) for name, kind in input.columns.items()}
+    fields = logged_columns.fields_of(input, raw)
     value = evaluate.evaluate(model.label.value, fields, raw.num_rows)
     good = np.flatnonzero(value.valid & fields[model.label.by].valid)
     known = cols.from_arrow(raw["_known"], Kind.TIME).values

@@ -15,13 +15,13 @@ import pyarrow as pa
 from samestream.schemas.errors import RecoveryError
 from samestream.schemas.expressions import Kind
 from samestream.streams import columns as cols
-from samestream.streams.columns import ColumnData, Columns, Int64Array
+from samestream.streams.columns import Columns, Int64Array
 from samestream.streams.engine import arrangement, replay
 from samestream.streams.engine.clock import Clocks
 from samestream.streams.engine.journal import Entry, Range
 from samestream.streams.engine.order import APPLIED, Batch
 from samestream.streams.log.feature_log import FeatureLog
-from samestream.streams.log.log_writer import defaults_of
+from samestream.streams.log.logged_columns import field_of
 from samestream.streams.log.topic_stream import Rows, TopicStream
 from samestream.streams.plan import Input, Plan
 from samestream.streams.transport import Partition
@@ -241,13 +241,4 @@ class _Part:
 def _columns(input: Input, names: Sequence[str], tables: Sequence[pa.Table]) -> Columns:
     if not tables:
         return {name: cols.empty(input.columns[name]) for name in names}
-    found: dict[str, ColumnData] = {}
-    defaults = defaults_of(input)
-    for name in names:
-        kind, item = input.columns[name], input.items.get(name)
-        if name in tables[0].column_names:
-            chunks = pa.chunked_array([chunk for table in tables for chunk in table[name].chunks])
-            found[name] = cols.from_arrow(chunks.unify_dictionaries(), kind, item)
-        else:  # a log from before the field was declared
-            found[name] = cols.from_values([defaults.get(name)] * sum(map(len, tables)), kind)
-    return found
+    return {name: field_of(input, name, tables) for name in names}

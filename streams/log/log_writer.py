@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,9 +15,9 @@ from samestream.streams.engine.processor import Health
 from samestream.streams.log import rewriting
 from samestream.streams.log.feature_log import KEY_SCHEMA, FeatureLog, TopicLog
 from samestream.streams.log.key_sample import WHOLE, in_sample
+from samestream.streams.log.logged_columns import defaults_of
 from samestream.streams.plan import Input, Plan
 from samestream.streams.transport import EARLIEST, Fetched, Partition, Transport
-from samestream.streams.wire.avro_values import Rows
 from samestream.streams.wire.decode import UNKNOWN_KNOWN_US, Decoded, Decoder, vector_input
 from samestream.streams.wire.schema_store import SchemaStore
 
@@ -165,14 +164,6 @@ class LogWriter:
         if now - self._cleared.get(topic, -_CLEAR_S) >= _CLEAR_S:
             self._cleared[topic] = now
             rewriting.clear(self._log, topic)
-
-
-def defaults_of(input: Input) -> dict[str, Any]:
-    """What columns hold, by the schema, in events from before their field was declared; null ones left out."""
-    given = {field["name"]: field["default"] for field in input.schema["fields"] if field.get("default") is not None}
-    columns = [name for name in input.columns if name.partition(".")[0] in given]
-    found = Rows(input.schema, columns).row(given)
-    return {name: value for name, value in found.items() if value is not None}
 
 
 def to_arrow(input: Input, held: list[Decoded]) -> pa.Table:

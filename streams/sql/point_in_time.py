@@ -25,6 +25,7 @@ from samestream.schemas.errors import FeatureLogError, SamestreamError
 from samestream.schemas.expressions import Column, Expr
 from samestream.schemas.kinds import Kind
 from samestream.streams import columns as cols
+from samestream.streams.log.logged_columns import defaults_of, field_of
 from samestream.streams.plan import Input, ModelPlan, Plan
 from samestream.streams.sql import duckdb_terms as sql
 from samestream.streams.sql.difference import slack_of
@@ -255,8 +256,10 @@ def _plain(input: Input, table: pa.Table, needed: Sequence[str], marks: Sequence
         type_ = types.get(column)
         if column in table.column_names:
             taken[column] = cols.plain(table[column].cast(type_) if type_ else table[column])
-        elif type_ and (not len(table) or column in input.nullable):  # a log from before the field was declared
-            taken[column] = cols.plain(pa.chunked_array([pa.array([None] * len(table), type_)]))
+        elif type_ and (not len(table) or column in input.nullable or column in defaults_of(input)):
+            # a log from before the field was declared
+            given = cols.to_arrow(field_of(input, column, [table]), input.columns[column], input.items.get(column))
+            taken[column] = cols.plain(pa.chunked_array([given]))
         else:
             raise FeatureLogError(
                 "a column is missing",

@@ -91,6 +91,38 @@ def test_a_new_feature_of_a_new_topic_is_backfilled_beside_what_was_served(
     assert lines["views"].split() == [str(len(rows)), "as", "served", "0", "computed"]
 
 
+NEW_FIELDS = SHOP.replace(
+    "    amount: Field[float] = field()\n",
+    "    amount: Field[float] = field()\n    km: Field[float | None] = field()\n    shop: Field[str] = field(default='x')\n",
+).replace(
+    "    seconds: Field[float | None] = field(low=0)\n",
+    "    seconds: Field[float | None] = field(low=0)\n    via: Field[str | None] = field()\n",
+)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train", "--force"),
+        ("skew",),
+        *[("training-set", "--out", "made", "--mode", mode) for mode in ("served", "as_known", "point_in_time")],
+    ],
+)
+def test_a_field_that_nothing_reads_and_the_log_does_not_know_yet_changes_nothing(
+    cli: Cli, served: Path, command: tuple[str, ...]
+) -> None:
+    served.write_text(NEW_FIELDS.replace("Order.amount > 0", "Order.amount > 5"))
+    done = cli(command[0], served, *command[1:])
+    assert done.exit_code == 0, done.output
+
+
+def test_a_default_stands_for_a_field_that_the_log_does_not_know_yet(cli: Cli, served: Path) -> None:
+    served.write_text(NEW_FIELDS.replace("label(Order.amount > 0", 'label(Order.shop == "x"'))
+    done = cli("training-set", served, "--out", "made", "--mode", "point_in_time")
+    assert done.exit_code == 0, done.output
+    assert set(pq.read_table("made/rows.parquet")["bought"].to_pylist()) == {1.0}
+
+
 def test_what_cannot_be_done_is_told(cli: Cli, served: Path, other: Path, tmp_path: Path) -> None:
     other.write_text(SHOP)
     unknown = tmp_path / "never.py"

@@ -16,7 +16,8 @@ from samestream.streams.engine.feature_task import FeatureTask, VectorEncoder
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.log.key_sample import checked, in_sample
 from samestream.streams.log.log_files import offsets_of
-from samestream.streams.log.log_writer import LogWriter, defaults_of
+from samestream.streams.log.log_writer import LogWriter
+from samestream.streams.log.logged_columns import defaults_of
 from samestream.streams.log.vector_replay import replayed
 from samestream.streams.lowering import compile_app
 from samestream.streams.memory.transport import MemoryTransport
