@@ -15,7 +15,7 @@ from samestream.streams import columns as cols
 from samestream.streams.columns import BoolArray, Int64Array
 from samestream.streams.engine import evaluate
 from samestream.streams.log import logged_columns
-from samestream.streams.plan import ModelPlan, Plan
+from samestream.streams.plan import Gate, ModelPlan, Plan
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +40,10 @@ class Labels:
 def join(
     plan: Plan, model: ModelPlan, entities: Sequence[Any], event_time_us: Int64Array, raw: pa.Table | None
 ) -> Labels:
-    """Per vector the first value that is not null within the horizon, in the order the labels were known.
+    """Per vector the first value that is not null within the horizon, in the order in which `OutcomeTask` takes the labels.
 
     raw : the events that labels are made of, as `FeatureLog.read` gives them; None if there are none
+    What came too late to be applied is no label, there and here.
     """
     is_text = model.output == "class"
     count = len(event_time_us)
@@ -53,9 +54,11 @@ def join(
     input = plan.events[model.label.event]
     fields = logged_columns.fields_of(input, raw)
     value = evaluate.evaluate(model.label.value, fields, raw.num_rows)
-    good = np.flatnonzero(value.valid & fields[model.label.by].valid)
+    assert input.gate is not None
     known = cols.from_arrow(raw["_known"], Kind.TIME).values
-    good = good[np.argsort(known[good], kind="stable")]
+    partitions = raw["_partition"].to_numpy()
+    order = _applied(input.gate, partitions, known, fields[input.time].values)
+    good = order[(value.valid & fields[model.label.by].valid)[order]]
     by_key: dict[str, list[tuple[int, Any, int]]] = {}
     keys, times = fields[model.label.by].values[good].tolist(), fields[input.time].values[good].tolist()
     values = (value.values[good] if is_text else value.values[good].astype(np.float64)).tolist()
@@ -66,8 +69,26 @@ def join(
             if trigger_us < time_us <= trigger_us + model.label.within_us:
                 y[row], known_us[row], there[row] = found, label_known_us, True
                 break
-    assert input.gate is not None
-    partitions = raw["_partition"].to_numpy()
     newest = [int(fields[input.time].values[partitions == number].max()) for number in np.unique(partitions).tolist()]
     closed = event_time_us + model.label.within_us < min(newest) - input.gate.lateness_us
     return Labels(y, there, known_us, closed)
+
+
+def _applied(gate: Gate, partitions: npt.NDArray[Any], known_us: Int64Array, time_us: Int64Array) -> Int64Array:
+    """The rows that are applied, in merged order (DESIGN section 2); all : by partition, then offset, shape (rows,).
+
+    An event that is not applied lies behind the greatest event time, so that counting it there as well changes nothing; and
+    whom it would make late in its partition lies behind what is answered anyway.
+    """
+    running, newest = known_us.copy(), time_us.copy()
+    for number in np.unique(partitions).tolist():
+        mine = slice(*np.searchsorted(partitions, [number, number + 1]).tolist())
+        np.maximum.accumulate(running[mine], out=running[mine])
+        np.maximum.accumulate(newest[mine], out=newest[mine])
+    order = np.argsort(running, kind="stable")
+    greatest = np.maximum.accumulate(time_us[order])
+    # an event that is itself the greatest is never behind, so the greatest up to it may stand for that before it
+    keep = time_us[order] >= newest[order] - gate.lateness_us
+    keep &= time_us[order] >= greatest - gate.lateness_us - gate.alignment_us
+    found: Int64Array = order[keep]
+    return found

@@ -1,4 +1,4 @@
-"""Labels joined on Spark: of each vector the first value that is not null within the horizon, in the order it became known."""
+"""Labels joined on Spark: of each vector the first value that is not null within the horizon, in the order of `OutcomeTask`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,29 @@ def joined(
     input = plan.events[model.label.event]
     database = SparkDatabase(session, vectors, {input.name: events})
     database.stage_events("happened", input, ("_known",))
+    assert input.gate is not None
+    gate = input.gate
+    # in the order of offsets, and in the merged one, each event with the greatest times up to it
+    database.make(
+        "running",
+        "SELECT *, max(_known) OVER (PARTITION BY _partition ORDER BY _offset) AS _running, "
+        "max(_time) OVER (PARTITION BY _partition ORDER BY _offset) AS _newest FROM happened",
+    )
+    database.make(
+        "merged", "SELECT *, max(_time) OVER (ORDER BY _running, _partition, _offset) AS _greatest FROM running"
+    )
+    database.make(
+        "applied",
+        f"SELECT * FROM merged WHERE _time >= _newest - {gate.lateness_us} "
+        f"AND _time >= _greatest - {gate.lateness_us + gate.alignment_us}",
+    )
     value = WORDS.dialect.expression(model.label.value)
     y = f"CAST({value} AS STRING)" if model.output == "class" else f"CAST({value} AS DOUBLE)"
     by = f"CAST({quoted(model.label.by)} AS STRING)"
     database.make(
         "labels",
-        f"SELECT {by} AS _entity, _time, named_struct('at', _known, 'p', _partition, 'o', _offset) AS _place, {y} AS _y, _known "
-        f"FROM happened WHERE ({value}) IS NOT NULL AND {by} IS NOT NULL",
+        f"SELECT {by} AS _entity, _time, named_struct('at', _running, 'p', _partition, 'o', _offset) AS _place, {y} AS _y, _known "
+        f"FROM applied WHERE ({value}) IS NOT NULL AND {by} IS NOT NULL",
     )
     handed = database.taken(vectors)
     handed.createOrReplaceTempView("asking")
@@ -41,6 +57,5 @@ def joined(
     places = ["trigger_partition", "trigger_offset"]
     labelled = vectors.join(found, places, "left")
     labelled = labelled.selectExpr("*", "_label.y AS _y", "_label.known AS _label_known").drop("_label")
-    assert input.gate is not None
     passed = database.first("SELECT min(newest) FROM (SELECT max(_time) AS newest FROM happened GROUP BY _partition)")
-    return labelled, None if passed is None else int(passed) - input.gate.lateness_us
+    return labelled, None if passed is None else int(passed) - gate.lateness_us
