@@ -139,6 +139,16 @@ def parity(
             for feature, skew in part.skew.items():
                 figures = ", ".join(f"{key} {value:,.6g}" for key, value in skew.items())
                 typer.echo(f"    {feature:<24}{figures}")
+    if not any(part.compared + part.mismatched for part in found.values()):
+        other = sum(part.other_definition for part in found.values())
+        raise SamestreamError(
+            "nothing was compared",
+            where=plan.app,
+            found=f"no vector of the present definition, {other:,} of another one",
+            hint="run it with the module that served them; `samestream counterfactual OLD NEW` compares two definitions."
+            if other
+            else "let `samestream run MODULE features log` serve some first.",
+        )
     if any(part.broken for part in found.values()):
         raise SamestreamError(
             "online and offline differ", where=plan.app, hint=f"see `samestream monitor {module}` for the incident."

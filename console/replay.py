@@ -111,6 +111,12 @@ def replay(
         )
     if done.written is not None:
         typer.echo(f"wrote {done.written:,} vectors to {out}")
+    if done.other_definition:
+        typer.echo(
+            f"{done.other_definition:,} batches were served by another definition: of these, the vectors are not what was "
+            f"served, but what the present definition makes; `samestream diff --deployed {module}` tells what changed",
+            err=True,
+        )
     if done.unlogged:
         typer.echo(told_unlogged(done.unlogged), err=True)
     total = sum(done.vectors.values())

@@ -22,6 +22,7 @@ class Replayed:
     """What a replay did. events : of the entries whose vectors were wanted; vectors : in the range, by model.
 
     unlogged : batches of the journal that the feature log has not come to, and that were therefore not replayed
+    other_definition : batches that another definition served: by the present one, their vectors are others
     """
 
     events: int
@@ -29,6 +30,7 @@ class Replayed:
     seconds: float
     written: int | None = None
     unlogged: int = 0
+    other_definition: int = 0
 
 
 def run(
@@ -64,6 +66,7 @@ def run(
     if part.first >= part.end and after < 0:
         raise nothing
     done = Replayed(0, dict.fromkeys(models, 0), 0.0, unlogged=len(journaled) - len(entries))
+    done.other_definition = sum(entry.fingerprint != plan.fingerprint for entry in entries[part.first : part.end])
     try:
         for entry, _, every in followed(plan, transport, log, entries, part, on_progress):
             done.events += sum(range_.end - range_.start for range_ in entry.ranges)

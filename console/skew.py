@@ -79,6 +79,13 @@ def skew(
             ranks.note(batch)
     progress_end()
     found = explain(plan, chosen, log, ranks, from_us=from_us, to_us=to_us, entity=entity)
+    if not found.vectors and found.other_definition:
+        raise SettingsError(
+            "there is no vector of the present definition in this range",
+            where="samestream skew",
+            found=f"{found.other_definition:,} vectors of another definition were passed over",
+            hint="run it with the module that served them; `samestream counterfactual OLD NEW` compares two definitions.",
+        )
     if not found.vectors:
         raise SettingsError(
             "there is no vector in this range",

@@ -23,6 +23,7 @@ from samestream.streams.columns import BoolArray, Int64Array
 from samestream.streams.engine import evaluate
 from samestream.streams.engine.merge_rank import MergeRanks
 from samestream.streams.engine.period_starts import PeriodStarts
+from samestream.streams.log.erasure import without_erased
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.log.logged_columns import fields_of
 from samestream.streams.plan import Input, Lookup, ModelPlan, Plan, Table
@@ -95,12 +96,16 @@ class FeatureSkew:
 
 @dataclass(frozen=True, eq=False)
 class LatenessSkew:
-    """The skew of one model over some vectors. vectors : how many were compared; triggers : of these, in order of position."""
+    """The skew of one model over some vectors. vectors : how many were compared; triggers : of these, in order of position.
+
+    other_definition : how many vectors of another one the log holds; these are passed over
+    """
 
     model: ModelPlan
     triggers: Events
     features: Mapping[str, FeatureSkew]
     events: Mapping[str, Events]
+    other_definition: int = 0
 
     @property
     def vectors(self) -> int:
@@ -202,7 +207,9 @@ def explain(
     from_us, to_us, entity : of which triggers; event times in [from, to)
     Raises FeatureLogError where the log holds no vectors.
     """
-    served = _chosen(served_vectors(model, log), from_us, to_us, entity)
+    mine = served_vectors(model, log)
+    other = len(without_erased(log.read(model.topics["features"]))) - len(mine)
+    served = _chosen(mine, from_us, to_us, entity)
     tables = {name: raw_events(plan, name, log)[1] for name in _read_events(plan, model)}
     raw = triggers_of(served, tables[model.trigger])
     _, rows, _ = np.intersect1d(_places(served), _places(raw), return_indices=True)
@@ -220,7 +227,7 @@ def explain(
             missed = search.missed(name, rows)
             told = np.unique(np.concatenate([np.empty(0, np.int64), *(vector for vector, _ in missed.values())]))
             features[name] = FeatureSkew(rows, values[0], values[1], missed, np.setdiff1d(rows, told))
-    return LatenessSkew(model, asked, features, events)
+    return LatenessSkew(model, asked, features, events, other)
 
 
 @dataclass

@@ -34,6 +34,11 @@ from samestream.streams.transport import Transport
 from samestream.trainers import asked_rows, label_join, whole_history
 from samestream.trainers.request import PARTS, Request, text_of
 
+OTHER_DEFINITION = (
+    "`samestream training-set MODULE --mode point_in_time` computes them by the present one, `samestream backfill` adds "
+    "what is new to what was served, `samestream counterfactual OLD NEW` tells how they differ."
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -99,15 +104,29 @@ def build(
         asked = _asked(plan, model, request, given)
         vectors = _point_in_time(plan, model, request, at_rest, asked[0] if asked else None)
     if not len(vectors.table):
-        raise TrainingError(
-            "there is no vector in this range",
-            where=model.name,
-            found=f"{text_of(request.from_us)} to {text_of(request.to_us)}, as of {text_of(request.as_of_us)}; {request.mode}",
-            hint="widen --from, --to or --as-of; `samestream topics MODULE` shows what there is.",
-        )
+        raise nothing_found(model, request, vectors.passed.get("other_definition", 0))
     found = _labelled(plan, model, request, at_rest, vectors)
     rows_sha256 = asked[1] if asked else None
     return _with_manifest(plan, model, request, rows_sha256, ranges, vectors, *found)
+
+
+def nothing_found(model: ModelPlan, request: Request, other_definition: int) -> TrainingError:
+    """Told where there is no vector; other_definition : how many there are of another one, whenever they were served."""
+    times = f"{text_of(request.from_us)} to {text_of(request.to_us)}, as of {text_of(request.as_of_us)}"
+    if other_definition:
+        return TrainingError(
+            "there is no vector of the present definition in this range",
+            where=model.name,
+            found=f"{times}; {request.mode}; {other_definition:,} vectors of another definition were passed over",
+            expected=f"vectors of definition {model.fingerprint}",
+            hint=OTHER_DEFINITION,
+        )
+    return TrainingError(
+        "there is no vector in this range",
+        where=model.name,
+        found=f"{times}; {request.mode}",
+        hint="widen --from, --to or --as-of; `samestream topics MODULE` shows what there is.",
+    )
 
 
 def _asked(plan: Plan, model: ModelPlan, request: Request, given: pa.Table | None) -> tuple[pa.Table, str] | None:

@@ -53,12 +53,7 @@ def build(plan: Plan, request: Request, root: str, session: Any) -> Dataset:
     labelled, over_us = spark_labels.joined(plan, model, vectors, events, session)
     found = labelled.toArrow()
     if not len(found):
-        raise TrainingError(
-            "there is no vector in this range",
-            where=model.name,
-            found=request.mode,
-            hint="widen --from, --to or --as-of.",
-        )
+        raise dataset.nothing_found(model, request, passed.get("other_definition", 0))
     types = {name: cols.arrow_type(value.kind, value.item) for name, value in model.outputs.items()}
     table = pa.table({name: found[name].cast(types.get(name, found[name].type)) for name in found.column_names})
     # in the order in which the log has them: what has no other order is in this one on any machine

@@ -123,6 +123,27 @@ def test_a_default_stands_for_a_field_that_the_log_does_not_know_yet(cli: Cli, s
     assert set(pq.read_table("made/rows.parquet")["bought"].to_pylist()) == {1.0}
 
 
+def test_vectors_of_another_definition_are_named_where_there_are_no_others(
+    cli: Cli, served: Path, tmp_path: Path
+) -> None:
+    assert "another definition" not in cli("replay", served).stderr
+    count = len(FeatureLog(tmp_path / ".samestream" / "log").read("shop.features.Buys"))
+    served.write_text(LONGER)
+    for command, hint in (("train", "point_in_time"), ("training-set", "counterfactual"), ("skew", "counterfactual")):
+        done = cli(command, served)
+        assert done.exit_code in (1, 2)
+        assert "no vector of the present definition" in done.stderr
+        assert f"{count} vectors of another definition were passed over" in done.stderr
+        assert hint in done.stderr
+    assert cli("training-set", served, "--mode", "point_in_time").exit_code == 0
+    replayed = cli("replay", served)
+    assert replayed.exit_code == 0
+    assert "13 batches were served by another definition" in replayed.stderr
+    compared = cli("parity", served)
+    assert (compared.exit_code, "nothing was compared" in compared.stderr) == (1, True)
+    assert f"{count} of another one" in compared.stderr
+
+
 def test_what_cannot_be_done_is_told(cli: Cli, served: Path, other: Path, tmp_path: Path) -> None:
     other.write_text(SHOP)
     unknown = tmp_path / "never.py"
