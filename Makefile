@@ -76,7 +76,7 @@ bench-engine: $(VENV)/.ready bench-peers ## Side by side with Python frameworks 
 bench-peers: $(PEERS)/quix/.ready $(PEERS)/bytewax/.ready $(PEERS)/faust/.ready $(PEERS)/pathway/.ready $(PEERS)/streams/streams-peer.jar
 
 $(PEERS)/quix/.ready: REQUIRED := quixstreams==3.28.*
-$(PEERS)/bytewax/.ready: REQUIRED := bytewax==0.21.*
+$(PEERS)/bytewax/.ready: REQUIRED := bytewax[kafka]==0.21.*
 $(PEERS)/faust/.ready: REQUIRED := faust-streaming==0.15.* cramjam
 $(PEERS)/pathway/.ready: REQUIRED := pathway==0.33.*
 $(PEERS)/feast/.ready: REQUIRED := feast[duckdb]==0.67.*
