@@ -257,7 +257,8 @@ def _parted(
         "horizon_not_over": int((~labels.closed).sum()),
         "infinite_labels": int((labels.closed & labels.there & ~labels.usable).sum()),
     }
-    columns: dict[str, Any] = {name: vectors.table[name] for name in vectors.identity}
+    # whole numbers are of one type, whether Avro's of logged vectors or the log's own of their triggers
+    columns: dict[str, Any] = {name: vectors.table[name].cast(pa.int64()) for name in vectors.identity}
     columns |= {"entity": vectors.table["entity"], "event_time": vectors.table["event_time"]}
     if vectors.known_us is not None:
         columns["_known"] = _instants(vectors.known_us)
@@ -293,7 +294,23 @@ def _parted(
         counts["horizon_not_over_in_its_part"] += int(unknown.sum())
         mine &= ~unknown
         parts[name] = table.take(order[mine[order]]).combine_chunks()
+    if empty := [name for name, part in parts.items() if not len(part)]:
+        raise _empty_part(model, request, empty, event_time_us[wanted], counts)
     return parts, counts
+
+
+def _empty_part(
+    model: ModelPlan, request: Request, empty: Sequence[str], event_time_us: Int64Array, counts: Mapping[str, int]
+) -> TrainingError:
+    first, last = text_of(int(event_time_us.min())), text_of(int(event_time_us.max()))
+    return TrainingError(
+        "a part of the training set has no rows",
+        where=model.name,
+        found=f"no rows in {', '.join(empty)}; rows from {first} to {last}, "
+        f"{counts['horizon_not_over_in_its_part']} of them left out since their horizon was not over when their part ended",
+        expected=f"rows on both sides of {', '.join(map(text_of, request.splits_us))}",
+        hint="choose --split inside of these times, later than the first by more than the horizon of the label (`within`).",
+    )
 
 
 def _with_manifest(

@@ -65,18 +65,25 @@ def test_train_names_the_champion_before_and_prints_whole_numbers_so(
     ]
 
 
-def test_a_training_set_is_written_once_and_made_again(cli: Cli, shop: str) -> None:
-    first = cli("training-set", shop, "--split", "2023-11-14T22:40Z")
+def test_a_training_set_is_written_once_and_made_again(
+    transport: MemoryTransport, cli: Cli, shop: str, tmp_path: Path
+) -> None:
+    harness.send(transport, harness.shop_events(1000)[500:])
+    harness.work_off(transport, FeatureTask(harness.PLAN))
+    harness.write_log(transport, FeatureLog(tmp_path / ".samestream" / "log"))
+    first = cli("training-set", shop, "--split", "2023-11-14T22:58Z")
     assert first.exit_code == 0, first.output
     folder = first.stdout.splitlines()[-1].split(",")[0].removeprefix("wrote ")
     assert sorted(path.name for path in Path(folder).iterdir()) == ["manifest.json", "test.parquet", "train.parquet"]
-    assert "there already" in cli("training-set", shop, "Buys", "--split", "2023-11-14T22:40Z").stdout
+    assert "there already" in cli("training-set", shop, "Buys", "--split", "2023-11-14T22:58Z").stdout
     again = cli("training-set", shop, "--manifest", folder)
     assert again.stdout.splitlines()[-1].startswith("the same as in the manifest: ")
     wrong = cli("training-set", shop, "--manifest", folder, "--to", "2024-01-01")
     assert (wrong.exit_code, "a manifest says all of it" in wrong.stderr) == (2, True)
     assert "no such mode" in cli("training-set", shop, "--mode", "magic").stderr
     assert "there is something already" in cli("training-set", shop, "--out", folder).stderr
+    empty = cli("training-set", shop, "--split", "2023-11-20")
+    assert (empty.exit_code, "no rows in test" in empty.stderr) == (1, True)
 
 
 @pytest.fixture

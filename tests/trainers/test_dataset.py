@@ -86,11 +86,13 @@ def test_as_known_has_the_rows_that_were_served(shop: tuple[MemoryTransport, Fea
 
 @pytest.mark.parametrize("mode", ["served", "as_known", "point_in_time"])
 def test_a_manifest_makes_the_same_bytes_after_more_was_logged(tmp_path: Path, mode: str) -> None:
-    transport, log = logged(tmp_path / "log", EVENTS[:400])
-    middle_us = START_US + 1500 * SECOND_US
+    events = harness.shop_events(1000, seed=3)
+    transport, log = logged(tmp_path / "log", events[:900])
+    middle_us = START_US + 45 * MINUTE_US
     first = build((transport, log), mode=mode, splits_us=(middle_us,))
+    assert min(map(len, first.parts.values())) > 20
     dataset_files.write(first, tmp_path / "first")
-    harness.send(transport, EVENTS[400:])
+    harness.send(transport, events[900:])
     harness.work_off(transport, FeatureTask(PLAN))
     harness.write_log(transport, log)
     assert build((transport, log), mode=mode, splits_us=(middle_us,)).digest != first.digest
@@ -238,6 +240,22 @@ def test_wrong_ranges_are_told(shop: tuple[MemoryTransport, FeatureLog]) -> None
         build(shop, rows="a.csv")
     with pytest.raises(TrainingError, match="no vector has a label yet"):
         build(shop, from_us=START_US + 590 * 7 * SECOND_US)
+
+
+@pytest.mark.parametrize("mode", ["served", "point_in_time"])
+def test_a_split_that_leaves_a_part_empty_is_refused(shop: tuple[MemoryTransport, FeatureLog], mode: str) -> None:
+    middle_us, far_us = START_US + 1500 * SECOND_US, START_US + 10**13
+    for splits_us, part in (((far_us,), "test"), ((1,), "train"), ((middle_us, middle_us + 1), "validation")):
+        with pytest.raises(TrainingError, match=f"(?s)no rows in [a-z, ]*{part}.*Hint: choose --split"):
+            build(shop, mode=mode, splits_us=splits_us)
+
+
+def test_columns_are_of_the_same_types_in_every_mode(shop: tuple[MemoryTransport, FeatureLog]) -> None:
+    served, known, ideal = (
+        build(shop, mode=mode).parts["rows"].schema for mode in ("served", "as_known", "point_in_time")
+    )
+    assert served == known == ideal
+    assert served.field("trigger_partition").type == pa.int64()
 
 
 def test_a_corrupt_file_of_the_log_is_told(tmp_path: Path, shop: tuple[MemoryTransport, FeatureLog]) -> None:
