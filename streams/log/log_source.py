@@ -15,6 +15,7 @@ import pyarrow as pa
 from samestream.schemas.errors import RecoveryError
 from samestream.schemas.expressions import Kind
 from samestream.streams import columns as cols
+from samestream.streams.column_types import refuse_retyped
 from samestream.streams.columns import Columns, Int64Array
 from samestream.streams.engine import arrangement, replay
 from samestream.streams.engine.clock import Clocks
@@ -71,6 +72,7 @@ class LogSource:
 
     partitions : all of the inputs', idle ones too, as the processor has them
     entries : those that will be asked for, in order; what lies before them is not read
+    Raises FeatureLogError where the log holds a field as another type than is declared, RecoveryError where it was cut off.
     """
 
     def __init__(self, log: FeatureLog, plan: Plan, partitions: Iterable[Partition], entries: Sequence[Entry]) -> None:
@@ -87,6 +89,9 @@ class LogSource:
         self._rank = {partition: rank for rank, partition in enumerate(self._partitions)}
         self._input_of = np.array([topics.index(part.topic) for part in self._partitions], np.int64)
         self._columns = {name: plan.read_columns(name) for name in plan.inputs}
+        for input in self._inputs:
+            if (newest := log.newest(input.topic)) is not None:
+                refuse_retyped(input, newest.schema, self._columns[input.name])
         self._reached = {topic: log.offsets(topic) for topic in topics}
         self._streams = {
             input.topic: TopicStream(

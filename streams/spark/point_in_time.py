@@ -15,6 +15,7 @@ import pyarrow as pa
 from samestream.schemas.errors import FeatureLogError
 from samestream.schemas.kinds import Kind
 from samestream.streams import columns as cols
+from samestream.streams.column_types import refuse_retyped
 from samestream.streams.plan import Input, ModelPlan, Plan
 from samestream.streams.spark.session import SETTINGS
 from samestream.streams.spark.terms import TYPES, present, quoted
@@ -112,6 +113,7 @@ class SparkDatabase:
     def _stage(self, name: str, input: Input, rows: Rows, marks: Sequence[str]) -> None:
         """Make a table of an input's columns in the types of `spark_terms.TYPES`, of where each row lies, and when it was."""
         if isinstance(rows, pa.Table):
+            refuse_retyped(input, rows.schema, input.columns)
             frame: DataFrame = self._session.createDataFrame(_timeless(rows, input))
         else:
             frame = _handed(rows, self._session)

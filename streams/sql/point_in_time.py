@@ -25,6 +25,7 @@ from samestream.schemas.errors import FeatureLogError, SamestreamError
 from samestream.schemas.expressions import Column, Expr
 from samestream.schemas.kinds import Kind
 from samestream.streams import columns as cols
+from samestream.streams.column_types import refuse_retyped
 from samestream.streams.log.logged_columns import defaults_of, field_of
 from samestream.streams.plan import Input, ModelPlan, Plan
 from samestream.streams.sql import duckdb_terms as sql
@@ -251,6 +252,7 @@ def _plain(input: Input, table: pa.Table, needed: Sequence[str], marks: Sequence
     """What is read of some rows, times as whole numbers; the first one has the number ``first``."""
     table = table.append_column("_row", pa.array(np.arange(first, first + len(table))))
     types = {column: cols.arrow_type(input.columns[column], input.items.get(column)) for column in needed}
+    refuse_retyped(input, table.schema, needed)
     taken: dict[str, Any] = {}
     for column in ("_row", *marks, *needed):
         type_ = types.get(column)

@@ -176,3 +176,35 @@ def test_scores_are_compared_by_the_model_that_fits_both(cli: Cli, served: Path,
     assert found["score"]["compared"] == found["vectors"]
     assert cli("counterfactual", served, served, "--json", "same.json").exit_code == 0
     assert json.loads(Path("same.json").read_text())["Buys"]["score"]["differ"] == 0
+
+
+RETYPED = {
+    "text": SHOP.replace("seconds: Field[float | None] = field(low=0)", "seconds: Field[str | None] = field()").replace(
+        "View.seconds.mean(", "View.seconds.length().mean("
+    ),
+    "a whole number": SHOP.replace("seconds: Field[float | None]", "seconds: Field[int | None]"),
+}
+
+
+@pytest.mark.parametrize("case", RETYPED)
+@pytest.mark.parametrize("command", ["replay", "backfill", "counterfactual", "training-set"])
+def test_a_field_of_another_type_is_not_cast(cli: Cli, served: Path, other: Path, command: str, case: str) -> None:
+    other.write_text(RETYPED[case])
+    arguments = {
+        "replay": ("replay", other, "--out", "made.parquet"),
+        "backfill": ("backfill", other, "--out", "made.parquet"),
+        "counterfactual": ("counterfactual", served, other),
+        "training-set": ("training-set", other, "--mode", "point_in_time", "--out", "made"),
+    }[command]
+    done = cli(*arguments)
+    assert done.exit_code == 1, done.output
+    assert "View.seconds: the log holds a field as another type than is declared. Found: double." in done.stderr
+    assert "Hint: give the new field another name" in done.stderr
+    assert not list(Path().glob("made*"))
+
+
+def test_whole_numbers_widen_to_floats(cli: Cli, served: Path, other: Path) -> None:
+    other.write_text(SHOP.replace("cents: Field[int]", "cents: Field[float]"))
+    done = cli("counterfactual", served, other)
+    assert done.exit_code == 0, done.output
+    assert cli("training-set", other, "--mode", "point_in_time").exit_code == 0
