@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pyarrow.fs as pafs
 
@@ -31,7 +33,14 @@ class Storage:
         if isinstance(root, str) and "://" in root:
             try:
                 self.filesystem, self.root = pafs.FileSystem.from_uri(root)
-            except (ValueError, OSError):  # pyarrow's errors are these
+            except OSError as error:
+                raise SettingsError(
+                    "this place cannot be reached",
+                    where="the URI of a log or of artifacts",
+                    found=f"{root.partition(':')[0]}: {_without_secrets(error, root)}",
+                    hint="check the address and the network, and of S3 the bucket and ?region=...&endpoint_override=....",
+                ) from None  # the cause may hold a secret; what it says is told without
+            except ValueError:  # it is no address at all, so who knows where in it a secret stands
                 raise SettingsError(
                     "this is no place that files can be kept in",
                     where="the URI of a log or of artifacts",
@@ -142,3 +151,19 @@ class Storage:
     def _give_up(self, beside: str) -> None:
         with contextlib.suppress(OSError):  # what could not be written may not be there
             self.filesystem.delete_file(beside)
+
+
+_HARMLESS = ("region", "scheme", "endpoint_override", "allow_bucket_creation", "allow_bucket_deletion")
+
+
+def _without_secrets(error: Exception, uri: str) -> str:
+    """The first line of what an error says, without what an address holds of secrets: user, password, unknown options."""
+    parts = urlsplit(uri)
+    secrets = {parts.username or "", parts.password or ""}
+    secrets |= {value for name, value in parse_qsl(parts.query) if name not in _HARMLESS}
+    said = next(iter(str(error).splitlines()), type(error).__name__)
+    for secret in sorted({*secrets, *map(unquote, secrets)} - {""}, key=len, reverse=True):
+        # a short one is part of many a word
+        edge = r"\b" if len(secret) < 4 and secret.isalnum() else ""
+        said = re.sub(f"{edge}{re.escape(secret)}{edge}", "***", said)
+    return said
