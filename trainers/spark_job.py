@@ -23,8 +23,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from samestream.schemas.app import load
-from samestream.schemas.errors import SamestreamError
+from samestream.schemas.errors import SamestreamError, TrainingError
 from samestream.streams.lowering import compile_app
+from samestream.streams.plan import Plan
 from samestream.streams.spark import session as spark_session
 from samestream.streams.spark.profiles import profiles
 from samestream.trainers import dataset_files, spark_dataset
@@ -38,30 +39,52 @@ def main(arguments: list[str]) -> int:
         return 0
     asked = _asked(arguments)
     try:
+        plan = _checked(asked)  # before Spark is started, which takes long
         with spark_session.submitted(f"samestream {asked.what} {asked.model}") as session:
             session.sparkContext.setLogLevel("ERROR")
-            _training_set(asked, session) if asked.what == "training-set" else _profiles(asked, session)
+            _training_set(asked, plan, session) if asked.what == "training-set" else _profiles(asked, plan, session)
     except SamestreamError as error:
         print(f"error: {error.line}", file=sys.stderr)
         return 1
     return 0
 
 
-def _training_set(asked: argparse.Namespace, session: Any) -> None:
-    dataset_files.refuse_existing(asked.out)
-    splits = tuple(_us(text) for text in asked.split)
-    from_us, to_us, as_of_us = (_us(text) if text else None for text in (asked.from_, asked.to, asked.as_of))
-    request = Request(asked.model, asked.mode, from_us, to_us, as_of_us, splits)
-    made = spark_dataset.build(compile_app(load(asked.module, asked.namespace)), request, asked.log, session)
+def _checked(asked: argparse.Namespace) -> Plan:
+    """The plan. Raises SamestreamError for a module, model, range or place to write that is none."""
+    plan = compile_app(load(asked.module, asked.namespace))
+    if asked.model not in plan.models:
+        raise TrainingError(
+            "no such model", where="MODEL", found=asked.model, expected=", ".join(plan.models), hint="name one."
+        )
+    if asked.from_ is not None and asked.to is not None and asked.from_ >= asked.to:
+        raise TrainingError("the range is empty", where="--to", hint="--to is exclusive, and later than --from.")
+    if asked.what == "training-set":
+        dataset_files.refuse_existing(asked.out)
+    elif not asked.out.absolute().parent.is_dir():
+        found = asked.out.absolute().parent
+        raise TrainingError("no such folder", where="--out", found=found, hint="create it first.")
+    return plan
+
+
+def _training_set(asked: argparse.Namespace, plan: Plan, session: Any) -> None:
+    request = Request(asked.model, asked.mode, asked.from_, asked.to, asked.as_of, tuple(asked.split))
+    made = spark_dataset.build(plan, request, asked.log, session)
     dataset_files.write(made, asked.out)
     print(f"wrote {asked.out}, {sum(map(len, made.parts.values())):,} rows, digest {made.digest}")
 
 
-def _profiles(asked: argparse.Namespace, session: Any) -> None:
-    plan = compile_app(load(asked.module, asked.namespace))
-    from_us, to_us = (_us(text) if text else None for text in (asked.from_, asked.to))
-    found = profiles(plan.models[asked.model], asked.log, session, from_us, to_us)
-    asked.out.write_text(json.dumps({name: profile.to_json() for name, profile in found.items()}) + "\n")
+def _profiles(asked: argparse.Namespace, plan: Plan, session: Any) -> None:
+    found = profiles(plan.models[asked.model], asked.log, session, asked.from_, asked.to)
+    beside = asked.out.with_name(f".{asked.out.name}.part")
+    try:
+        beside.write_text(json.dumps({name: profile.to_json() for name, profile in found.items()}) + "\n")
+        beside.replace(asked.out)
+    except OSError as error:
+        raise TrainingError(
+            "the profiles cannot be written", where=str(asked.out), found=error, hint="make room, or name another file."
+        ) from error
+    finally:
+        beside.unlink(missing_ok=True)
     rows = next(iter(found.values())).n if found else 0
     print(f"wrote {asked.out}, {len(found)} profiles of {rows:,} vectors")
 
@@ -75,17 +98,29 @@ def _asked(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", required=True, type=Path, help="new folder (training-set), or file (profiles)")
     parser.add_argument("--namespace", default="")
     parser.add_argument("--mode", default="served", choices=["served", "point_in_time"])
-    parser.add_argument("--from", dest="from_", metavar="TIME", help="first trigger event time, ISO 8601 (UTC)")
-    parser.add_argument("--to", metavar="TIME", help="trigger event times before this")
-    parser.add_argument("--as-of", metavar="TIME", help="use only what the log knew before this")
     parser.add_argument(
-        "--split", action="append", default=[], metavar="TIME", help="where test begins; twice: validation"
+        "--from", dest="from_", type=_us, metavar="TIME", help="first trigger event time, ISO 8601 (UTC)"
+    )
+    parser.add_argument("--to", type=_us, metavar="TIME", help="trigger event times before this")
+    parser.add_argument("--as-of", type=_us, metavar="TIME", help="use only what the log knew before this")
+    parser.add_argument(
+        "--split",
+        action="append",
+        default=[],
+        type=_us,
+        metavar="TIME",
+        help="where test begins; twice: validation",
     )
     return parser.parse_args(arguments)
 
 
 def _us(text: str) -> int:
-    found = datetime.fromisoformat(text)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"a time is not understood: {text}. Hint: write 2013-02-01 or 2013-02-01T12:00Z."
+        ) from error
     return round((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1_000_000)
 
 
