@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -30,6 +31,9 @@ def register(app: typer.Typer) -> None:
 
 def example(
     name: Annotated[str, typer.Argument(help="One of " + ", ".join(EXAMPLES) + "; left out, what each shows.")] = "",
+    keep: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="New folder for the feature log and the model.", file_okay=False)
+    ] = None,
 ) -> None:
     """Run one of the other examples from end to end, on synthetic data.
 
@@ -37,10 +41,12 @@ def example(
     Its first weeks are released, features computed and logged, and a model trained
     from the log; then the rest is released, scored and judged, and what was served is
     compared with the log. It runs in this process, on a log in memory: no Kafka is
-    needed. (The flights, on genuine Kafka, are `samestream demo`.)
+    needed. (The flights, on genuine Kafka, are `samestream demo`.) With --keep its
+    log stays, and commands are printed that work on it without Kafka.
 
     \b
     Example: samestream example cards
+    Example: samestream example cards --keep tried
     """
     if not name:
         for known, shows in EXAMPLES.items():
@@ -54,15 +60,25 @@ def example(
             expected=", ".join(EXAMPLES),
             hint="`samestream example` lists them.",
         )
+    if keep is not None and keep.exists():
+        raise SettingsError(
+            "there is something already", where="--keep", found=keep, hint="nothing is written over: name a new folder."
+        )
     from samestream.console.example_run import run_example
     from samestream.schemas.app import load
     from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
 
     data = importlib.import_module(f"samestream.examples.{name}_data")
-    app = load(str(Path(data.__file__ or "").with_name(f"{name}.py")))
+    module = Path(data.__file__ or "").with_name(f"{name}.py")
+    app = load(str(module))
     with tempfile.TemporaryDirectory() as folder, closing(MemoryTransport(MemoryBroker())) as transport:
-        found = run_example(app, data.releases(), transport, Path(folder), typer.echo)
+        found = run_example(app, data.releases(), transport, keep or Path(folder), typer.echo)
     typer.echo(told(found))
+    if keep is not None:
+        typer.echo("kept        try what needs no Kafka:")
+        for mode in ("served", "point_in_time"):
+            words = ("training-set", module, "--mode", mode, "--log", keep / "log", "--out", keep / mode)
+            typer.echo("  samestream " + shlex.join(map(str, words)))
 
 
 def told(found: ExampleRun) -> str:

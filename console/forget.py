@@ -44,6 +44,7 @@ def forget(
     Example: samestream forget app.py --key user=u4711
     """
     from samestream.schemas.app import load
+    from samestream.streams.log.erasure import declaring
     from samestream.streams.log.erasure import forget as erase
     from samestream.streams.log.feature_log import FeatureLog
     from samestream.streams.lowering import compile_app
@@ -54,6 +55,7 @@ def forget(
     plan, log = compile_app(load(module, settings.namespace)), FeatureLog(settings.log_uri)
     if not log.topics():
         raise FeatureLogError("the log is empty", where=log.storage.root, hint="is --log the one that is meant?")
+    declaring(plan, field)  # before anybody is asked
     if not yes:
         typer.confirm(f"Erase what {log.storage.root} says of this {field}? It cannot be undone.", abort=True)
     done = erase(plan, log, field, value)

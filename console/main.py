@@ -78,6 +78,11 @@ See it all work on real flights:
 \b
   samestream demo
 
+or on synthetic data, without any Kafka:
+
+\b
+  samestream example cards --keep tried   and offline commands to try on its log
+
 Then your own app, declared in one Python module (start from examples/flights.py):
 
 \b
@@ -92,6 +97,9 @@ Then your own app, declared in one Python module (start from examples/flights.py
   samestream status app.py     who has come how far
   samestream train app.py      a model from the log; the scorer takes it up
   samestream training-set app.py   vectors joined with labels, as Parquet
+  samestream replay app.py --out vectors.parquet   the served vectors, computed again
+  samestream backfill app.py --out history.parquet   a new feature over old history
+  samestream counterfactual old.py app.py   what another definition would have said
   samestream parity app.py     what was served against what the log says
   samestream skew app.py       which late events make which difference
   samestream monitor app.py    incidents, with verdict and evidence

@@ -47,6 +47,20 @@ def forget(plan: Plan, log: FeatureLog, field: str, value: str) -> list[Forgotte
 
     Killed, the same call does the rest. Raises SettingsError where no event declares such a field.
     """
+    concerned = declaring(plan, field)
+    token, found = f"erased-{secrets.token_hex(8)}", []
+    # events last: while they are there, it can be found which triggers are concerned
+    for model in plan.models.values():
+        input = plan.events[model.trigger]
+        if input in concerned:
+            triggers = _places(log, input, field, value)
+            found += [_erase(log, model.topics[kind], _of_triggers(triggers, token)) for kind in _KINDS]
+    found += [_erase(log, input.topic, _of_person(input, field, value, token)) for input in concerned]
+    return found
+
+
+def declaring(plan: Plan, field: str) -> list[Input]:
+    """The events that declare a field to be personal. Raises SettingsError where there are none."""
     concerned = [input for input in plan.events.values() if field in personal(input)]
     if not concerned:
         declared = sorted({f"{input.name}.{name}" for input in plan.events.values() for name in personal(input)})
@@ -57,15 +71,7 @@ def forget(plan: Plan, log: FeatureLog, field: str, value: str) -> list[Forgotte
             expected=", ".join(declared) or "a field with pii=True",
             hint="declare it: key(pii=True) or field(pii=True).",
         )
-    token, found = f"erased-{secrets.token_hex(8)}", []
-    # events last: while they are there, it can be found which triggers are concerned
-    for model in plan.models.values():
-        input = plan.events[model.trigger]
-        if input in concerned:
-            triggers = _places(log, input, field, value)
-            found += [_erase(log, model.topics[kind], _of_triggers(triggers, token)) for kind in _KINDS]
-    found += [_erase(log, input.topic, _of_person(input, field, value, token)) for input in concerned]
-    return found
+    return concerned
 
 
 def erased_triggers(plan: Plan, model: ModelPlan, log: FeatureLog) -> set[tuple[int, int]]:

@@ -104,5 +104,6 @@ def test_a_person_is_forgotten_and_nobody_else(cli: Cli, served: Path, tmp_path:
     ],
 )
 def test_what_is_nobody_is_refused(cli: Cli, served: Path, key: str, code: int, message: str) -> None:
-    done = cli("forget", served, "--key", key, "--yes")
-    assert (done.exit_code, message in done.stderr) == (code, True), done.output
+    for options in (("--yes",), ()):  # nobody is asked first
+        done = cli("forget", served, "--key", key, *options)
+        assert (done.exit_code, message in done.stderr) == (code, True), done.output

@@ -92,3 +92,7 @@ def test_version(cli: Cli) -> None:
 def test_every_module_registers(cli: Cli) -> None:
     names = {command.name or command.callback.__name__ for command in main.app.registered_commands if command.callback}
     assert set(COMMANDS) <= names
+
+
+def test_the_help_tells_of_every_command() -> None:
+    assert [name for name in main.STORY if f"  samestream {name}" not in main.HELP] == []
