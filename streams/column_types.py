@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import pyarrow as pa
 
@@ -31,7 +32,7 @@ def refuse_retyped(input: Input, schema: pa.Schema, names: Iterable[str]) -> Non
             )
 
 
-def _reads(found: pa.DataType, kind: Kind, item: Kind | None = None) -> bool:
+def _reads(found: Any, kind: Kind, item: Kind | None = None) -> bool:
     if pa.types.is_null(found):
         return True
     if pa.types.is_dictionary(found):
