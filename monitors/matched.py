@@ -8,11 +8,11 @@ from functools import reduce
 
 import numpy as np
 
+from samestream.monitors.incidents import DAY_US
 from samestream.monitors.windows import Limit, apart, psi_limit
 from samestream.streams.models.category_profile import CategoryProfile, Profile, merged
 from samestream.streams.models.profile import NumericProfile
 
-DAY_US = 24 * 3_600_000_000
 LEAST_WINDOWS = 3
 """A slot of fewer windows of the training period is no reference; a wider one is taken."""
 WEEK, KIND_OF_DAY, DAY = "same time of the week", "same time of workdays or of weekends", "same time of the day"

@@ -14,14 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from samestream.monitors.diagnosis import instant
+from samestream.monitors.incidents import DAY_US
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Column = npt.NDArray[Any]
 
-HOUR_US = 3_600_000_000
-DAY_US = 24 * HOUR_US
 SAMPLE = 8192
 CALM_US = 28 * DAY_US
 LEAST_ROWS, LEAST_IN_SLICE = 200, 30
@@ -108,15 +107,16 @@ class CalmRows:
         if not found:
             return None
         columns = {
-            column: tuple(
-                np.concatenate(sides) for sides in zip(*(rows.columns[column] for rows in found), strict=True)
+            column: (
+                np.concatenate([rows.columns[column][0] for rows in found]),
+                np.concatenate([rows.columns[column][1] for rows in found]),
             )
             for column in found[0].columns
         }
         return SampledRows(
             np.concatenate([rows.known_us for rows in found]),
             np.concatenate([rows.keys for rows in found]),
-            columns,  # type: ignore[arg-type]
+            columns,
             sum(rows.of_rows for rows in found),
         )
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import reduce
 
+from samestream.monitors.incidents import DAY_US
 from samestream.monitors.windows import PATIENCE_US, Limit
 from samestream.streams.models.category_profile import Profile, merged
 
-DAY_US = 24 * 3_600_000_000
 KEPT_DAYS, LEAST_DAYS = 28, 14
 ACCEPTED_DAYS = 14
 """What moved and stayed for so long is the present; nothing before it counts any more."""

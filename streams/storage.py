@@ -117,11 +117,7 @@ class Storage:
             return
         below = {folder for path in paths for folder in PurePosixPath(path).parents if folder.is_relative_to(self.root)}
         for folder in below:
-            handle = os.open(folder, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            make_durable(folder)
 
     def _write_beside(self, path: str, content: bytes) -> str:
         folder, _, name = path.rpartition("/")
@@ -167,3 +163,12 @@ def _without_secrets(error: Exception, uri: str) -> str:
         edge = r"\b" if len(secret) < 4 and secret.isalnum() else ""
         said = re.sub(f"{edge}{re.escape(secret)}{edge}", "***", said)
     return said
+
+
+def make_durable(path: PurePosixPath | Path) -> None:
+    """Make a local file, or the names in a local folder, outlast a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from importlib.metadata import version
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from samestream.schemas.errors import TrainingError
+from samestream.streams.storage import make_durable
 from samestream.trainers.dataset import Dataset
 from samestream.trainers.request import Request
 
@@ -40,12 +40,12 @@ def write(dataset: Dataset, folder: Path) -> dict[str, Any]:
             pq.write_table(table, path, compression="zstd")
             content = path.read_bytes()
             files[path.name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-            _sync(path)
+            make_durable(path)
         manifest = {**dataset.manifest, "files": files, "written_by": _writer()}
         (beside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
-        _sync(beside / MANIFEST)
+        make_durable(beside / MANIFEST)
         beside.rename(folder)
-        _sync(folder.parent)
+        make_durable(folder.parent)
     except (OSError, pa.ArrowException) as error:
         raise TrainingError(
             "the training set cannot be written, and nothing of it is left",
@@ -130,14 +130,6 @@ def _check_rows(path: Path, expected: str | None) -> None:
             expected=f"sha256 {expected}",
             hint="restore the file that it was made for.",
         )
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _writer() -> str:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samestream.schemas.errors import SamestreamError
+from samestream.streams.storage import make_durable
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -90,11 +91,7 @@ def write(path: Path, manifest: Manifest, arrays: Arrays) -> int:
 def placed(beside: Path, path: Path) -> None:
     """Rename a file that is whole to its place, durably."""
     os.replace(beside, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    make_durable(path.parent)
 
 
 def read(path: Path) -> tuple[Manifest, dict[str, NDArray[Any]]]:

@@ -21,6 +21,7 @@ from samestream.streams import columns as cols
 from samestream.streams.engine.columnar import Vectors
 from samestream.streams.log.log_files import remedy
 from samestream.streams.plan import ModelPlan, Plan
+from samestream.streams.storage import make_durable
 
 _PART_ROWS = 100_000
 _FOREVER_US = 2**62
@@ -91,10 +92,10 @@ class VectorFile:
                     table = _read(part)
                     rows += len(table)
                     writer.write_table(table)
-            _sync(beside)
+            make_durable(beside)
             refuse_existing(self.path, self._overwrite)  # it may have come meanwhile
             beside.replace(self.path)
-            _sync(self.path.parent)
+            make_durable(self.path.parent)
         except (OSError, pa.ArrowException) as error:
             raise self._refused(error) from error
         finally:
@@ -139,9 +140,9 @@ class VectorFile:
         try:
             self._folder.mkdir(exist_ok=True)
             pq.write_table(table, beside, compression="zstd", write_page_checksum=True)
-            _sync(beside)
+            make_durable(beside)
             beside.replace(self._folder / f"{sequence:012d}.parquet")
-            _sync(self._folder)
+            make_durable(self._folder)
         except (OSError, pa.ArrowException) as error:
             raise self._refused(error) from error
         self._held = []
@@ -186,15 +187,6 @@ def refuse_existing(path: Path, overwrite: bool) -> None:
 
 def _read(part: Path) -> pa.Table:
     return pq.ParquetFile(part, page_checksum_verification=True).read()
-
-
-def _sync(path: Path) -> None:
-    """Make a file, or the names in a folder, outlast a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _schema(plan: Plan, model: ModelPlan, models: Sequence[str], features: Sequence[str] | None) -> pa.Schema:

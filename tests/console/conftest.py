@@ -124,3 +124,13 @@ def rejected(applied: MemoryTransport, cli: Cli, send: Send, app: App) -> Memory
     done = cli("run", FLIGHTS, "features", "--until-idle", "0.1")
     assert done.exit_code == 0, done.output
     return applied
+
+
+@pytest.fixture
+def shop(transport: MemoryTransport, tmp_path: Path) -> str:
+    """The shop after 500 events, logged."""
+    provision(transport, harness.SHOP, harness.PLAN)
+    harness.send(transport, harness.shop_events(500))
+    harness.work_off(transport, FeatureTask(harness.PLAN), batch_records=40)
+    harness.write_log(transport, FeatureLog(tmp_path / ".samestream" / "log"))
+    return str(Path(harness.__file__).with_name("shop.py"))

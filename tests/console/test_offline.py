@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from samestream.schemas.avro import Codec
-from samestream.streams.deploy.provision import provision
 from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.log import log_source, vector_file
 from samestream.streams.log.feature_log import FeatureLog
@@ -84,16 +83,6 @@ def test_a_training_set_is_written_once_and_made_again(
     assert "there is something already" in cli("training-set", shop, "--out", folder).stderr
     empty = cli("training-set", shop, "--split", "2023-11-20")
     assert (empty.exit_code, "no rows in test" in empty.stderr) == (1, True)
-
-
-@pytest.fixture
-def shop(transport: MemoryTransport, tmp_path: Path) -> str:
-    """The shop after 500 events, logged."""
-    provision(transport, harness.SHOP, harness.PLAN)
-    harness.send(transport, harness.shop_events(500))
-    harness.work_off(transport, FeatureTask(harness.PLAN), batch_records=40)
-    harness.write_log(transport, FeatureLog(tmp_path / ".samestream" / "log"))
-    return str(Path(harness.__file__).with_name("shop.py"))
 
 
 FROM, TO = "2023-11-14T22:30Z", "2023-11-14T22:50Z"

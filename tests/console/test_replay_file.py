@@ -22,16 +22,6 @@ from samestream.streams.memory.transport import MemoryTransport
 from .conftest import Cli
 
 
-@pytest.fixture
-def shop(transport: MemoryTransport, tmp_path: Path) -> str:
-    """The shop after 500 events, logged."""
-    provision(transport, harness.SHOP, harness.PLAN)
-    harness.send(transport, harness.shop_events(500))
-    harness.work_off(transport, FeatureTask(harness.PLAN), batch_records=40)
-    harness.write_log(transport, FeatureLog(tmp_path / ".samestream" / "log"))
-    return str(Path(harness.__file__).with_name("shop.py"))
-
-
 @pytest.mark.parametrize("command", ["replay", "backfill"])
 def test_a_file_that_is_there_is_left_alone(cli: Cli, shop: str, command: str) -> None:
     notes = Path("notes.txt")
