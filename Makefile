@@ -96,8 +96,8 @@ offline-year: dev ## The offline half on the year of flights: replay, SQL, Spark
 bench-offline: $(VENV)/.ready $(PEERS)/feast/.ready ## Replay from Parquet; as-of joins beside Feast, pandas and SQL by hand (JSON=FILE, ARGS="--quick --only replay")
 	$(BIN)/python bench/offline $(if $(JSON),--json $(JSON)) $(ARGS)
 
-calibration-law: dev ## The law of the alarm budget in its long form: 200 repetitions of eight weeks and four, about 20 minutes
-	LAW=long $(BIN)/pytest tests/laws/test_alarm_budget.py -s $(PYTEST_ARGS)
+calibration-law: dev ## The law of the alarm budget in its long form: 200 repetitions of eight weeks and four, about 25 minutes
+	LAW=long $(BIN)/pytest tests/laws/test_alarm_budget.py tests/laws/test_drift_budget.py -s $(PYTEST_ARGS)
 
 bench-state: $(VENV)/.ready ## How state grows: events a second and memory, by keys, tiles and features (ARGS="--events N")
 	$(BIN)/python bench/state.py $(ARGS)

@@ -155,7 +155,7 @@ class Demo:
     def _log_done(self) -> tuple[int, int]:
         missing = 0
         for partition, end in self.tail.furthest().items():
-            if partition.topic in (self.plan.registry,):
+            if partition.topic in (self.plan.registry, self.plan.drift):  # these are not logged
                 continue
             missing += max(0, end - self.log.offsets(partition.topic).get(partition.partition, 0))
         total = sum(self.sent.values())
@@ -169,7 +169,10 @@ class Demo:
             name, self.model.topics["predictions"]
         )
         total = sum(self.sent.get(self.plan.events[event].topic, 0) for event in topics)
-        return done, total + self.tail.results.get("features", 0) + self.tail.results.get(f"scorer.{MODEL}", 0)
+        total += self.tail.results.get("features", 0) + self.tail.results.get(f"scorer.{MODEL}", 0)
+        # labels are watched by a monitor of their own
+        done += self.tail.read(f"{name}.outcomes", self.model.topics["outcomes"])
+        return done, total + self.tail.results.get(f"outcomes.{MODEL}", 0)
 
     # The summary ---------------------------------------------------------------------------------------
     def _summary(self, trained: dict[str, Any] | None, parity: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,12 +34,12 @@ def joined(before: Any, more: Any) -> Any:
     return found
 
 
-def rank(one: Mapping[str, Any]) -> tuple[float, str, str]:
-    """Incidents sort by this: by what they touch of the model times how severe they are, the greatest first.
+def rank(one: Mapping[str, Any]) -> tuple[bool, float, str, str]:
+    """Incidents sort by this: open ones before closed ones, then by what they touch of the model times how severe they are.
 
     Where it is not known what they touch, by severity alone.
     """
-    return -importance(one, 1.0) * one["severity"], one["opened_at"], one["incident"]
+    return one["event"] == "close", -importance(one, 1.0) * one["severity"], one["opened_at"], one["incident"]
 
 
 def importance(one: Mapping[str, Any], unknown: float) -> float:

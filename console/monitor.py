@@ -37,7 +37,7 @@ def monitor(
     """Print the incidents of MODULE: what is wrong, with which feature, since when, and why.
 
     The monitors write them to the drift topic while `samestream run` is on;
-    this only reads. First come those that touch most of the model and are most severe;
+    this only reads. First come open ones, and of these those that touch most of the model and are most severe;
     with an INCIDENT, all that is known of it: sizes, histograms, where it sits, rows.
 
     \b

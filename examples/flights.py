@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from samestream.monitors import Monitors, drift, parity, quality, silence
+from samestream.monitors import Monitors, calibration, drift, parity, performance, quality, silence
 from samestream.schemas import Event, Features, Field, Model, event_time, field, key, label
 from samestream.trainers import gradient_boosting
 
@@ -102,4 +102,4 @@ class LateArrivalHealth(Monitors, of=LateArrival, alarms="1/week"):
     """Is the model healthy, and if not, what kind of thing is wrong?"""
 
     features = parity(), drift(window="1d"), quality(), silence(longer_than="2h")
-    scores = drift(window="1d")
+    scores = drift(window="1d"), performance(), calibration()

@@ -25,7 +25,7 @@ Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
 SOURCES_SHARE, OUTCOMES_SHARE = 0.5, 0.25
-"""What sources and outcomes may take of a model's budget; features and scores have the rest."""
+"""What sources and outcomes may take of a model's budget; features and scores have the rest (`monitors.drift_budget`)."""
 ALLOWANCE = 0.8
 LEAST_LIMIT = 10.0
 """Nats below which no limit is set, however calm the past was."""
@@ -76,15 +76,18 @@ def scales_of(peaks: Floats, lasting: Bools) -> Floats:
     return np.where((worst[-1] > RETIRED) & ~lasting, np.inf, np.maximum(1.0, worst.mean(axis=0) / RESTLESS))
 
 
-def calibrated(peaks: Floats, groups: Ints, lasting: Bools, days: Sequence[int], per_week: float) -> Limits | None:
+def calibrated(
+    peaks: Floats, groups: Ints, lasting: Bools, days: Sequence[int], per_week: float, spared: int | None = None
+) -> Limits | None:
     """The limits that keep a budget; None below the shortest history.
 
     peaks : greatest level of each detector on each good day, shape (days, detectors).
     groups : what each detector would open an incident about; lasting : as for `scales_of`; shape (detectors,).
     days : number of each day, ascending.
     per_week : incidents a week that all of them may open together.
+    spared : incidents that the limits may have opened on these days; by default what `per_week` allows.
     """
-    spared = allowed(len(days), per_week)
+    spared = allowed(len(days), per_week) if spared is None else spared
     if spared < 0:
         return None
     numbers = np.asarray(days, np.int64)

@@ -52,6 +52,18 @@ def psi(reference: Counts, current: Counts) -> float:
     return float(np.sum((found - expected) * np.log(found / expected)))
 
 
+def greatest_psi(reference: Counts, rows: int) -> float:
+    """The greatest index that so many rows can have: that of all of them in the bin that surprises most.
+
+    reference : bin counts, shape (bins,), non-negative.
+    Raises EmptyWindowError if it sums to zero, or there are no rows.
+
+    >>> round(greatest_psi(np.array([900, 100]), 1000), 3)
+    8.806
+    """
+    return max(psi(reference, rows * np.eye(len(reference), dtype=np.int64)[place]) for place in range(len(reference)))
+
+
 def ks_sides(reference: Counts, current: Counts) -> tuple[float, float]:
     """Greatest excess of one distribution function over the other, 0 to 1 each.
 

@@ -9,7 +9,7 @@ from functools import reduce
 import numpy as np
 
 from samestream.monitors.incidents import DAY_US
-from samestream.monitors.windows import Limit, apart, psi_limit
+from samestream.monitors.windows import Limit, apart, null_limit, psi_limit
 from samestream.streams.models.category_profile import CategoryProfile, Profile, merged
 from samestream.streams.models.profile import NumericProfile
 
@@ -45,11 +45,12 @@ class Matched:
             for slot in slots_of(start_us, window_us):
                 self._slots.setdefault(slot, []).append(profile)
         self._totals: dict[Slot, Profile] = {}
-        distances = []
+        self.distances: dict[int, float] = {}
+        """By the start of a window: how far it was from the others of its slot."""
         for start_us, profile in windows:
             if (found := self._slot_of(start_us)) is not None:
-                distances.append(apart(_less(self._total(found), profile), profile))
-        self._psi = psi_limit(max(distances, default=0.0), len(distances))
+                self.distances[start_us] = apart(_less(self._total(found), profile), profile)
+        self._psi = psi_limit(max(self.distances.values(), default=0.0), len(self.distances))
 
     def limit(self, start_us: int) -> tuple[str, Limit] | None:
         """What a window that starts then is compared with, and what that is called; None where no slot holds enough."""
@@ -59,7 +60,7 @@ class Matched:
         profiles = self._slots[slot]
         nulls = max(profile.null_share for profile in profiles)
         rows = float(np.median([profile.n for profile in profiles]))
-        return slot[0], Limit(self._total(slot), self._psi, 1.5 * nulls + 0.1, rows)
+        return slot[0], Limit(self._total(slot), self._psi, null_limit(nulls), rows)
 
     def _slot_of(self, start_us: int) -> Slot | None:
         for slot in slots_of(start_us, self._window_us):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import reduce
 from typing import Any
 
+from samestream.monitors.drift_budget import Levels, PastWindow, Share
 from samestream.monitors.drift_evidence import evidence_of
 from samestream.monitors.incidents import Finding, Incident, IncidentBook, Lineage
 from samestream.monitors.slices import CalmRows
@@ -26,11 +28,18 @@ class ScoreWatch:
     How far live scores usually are from the reference is learned from the windows themselves, whatever the version: a
     model fits the rows it was trained on better than any others, and one retrained daily would never gather a history of
     its own. What is usual begins anew when the world is found changed: at once where the features say so, after 14 days
-    where only the scores do (their incident then closes). For 14 days from then the scores only calibrate.
+    where only the scores do (their incident then closes). For 14 days from then the scores only calibrate, as they do until the
+    alarm budget has its shortest history of them (`monitors.drift_budget`).
     """
 
-    def __init__(self, lineage: Lineage, window_us: int, book: IncidentBook, features: FeatureWatch | None) -> None:
+    def __init__(
+        self, lineage: Lineage, window_us: int, book: IncidentBook, share: Share, features: FeatureWatch | None
+    ) -> None:
         self.windows = Windows(["score"], window_us)
+        self.levels = Levels({"score": 0}, window_us, share)
+        self.blind: list[str] = []
+        """The score, if no window could open an incident about it."""
+        self._learned: list[PastWindow] = []  # windows that only calibrated
         self._lineage, self._book, self._features = lineage, book, features
         self._causes = [cause for feature in lineage.features for cause in lineage.causes_of(feature)]
         self._since_us = self._learning_us = 0  # where the present world began, and where it was accepted as such
@@ -72,15 +81,21 @@ class ScoreWatch:
         trained = self._trained(window.start_us)
         if not recent and trained is None:
             return False
+        raised = self.levels.raised("score", window.start_us)
         limit = replace(
             Limit.calibrated(trained or reduce(merged, recent), recent),
             psi=psi_limit(self._greatest, self._calibrating),
+            raised=1.0 if raised is None or math.isinf(raised) else raised,
         )
         measured = limit.measure(window.profiles["score"])
         moved = measured.moved
         since_us = good[0].start_us if good else window.start_us
-        learning = window.start_us - max(since_us, self._learning_us) < SCORE_DAYS * DAY_US
-        if moved and explaining is not None and not learning and explaining.identity not in self._told:
+        fresh = window.start_us - max(since_us, self._learning_us) < SCORE_DAYS * DAY_US
+        if explaining is None:
+            self._note(measured, window, fresh)
+        self.blind = [] if limit.can_fire else ["score"]
+        learning = fresh or raised is None or math.isinf(raised) or bool(self.blind)
+        if moved and explaining is not None and not fresh and explaining.identity not in self._told:
             self._told.add(explaining.identity)
             told = {"moved": {"score": self._evidence(measured, limit, window, trained is not None)}}
             self._book.update(explaining, window.end_us, told)
@@ -97,6 +112,18 @@ class ScoreWatch:
             self._begin(world.opened_at_us, world.opened_at_us)
         return moved
 
+    def _note(self, measured: Measured, window: Window, fresh: bool) -> None:
+        """Tell the budget: of what only calibrated, when that is over."""
+        if fresh:
+            profile = window.profiles["score"]
+            past = PastWindow(window.start_us, window.end_us, measured.psi, measured.null_share, profile.n)
+            self._learned.append(past)
+            return
+        if self._learned:
+            self.levels.past("score", self._learned)
+            self._learned = []
+        self.levels.note("score", window.start_us, window.end_us, measured.ratio)
+
     def _evidence(self, measured: Measured, limit: Limit, window: Window, trained: bool) -> dict[str, Any]:
         evidence = evidence_of("score", measured, limit, window, self._calm.of("score"))
         return {**evidence, "reference": "training" if trained else "last windows"}
@@ -105,7 +132,8 @@ class ScoreWatch:
         at_us = window.end_us
         if self._incident is None:
             evidence = self._evidence(measured, limit, window, trained)
-            finding = Finding("world_changed", measured.extent, {"moved": {"score": evidence}})
+            told = {"moved": {"score": evidence}, "history_days": self.levels.days}
+            finding = Finding("world_changed", measured.extent, told)
             self._incident = self._book.open("score", finding, at_us, [])
         elif at_us - self._incident.opened_at_us >= SCORE_DAYS * DAY_US:
             self._begin(self._incident.opened_at_us, at_us)
@@ -116,6 +144,7 @@ class ScoreWatch:
 
     def _begin(self, since_us: int, learning_us: int) -> None:
         self._since_us, self._learning_us, self._greatest, self._calibrating = since_us, learning_us, 0.0, 0
+        self._learned = []
 
     def _close(self, at_us: int) -> None:
         if self._incident is not None:

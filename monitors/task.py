@@ -21,6 +21,7 @@ from samestream.schemas.errors import ArtifactError
 from samestream.schemas.expressions import Kind
 from samestream.streams.columns import ColumnData, Int64Array
 from samestream.streams.engine.clock import Clocks
+from samestream.streams.engine.measures import Measure
 from samestream.streams.engine.order import DEAD, Batch
 from samestream.streams.engine.task import Emitted
 from samestream.streams.models import artifact
@@ -84,6 +85,24 @@ class MonitorTask(KeptWatch[Watch]):
         self._move_clock(batch, ("predictions",), self._watch.score_clock)
         out = [record_of(self._drift, found) for found in self._watch.records()]
         return Emitted(out, len(out))
+
+    def measures(self) -> Iterable[Measure]:
+        """What the alarm budget rests on, of each family: history, how much is needed, and who has no say."""
+        budget = self._watch.budget
+        sources = {**budget, "per_week": budget["sources_per_week"]}
+        for family, told in (
+            ("sources", sources),
+            *((name, budget[name]) for name in ("features", "scores") if name in budget),
+        ):
+            labels = {"monitor": self.name, "family": family}
+            yield Measure("monitor_history_days", "Good days of history that limits rest on.", labels, told["days"])
+            yield Measure(
+                "monitor_history_needed_days", "Below so many no limit is promised.", labels, told["shortest_days"]
+            )
+            yield Measure("monitor_share_week", "Incidents a week that it may open.", labels, told["per_week"])
+            yield Measure(
+                "monitor_blind", "Detectors that could never alarm, or have no say.", labels, len(told["blind"])
+            )
 
     def _take_models(self, batch: Batch) -> None:
         _, models = batch.applied("models")

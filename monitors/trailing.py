@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import reduce
 
 from samestream.monitors.incidents import DAY_US
-from samestream.monitors.windows import PATIENCE_US, Limit
+from samestream.monitors.windows import Limit, lasts_us
 from samestream.streams.models.category_profile import Profile, merged
 
 KEPT_DAYS, LEAST_DAYS = 28, 14
@@ -38,6 +38,11 @@ class Trailing:
             self._limit = Limit.calibrated(reduce(merged, profiles), profiles) if enough else None
         return self._limit
 
+    @property
+    def kept(self) -> list[tuple[int, int, Profile]]:
+        """The windows that the limit is from, as (start, end, profile), in order."""
+        return self._kept
+
     def keep(self, start_us: int, end_us: int, profile: Profile, moved: bool) -> bool:
         """Take a window that no fault explains, in order; True where it makes what moved the present."""
         if not moved:
@@ -55,4 +60,4 @@ class Trailing:
     def _is_incident(self) -> bool:
         """Whether the last windows in a row that moved were enough for one; see `windows.Persistence`."""
         lasted_us = self._moving[-1][1] - self._moving[0][0] if self._moving else 0
-        return len(self._moving) >= 2 and lasted_us >= max(2 * self._window_us, PATIENCE_US)
+        return len(self._moving) >= 2 and lasted_us >= lasts_us(self._window_us)

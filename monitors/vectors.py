@@ -2,24 +2,28 @@
 
 A window that holds fewer than 200 rows is joined to the next one. A window counts as moved if its population stability
 index exceeds ``max(0.25, 1.5 x the greatest of the calibration's own windows)`` (more where those are fewer than 28, or
-hold more rows), or if far more of it is null than ever was. One window never opens an incident; windows in a row that
-cover two lengths and at least four hours do. What is told of a move is in `monitors.drift_evidence`; it decides nothing.
+hold more rows), or if far more of it is null than ever was; both limits are raised as the alarm budget asks
+(`monitors.drift_budget`), which allows no incident below its shortest history. One window never opens an incident; windows
+in a row that cover two lengths and at least four hours do. What is told of a move is in `monitors.drift_evidence`; it
+decides nothing.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from samestream.monitors.diagnosis import PARITY_BROKEN
+from samestream.monitors.drift_budget import Levels, PastWindow, Share, groups_of
 from samestream.monitors.drift_evidence import evidence_of
 from samestream.monitors.incidents import PARITY, Finding, Incident, IncidentBook, Lineage
 from samestream.monitors.matched import Matched
 from samestream.monitors.slices import CalmRows
 from samestream.monitors.sources import DAY_US
 from samestream.monitors.trailing import Trailing
-from samestream.monitors.windows import Limit, Measured, Persistence, Window, Windows
+from samestream.monitors.windows import Limit, Measured, Persistence, Window, Windows, apart_without
 from samestream.streams.models.category_profile import Profile, read_profile
 
 DAYS_LEARNED = 7
@@ -61,8 +65,13 @@ class FeatureWatch:
     ``trailing``: against the last four weeks, see `monitors.trailing`.
     """
 
-    def __init__(self, lineage: Lineage, window_us: int, book: IncidentBook, reference: str = "training") -> None:
+    def __init__(
+        self, lineage: Lineage, window_us: int, book: IncidentBook, share: Share, reference: str = "training"
+    ) -> None:
         self.windows = Windows(lineage.features, window_us)
+        self.levels = Levels(groups_of(lineage), window_us, share)
+        self.blind: list[str] = []
+        """Features that no window could open an incident about."""
         self._lineage, self._book = lineage, book
         self._references: list[Reference] = []
         self._limits: dict[str, Limit] = {}
@@ -99,9 +108,11 @@ class FeatureWatch:
             explaining = self._book.holding(self._lineage.causes_of(name), window.start_us - DAY_US, window.end_us)
             if explaining is not None:
                 window.spoiled.add(name)
-            found = self._limit_of(name, window)
+            speaks, found = self._limit_of(name, window)
             measured = found[1].measure(window.profiles[name]) if found is not None else None
             moved = measured is not None and measured.moved
+            if measured is not None and explaining is None:
+                self.levels.note(name, window.start_us, window.end_us, measured.ratio)
             if self._trailing and explaining is None:
                 accepted = self._trailing[name].keep(window.start_us, window.end_us, window.profiles[name], moved)
                 if accepted:
@@ -118,7 +129,8 @@ class FeatureWatch:
                     self._book.update(explaining, window.end_us, told)
                 moved = False
             if moved and self._persistence.moved(name, window):
-                self._blame_the_world(name, measured, window)
+                if speaks:
+                    self._blame_the_world(name, measured, window)
             elif not moved and self._persistence.calm(name, window):
                 settled.append(name)
         for name in settled:  # last, so that what moves now can join the incident of what moved before
@@ -126,8 +138,51 @@ class FeatureWatch:
         if window.rows is not None:
             self._calm.add(window.rows, frozenset(restless | window.spoiled))
 
-    def _limit_of(self, name: str, window: Window) -> tuple[str, Limit] | None:
-        """What a window is compared with, and what that is called; None where there is nothing yet."""
+    def _limit_of(self, name: str, window: Window) -> tuple[bool, tuple[str, Limit] | None]:
+        """Whether a move may be told as an incident; and what a window is compared with, and what that is called, if anything.
+
+        Before there is history enough, and where no window could pass a limit, it may not: the rule's own limit says what is
+        told within the incident of a source.
+        """
+        found = self._usual(name, window)
+        if found is not None and not self.levels.knows(name):
+            self.levels.past(name, self._past(name, window.start_us, found[1]))
+        raised = self.levels.raised(name, window.start_us)
+        if found is None or raised is None or math.isinf(raised):
+            return False, found
+        limit = replace(found[1], raised=raised)
+        return self._can_fire(name, limit), (found[0], limit)
+
+    def _can_fire(self, name: str, limit: Limit) -> bool:
+        can = limit.can_fire
+        self.blind = sorted({*self.blind, name} if not can else {*self.blind} - {name})
+        return can
+
+    def _past(self, name: str, before_us: int, limit: Limit) -> list[PastWindow]:
+        """The good windows before the first one that is judged."""
+        if self._trailing:
+            windows = [(start_us, end_us, profile) for start_us, end_us, profile in self._trailing[name].kept]
+            matched: Mapping[int, float] = {}
+        else:
+            windows = [
+                (one.start_us, one.end_us, one.profiles[name])
+                for one in self.windows.past
+                if one.end_us <= before_us and name not in one.spoiled
+            ]
+            matched = self._matched[name].distances if name in self._matched else {}
+        return [
+            PastWindow(
+                start_us,
+                end_us,
+                matched[start_us] if start_us in matched else apart_without(limit.reference, profile),
+                profile.null_share,
+                profile.n,
+            )
+            for start_us, end_us, profile in windows
+            if not matched or start_us in matched
+        ]
+
+    def _usual(self, name: str, window: Window) -> tuple[str, Limit] | None:
         if self._trailing:
             trailing = self._trailing[name].limit(window.start_us)
             return None if trailing is None else ("last four weeks", trailing)
@@ -138,7 +193,7 @@ class FeatureWatch:
         return ("training", trained) if matched is None else (f"training, {matched[0]}", matched[1])
 
     def _evidence(self, name: str, measured: Measured, window: Window) -> dict[str, Any]:
-        found = self._limit_of(name, window)
+        _, found = self._limit_of(name, window)
         assert found is not None  # the window was measured by it
         return {**evidence_of(name, measured, found[1], window, self._calm.of(name)), "reference": found[0]}
 
@@ -179,7 +234,8 @@ class FeatureWatch:
                     self._book.update(incident, at_us, {"moved": {name: self._evidence(name, measured, window)}})
                 return
         evidence = self._evidence(name, measured, window)
-        finding = Finding("world_changed", measured.extent, {"moved": {name: evidence}})
+        told = {"moved": {name: evidence}, "history_days": self.levels.days}
+        finding = Finding("world_changed", measured.extent, told)
         incident = self._book.open(causes[0] if causes else name, finding, at_us, [name])
         incident.moved.add(name)
         self._incidents.append(incident)

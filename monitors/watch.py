@@ -16,7 +16,7 @@ A clock says that everything known *before* it has been handed over. A clock tha
 for it; `progress` tells how far each family has come.
 
 The declared alarm budget is shared by all sources on one side, and by features and scores on the other; how limits keep it
-is in `monitors.budget`.
+is in `monitors.budget` and `monitors.drift_budget`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from samestream.monitors.budget import SOURCES_SHARE
+from samestream.monitors.budget import LEAST_LIMIT, SOURCES_SHARE
 from samestream.monitors.declared import Declared, Drift, Parity, Quality, Silence
+from samestream.monitors.drift_budget import Share
 from samestream.monitors.incidents import IncidentBook, IncidentRecord, Lineage
 from samestream.monitors.score_watch import ScoreWatch
 from samestream.monitors.slices import keys_of, no_keys
@@ -63,9 +64,11 @@ class Watch:
         self._features: FeatureWatch | None = None
         self._scores: ScoreWatch | None = None
         if (drift := drifts["features"]) is not None:
-            self._features = FeatureWatch(lineage, drift.window_us, self._book, drift.reference)
+            share = Share.of(declared, is_scores=False)
+            self._features = FeatureWatch(lineage, drift.window_us, self._book, share, drift.reference)
         if (drift := drifts["scores"]) is not None:
-            self._scores = ScoreWatch(lineage, drift.window_us, self._book, self._features)
+            share = Share.of(declared, is_scores=True)
+            self._scores = ScoreWatch(lineage, drift.window_us, self._book, share, self._features)
         watched = any(isinstance(check, Parity) for check in declared.features)
         self._parity = ParityWatch(lineage, self._book) if watched else None
         self._source_us = self._vector_us = self._model_us = self._score_us = _UNSET
@@ -81,9 +84,11 @@ class Watch:
         """What the alarm budget rests on: the sources' share of it, the history, the limit, and who has no say.
 
         ``limit_nats`` is None while the history is shorter than ``shortest_days``: nothing is promised, and only declared
-        ranges speak.
+        ranges speak. ``features`` and ``scores``, where their drift is watched, say the same of these; ``raised`` is by what the
+        limits of the calmest of them are multiplied.
         """
         family, limits = self._family, self._family.limits
+        drifts: dict[str, FeatureWatch | ScoreWatch | None] = {"features": self._features, "scores": self._scores}
         return {
             "sources_per_week": family.per_week,
             "shortest_days": family.shortest_days,
@@ -91,6 +96,7 @@ class Watch:
             "limit_nats": limits.level if limits else None,
             "opened_on_those_days": limits.opened if limits else None,
             "blind": list(family.blind),
+            **{name: _drift_budget(one) for name, one in drifts.items() if one is not None},
         }
 
     def on_events(
@@ -205,6 +211,18 @@ class Watch:
             self._features.advance(self.progress["features"] // TICK_US * TICK_US)
         if self._scores is not None:
             self._scores.advance(self.progress["scores"] // TICK_US * TICK_US)
+
+
+def _drift_budget(watch: FeatureWatch | ScoreWatch) -> dict[str, Any]:
+    levels, limits = watch.levels, watch.levels.limits
+    return {
+        "per_week": levels.per_week,
+        "shortest_days": levels.shortest_days,
+        "days": levels.days,
+        "raised": limits.level / LEAST_LIMIT if limits else None,
+        "opened_on_those_days": limits.opened if limits else None,
+        "blind": sorted({*levels.wild, *watch.blind}),
+    }
 
 
 def _columns(where: str, names: Sequence[str], fields: Mapping[str, tuple[Column, Bools]]) -> list[npt.NDArray[Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from samestream.monitors.distances import psi
+from samestream.monitors.distances import greatest_psi, psi
 from samestream.monitors.incidents import CALM_US, HOUR_US
 from samestream.monitors.rows import Rows
 from samestream.monitors.slices import SampledRows
@@ -31,6 +31,16 @@ def psi_limit(greatest: float, windows: int) -> float:
     return max(LEAST_PSI, 1.5 * greatest * widened)
 
 
+def null_limit(greatest: float) -> float:
+    """The share of nulls from which a window counts as moved, from the greatest of the windows that calibrated it."""
+    return 1.5 * greatest + 0.1
+
+
+def lasts_us(window_us: int) -> int:
+    """For how long windows in a row, two at least, must have moved for an incident. window_us : length of one."""
+    return max(2 * window_us, PATIENCE_US)
+
+
 @dataclass
 class Window:
     """Profiles of the rows of one window. spoiled : names that a known incident explains; they calibrate nothing.
@@ -49,13 +59,19 @@ class Window:
 class Measured:
     """How far a window is from what it is compared with, beside how far it may be.
 
-    psi : in nats. null_share : 0 to 1 and more.
+    psi : in nats. null_share : 0 to 1 and more. raised : by what the budget multiplied both limits.
     """
 
     psi: float
     psi_limit: float
     null_share: float
     null_share_limit: float
+    raised: float = 1.0
+
+    @property
+    def ratio(self) -> float:
+        """How far it is, in units of the limits before the budget raised them."""
+        return max(self.psi / self.psi_limit, self.null_share / self.null_share_limit) * self.raised
 
     @property
     def moved(self) -> bool:
@@ -74,12 +90,14 @@ class Limit:
 
     psi : in nats. null_share : 0 to 1 and more.
     rows : usual rows of a window. The index of a window with fewer is noisier in proportion, so its limit is higher.
+    raised : by what the budget multiplies the limits (`monitors.drift_budget`); finite.
     """
 
     reference: Profile
     psi: float
     null_share: float
     rows: float
+    raised: float = 1.0
 
     @classmethod
     def calibrated(cls, reference: Profile, windows: Sequence[Profile]) -> Limit:
@@ -87,12 +105,21 @@ class Limit:
         greatest = max((apart(reference, window) for window in windows), default=0.0)
         nulls = max((window.null_share for window in [reference, *windows]), default=0.0)
         rows = float(np.median([window.n for window in windows])) if windows else 0.0
-        return cls(reference, psi_limit(greatest, len(windows)), 1.5 * nulls + 0.1, rows)
+        return cls(reference, psi_limit(greatest, len(windows)), null_limit(nulls), rows)
 
     def measure(self, window: Profile) -> Measured:
         """How far a window is."""
-        limit = self.psi * max(1.0, self.rows / max(window.n, 1))
-        return Measured(apart(self.reference, window), limit, window.null_share, self.null_share)
+        limit = self.psi * self.raised * max(1.0, self.rows / max(window.n, 1))
+        nulls = self.null_share * self.raised
+        return Measured(apart(self.reference, window), limit, window.null_share, nulls, self.raised)
+
+    @property
+    def can_fire(self) -> bool:
+        """False if no window of the usual size, whatever it held, would pass a limit."""
+        if self.null_share * self.raised < 1:
+            return True
+        counts = side_by_side(self.reference, self.reference)
+        return counts is not None and greatest_psi(counts[0], round(self.rows)) > self.psi * self.raised
 
 
 class Windows:
@@ -146,7 +173,7 @@ class Persistence:
     """Counts, per name, how long a move has lasted, and how long it has been gone."""
 
     def __init__(self, window_us: int) -> None:
-        self._needed_us = max(2 * window_us, PATIENCE_US)
+        self._needed_us = lasts_us(window_us)
         self._calm_needed_us = max(2 * window_us, CALM_US)
         self._moved_us: dict[str, int] = {}
         self._windows: dict[str, int] = {}
@@ -170,3 +197,12 @@ def apart(reference: Profile, window: Profile) -> float:
     """The index of a window, in nats; 0 between texts and numbers: the reference is of another definition."""
     counts = side_by_side(reference, window)
     return psi(*counts) if counts is not None else 0.0
+
+
+def apart_without(reference: Profile, window: Profile) -> float:
+    """The index of a window from a reference that it is part of, as if it were not.
+
+    Without a share s of it the reference is farther from that part by 1 / (1 - s), and the index by the square of that.
+    """
+    share = min(window.n / max(reference.n, 1), 0.5)
+    return apart(reference, window) / (1 - share) ** 2

@@ -50,12 +50,12 @@ def test_the_latest_state_of_every_incident(drifted: MemoryTransport, cli: Cli) 
     done = cli("monitor", FLIGHTS)
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines() == [
-        "unit_changed  LateArrival.carrier_delay  (closed 2013-01-01T13:00:00Z, severity 0.75)",
-        "  cause Departure.dep_delay, opened 2013-01-01T09:00:00Z, incident bbbb2222",
-        "  It is in another unit.",
-        "  factor=60.0",
         "unit_changed  LateArrival.carrier_delay  (open, severity 0.75)",
         "  cause Departure.dep_delay, opened 2013-01-01T10:00:00Z, incident aaaa1111",
+        "  It is in another unit.",
+        "  factor=60.0",
+        "unit_changed  LateArrival.carrier_delay  (closed 2013-01-01T13:00:00Z, severity 0.75)",
+        "  cause Departure.dep_delay, opened 2013-01-01T09:00:00Z, incident bbbb2222",
         "  It is in another unit.",
         "  factor=60.0",
     ]

@@ -16,6 +16,7 @@ from samestream.monitors.continuous_parity import REPLAY, ParityWorker
 from samestream.monitors.incidents import IncidentRecord
 from samestream.monitors.task import MonitorTask, record_of
 from samestream.streams.engine.feature_task import FeatureTask
+from samestream.streams.engine.measures import measures_of
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.memory.transport import MemoryTransport
 
@@ -39,7 +40,12 @@ def test_a_monitor_that_never_spoke_is_told_and_so_is_one_that_fell_behind(
     found = {one.name: one for one in seen.standings()}
     assert set(found) == {MONITOR, "parity"}
     assert all(one.known_us is None for one in found.values())
-    harness.work_off(served, MonitorTask(PLAN, SHOP.monitors["BuysHealth"]))
+    task = MonitorTask(PLAN, SHOP.monitors["BuysHealth"])
+    harness.work_off(served, task)
+    rests = {(one.name, one.labels["family"]): one.value for one in measures_of(task)}
+    assert (rests["monitor_history_days", "sources"], rests["monitor_history_needed_days", "sources"]) == (0, 18)
+    assert rests["monitor_share_week", "features"] == 0.5
+    assert rests["monitor_blind", "sources"] == 0
     parity = ParityWorker(served, PLAN, list(SHOP.monitors.values()), FeatureLog(tmp_path), interval_s=0.0)
     harness.run_until(parity, lambda: parity.figures["Buys"][REPLAY].compared > 0)  # type: ignore[arg-type]
     found = {one.name: one for one in seen.standings()}

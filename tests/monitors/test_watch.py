@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from samestream.monitors.declared import Declared, Parity
+from samestream.monitors.declared import Declared, Drift, Parity, Quality
 from samestream.monitors.incidents import IncidentRecord
 from samestream.monitors.watch import Watch
 from samestream.schemas.errors import SamestreamError, SchemaError
@@ -112,14 +112,22 @@ def test_a_week_without_history_tells_hard_evidence_only() -> None:
     assert {record.verdict for record in made.watched(made.struck(short, "bad", early_us))} == {"bad_values"}
 
 
+SCORES_US = STRUCK_US + 20 * DAY
+"""The budget lets scores speak alone after 34 days, features after 17."""
+
+
 def moved_world(shift: float) -> Any:
-    """Delays that truly grew: every vector and event from an instant on, with nothing wrong at the source."""
-    calm = world(35)
-    later = calm.vectors.known_us >= STRUCK_US
+    """Delays that truly grew: every vector and event from an instant on, with nothing wrong at the source.
+
+    Without a shift only the scores grow, and later.
+    """
+    at_us = STRUCK_US if shift else SCORES_US
+    calm = world(35 if shift else 55)
+    later = calm.vectors.known_us >= at_us
     columns = dict(calm.vectors.columns)
     columns["carrier_delay"] = columns["carrier_delay"] + np.where(later, shift, 0)
     scores = np.where(later, np.minimum(calm.scores + 0.4, 1), calm.scores)
-    models = tuple(model for model in calm.models if model[1] <= STRUCK_US)
+    models = tuple(model for model in calm.models if model[1] <= at_us)
     return replace(calm, vectors=replace(calm.vectors, columns=columns), scores=scores, models=models)
 
 
@@ -132,6 +140,17 @@ def test_drift_that_no_source_explains_is_the_world() -> None:
     assert opened[0].at_us <= STRUCK_US + 3 * DAY  # two whole windows after it, in the middle of a day
     told = [name for record in records for name in record.evidence.get("moved", {})]
     assert sorted(told) == ["carrier_delay", "score"]  # the scores joined the incident
+
+
+def test_drift_is_no_incident_below_the_shortest_history() -> None:
+    """The move is there from the 21st day on; with a budget that asks for 43 days nothing is told of it as an incident."""
+
+    def opened(per_week: float) -> list[str]:
+        asked = Declared(made.LateArrival, per_week, (Drift("1d"), Quality()))  # type: ignore[arg-type]
+        return [one.verdict for one in made.watched(moved_world(60.0), declared=asked) if one.event == "open"]
+
+    assert opened(1.0) == ["world_changed"]
+    assert opened(0.4) == []
 
 
 def test_a_move_is_told_by_its_size_its_histogram_and_where_it_sits() -> None:
@@ -196,8 +215,8 @@ def test_scores_are_compared_with_those_of_training() -> None:
 
 
 def test_scores_that_stay_where_they_moved_become_usual() -> None:
-    calm = world(56)
-    scores = np.where(calm.vectors.known_us >= STRUCK_US, np.minimum(calm.scores + 0.4, 1), calm.scores)
+    calm = world(70)
+    scores = np.where(calm.vectors.known_us >= SCORES_US, np.minimum(calm.scores + 0.4, 1), calm.scores)
     records = made.watched(replace(calm, scores=scores))
     assert [(record.event, record.cause) for record in records] == [("open", "score"), ("close", "score")]
     assert records[1].at_us == records[0].at_us + 14 * DAY
