@@ -10,135 +10,55 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from samestream.schemas import durations
+from samestream.monitors.checks import (
+    DETECTORS,
+    NO_FILTERS,
+    REFERENCES,
+    Calibration,
+    Check,
+    Drift,
+    Filters,
+    Parity,
+    Performance,
+    Profiles,
+    Quality,
+    Silence,
+    calibration,
+    drift,
+    parity,
+    performance,
+    profiles,
+    quality,
+    silence,
+)
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.models import Model
 
+__all__ = [
+    "DETECTORS",
+    "REFERENCES",
+    "Calibration",
+    "Check",
+    "Declared",
+    "Drift",
+    "Filters",
+    "Monitors",
+    "Parity",
+    "Performance",
+    "Profiles",
+    "Quality",
+    "Silence",
+    "calibration",
+    "drift",
+    "parity",
+    "performance",
+    "profiles",
+    "quality",
+    "silence",
+]
+
 _DAY_US = 24 * 3_600_000_000
 _WEEKS = {"hour": 1 / 168, "day": 1 / 7, "week": 1.0, "month": 30 / 7}
-
-
-@dataclass(frozen=True)
-class Parity:
-    """Served features must equal what replaying the log gives, bit for bit; one mismatch is an incident.
-
-    sample : the share of the keys that is compared, above 0 and at most 1; which keys follows from their hash.
-    """
-
-    sample: float = 1.0
-
-
-REFERENCES = ("training", "matched", "trailing")
-
-
-@dataclass(frozen=True)
-class Drift:
-    """Windows of values are compared with what the model was trained on.
-
-    window : length of a window of known time, such as ``"1d"``. reference : with all that the model was trained on
-    (``training``), or, of features, with the same time of the day and the week in the training period (``matched``) or with the
-    last four weeks (``trailing``).
-    """
-
-    window: str
-    reference: str = "training"
-
-    def __repr__(self) -> str:
-        said = "" if self.reference == "training" else f", reference={self.reference!r}"
-        return f"Drift(window={self.window!r}{said})"
-
-    @property
-    def window_us(self) -> int:
-        """Length of a window in microseconds.
-
-        Raises DeclarationError if `window` is no duration.
-        """
-        return durations.parse(self.window)
-
-
-@dataclass(frozen=True)
-class Quality:
-    """The sources are watched for values out of range, in another unit or frozen, and for events that come late."""
-
-
-@dataclass(frozen=True)
-class Silence:
-    """The sources are watched for saying nothing, but for reference tables, which speak only when something changes.
-
-    longer_than : shortest silence that counts, such as ``"2h"``; a source's usual silences are learned and never count.
-    """
-
-    longer_than: str
-
-    @property
-    def longer_than_us(self) -> int:
-        """Shortest silence that counts, in microseconds.
-
-        Raises DeclarationError if `longer_than` is no duration.
-        """
-        return durations.parse(self.longer_than)
-
-
-@dataclass(frozen=True)
-class Profiles:
-    """Features and scores are profiled, by windows of event time, and by segments.
-
-    window : length of a window, such as ``"1h"``. by : names of inputs of the model; each of their values is a segment.
-    """
-
-    window: str = "1d"
-    by: tuple[str, ...] = ()
-
-    @property
-    def window_us(self) -> int:
-        """Length of a window in microseconds.
-
-        Raises DeclarationError if `window` is no duration.
-        """
-        return durations.parse(self.window)
-
-
-DETECTORS = ("change", "adwin", "page_hinkley", "kswin", "ddm")
-
-
-@dataclass(frozen=True)
-class Performance:
-    """Errors of predictions are watched as labels come: log-loss and AUC, or RMSE, or accuracy, by windows of label time.
-
-    window : length of a window of label time. detectors : of the error stream; river's are calibrated like our own.
-    """
-
-    window: str = "1d"
-    detectors: tuple[str, ...] = ("change",)
-
-    @property
-    def window_us(self) -> int:
-        """Length of a window in microseconds.
-
-        Raises DeclarationError if `window` is no duration.
-        """
-        return durations.parse(self.window)
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What is given a chance of one in ten must happen one time in ten, as far as chance itself allows.
-
-    window : length of a window of label time.
-    """
-
-    window: str = "1d"
-
-    @property
-    def window_us(self) -> int:
-        """Length of a window in microseconds.
-
-        Raises DeclarationError if `window` is no duration.
-        """
-        return durations.parse(self.window)
-
-
-Check = Parity | Drift | Quality | Silence | Profiles | Performance | Calibration
 
 
 @dataclass(frozen=True)
@@ -146,12 +66,14 @@ class Declared:
     """What a subclass of Monitors declares.
 
     alarms_per_week : incidents a week the user accepts, above 0.
+    filters : what an incident about a source, features or scores must come to before it is opened.
     """
 
     of: type[Model]
     alarms_per_week: float
     features: tuple[Check, ...] = ()
     scores: tuple[Check, ...] = ()
+    filters: Filters = NO_FILTERS
 
     @property
     def name(self) -> str:
@@ -163,6 +85,8 @@ class Monitors:
     """How a model is watched; a subclass declares `features`, `scores` or both.
 
     ``alarms`` is the number of alarms the user accepts, such as ``"1/week"`` (hour, day, week, month of 30 days).
+    ``lasting`` and ``min_rows`` hold an incident about a source, features or scores back until what is wrong has held for so long
+    (``"30m"``) and for so many events or vectors; parity and labels speak at once.
     The declaration is kept in ``__monitors__``.
 
     Raises DeclarationError, when the class is made, for anything that does not mean a monitor.
@@ -170,7 +94,9 @@ class Monitors:
 
     __monitors__: ClassVar[Declared]
 
-    def __init_subclass__(cls, *, of: Any = None, alarms: Any = "1/week", **options: Any) -> None:
+    def __init_subclass__(
+        cls, *, of: Any = None, alarms: Any = "1/week", lasting: Any = None, min_rows: Any = 0, **options: Any
+    ) -> None:
         here = cls.__name__
         if options or not (isinstance(of, type) and issubclass(of, Model)):
             raise DeclarationError(
@@ -201,78 +127,8 @@ class Monitors:
         checks = {name: _checks(f"{here}.{name}", _ALLOWED[name], value) for name, value in declared.items()}
         _check_segments(here, of, checks.get("features", ()))
         _check_references(here, checks)
-        cls.__monitors__ = Declared(of=of, alarms_per_week=_per_week(here, alarms), **checks)
-
-
-def parity(sample: float = 1.0) -> Parity:
-    """Compare what was served online with what the log says offline, key by key.
-
-    sample : the share of the keys that is compared; the same keys each time, by their hash. 1 compares all.
-    Raises DeclarationError unless it is above 0 and at most 1.
-    """
-    if isinstance(sample, bool) or not isinstance(sample, int | float) or not 0 < sample <= 1:
-        raise DeclarationError(
-            "a sample is a share of the keys",
-            where="parity(sample=...)",
-            found=repr(sample),
-            expected="above 0 and at most 1",
-            hint="parity(sample=0.1) compares a tenth of the keys, parity() all of them.",
-        )
-    return Parity(float(sample))
-
-
-def drift(window: str, reference: str = "training") -> Drift:
-    """Compare windows of this length with what the model was trained on.
-
-    reference : ``"training"``: all of it. ``"matched"``: the same time of the day and the week (UTC), where the training period
-        holds three such windows, else the same time of workdays or of weekends, else of any day; for windows that divide a day.
-        ``"trailing"``: the last four weeks. The last two are for features.
-    """
-    return Drift(window, reference)
-
-
-def quality() -> Quality:
-    """Watch sources for bad values (range, unit, frozen) and late events."""
-    return Quality()
-
-
-def silence(longer_than: str) -> Silence:
-    """Watch sources for silences longer than this and longer than they ever were."""
-    return Silence(longer_than)
-
-
-def profiles(window: str = "1d", by: str | tuple[str, ...] = ()) -> Profiles:
-    """Profile features and scores by windows of event time of this length.
-
-    by : names of inputs of the model, each of whose values is a segment with profiles of its own.
-    """
-    return Profiles(window, (by,) if isinstance(by, str) else tuple(by))
-
-
-def performance(window: str = "1d", detectors: str | tuple[str, ...] = "change") -> Performance:
-    """Watch how good predictions are, as labels come.
-
-    window : length of a window of label time, over which figures are taken.
-    detectors : of what gets worse, prediction by prediction: ``change`` (our own), or river's ``adwin``, ``page_hinkley``,
-        ``kswin`` and (of classes) ``ddm``, each calibrated on history to the alarm budget. River's need ``samestream[monitors]``.
-    Raises DeclarationError for a detector that there is not.
-    """
-    asked = (detectors,) if isinstance(detectors, str) else tuple(detectors)
-    unknown = [name for name in asked if name not in DETECTORS]
-    if unknown or not asked:
-        raise DeclarationError(
-            "no such detector of an error stream",
-            where="performance(detectors=...)",
-            found=", ".join(map(str, unknown)) or "none",
-            expected=", ".join(DETECTORS),
-            hint='performance() uses our own; performance(detectors=("change", "adwin")) asks river\'s, too.',
-        )
-    return Performance(window, asked)
-
-
-def calibration(window: str = "1d") -> Calibration:
-    """Watch whether chances are what they say, over windows of label time of this length."""
-    return Calibration(window)
+        filters = _filters(here, lasting, min_rows)
+        cls.__monitors__ = Declared(of=of, alarms_per_week=_per_week(here, alarms), filters=filters, **checks)
 
 
 _ALLOWED: dict[str, tuple[type, ...]] = {
@@ -366,6 +222,21 @@ def _check_length(where: str, what: str, check: Any, length_of: Callable[[Any], 
             expected="more than 0",
             hint='write for example "2h".',
         )
+
+
+def _filters(here: str, lasting: Any, min_rows: Any) -> Filters:
+    if isinstance(min_rows, bool) or not isinstance(min_rows, int) or min_rows < 0:
+        raise DeclarationError(
+            "rows are counted",
+            where=f"{here}, min_rows",
+            found=repr(min_rows),
+            expected="a whole number, 0 or more",
+            hint="min_rows=50 opens an incident once fifty events, or vectors, show it.",
+        )
+    filters = Filters("" if lasting is None else lasting, min_rows)
+    if lasting is not None:
+        _check_length(here, "lasting", lasting, lambda _: filters.lasting_us)
+    return filters
 
 
 def _per_week(where: str, alarms: Any) -> float:

@@ -78,6 +78,14 @@ VERDICTS = {
             weight=0.9,
         ),
         Verdict(
+            "missing_group",
+            "source",
+            "One group of keys is silent while the others speak.",
+            "Ask who sends for that group whether it stopped; its keys fall back to null or to old values.",
+            rank=1,
+            weight=0.8,
+        ),
+        Verdict(
             "nulls",
             "source",
             "Values are missing far more often than they used to be.",

@@ -106,12 +106,13 @@ class _Name:
 class Levels:
     """What the names of one family reached, and how much their limits are raised. Names are told of in order of time.
 
-    groups : name -> what it opens an incident about; window_us : length of a window.
+    groups : name -> what it opens an incident about; window_us : length of a window. asked_us : for how long a move must last,
+    as declared.
     """
 
-    def __init__(self, groups: Mapping[str, int], window_us: int, share: Share) -> None:
+    def __init__(self, groups: Mapping[str, int], window_us: int, share: Share, asked_us: int = 0) -> None:
         self._groups, self._share = dict(groups), share
-        self._lasts_us = lasts_us(window_us)
+        self._lasts_us = lasts_us(window_us, asked_us)
         self._unit_us = max(DAY_US, window_us)
         self._names: dict[str, _Name] = {name: _Name() for name in groups}
         self._unit: int | None = None

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from samestream.monitors.diagnosis import VERDICTS, command, instant
 
-HOUR_US = 3_600_000_000
+MINUTE_US = 60_000_000
+HOUR_US = 60 * MINUTE_US
 DAY_US = 24 * HOUR_US
 CALM_US = 6 * HOUR_US
 """A source incident closes when its condition has been gone for so long in known time."""
@@ -67,6 +68,7 @@ class Finding:
 
     extent : how much of what could be wrong is wrong, 0 to 1. score : nats by which it explains what is seen.
     since_us : known time from which it held, microseconds UTC; None if only the instant of the look is known.
+    named : what it is about, of several things of one cause: an incident is told anew when another joins.
     """
 
     verdict: str
@@ -74,6 +76,7 @@ class Finding:
     evidence: Mapping[str, Any]
     score: float = 0.0
     since_us: int | None = None
+    named: frozenset[str] = frozenset()
 
     @property
     def severity(self) -> float:
@@ -108,6 +111,7 @@ class Incident:
     moved: set[str] = field(default_factory=set)
     score: float = 0.0
     affected: tuple[str, ...] = ()
+    named: frozenset[str] = frozenset()
 
     def at(self, at_us: int) -> tuple[str, float]:
         """Verdict and severity as they were at an instant, for families of monitors look at it at their own pace."""
@@ -185,7 +189,7 @@ class IncidentBook:
             opened = self.open(
                 cause, best, opened_us, self.lineage.affected_by(cause) if affected is None else affected
             )
-            opened.score = best.score
+            opened.score, opened.named = best.score, best.named
             return True
         incident.calm_since_us = None
         told = incident.told[-1][1]
@@ -195,6 +199,9 @@ class IncidentBook:
             incident.score = best.score
             incident.told.append((at_us, best.verdict, best.severity))
             self._record("update", incident, at_us, {**best.evidence, "verdict_before": told})
+        elif best.verdict == told and best.named - incident.named:
+            self._record("update", incident, at_us, best.evidence)
+        incident.named |= best.named
         return True
 
     def open(self, cause: str, finding: Finding, at_us: int, affected: Sequence[str]) -> Incident:

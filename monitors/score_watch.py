@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import reduce
 from typing import Any
 
+from samestream.monitors.checks import NO_FILTERS, Filters
 from samestream.monitors.drift_budget import Levels, PastWindow, Share
 from samestream.monitors.drift_evidence import evidence_of
 from samestream.monitors.incidents import Finding, Incident, IncidentBook, Lineage
@@ -33,10 +34,16 @@ class ScoreWatch:
     """
 
     def __init__(
-        self, lineage: Lineage, window_us: int, book: IncidentBook, share: Share, features: FeatureWatch | None
+        self,
+        lineage: Lineage,
+        window_us: int,
+        book: IncidentBook,
+        share: Share,
+        features: FeatureWatch | None,
+        filters: Filters = NO_FILTERS,
     ) -> None:
-        self.windows = Windows(["score"], window_us)
-        self.levels = Levels({"score": 0}, window_us, share)
+        self.windows = Windows(["score"], window_us, filters.min_rows)
+        self.levels = Levels({"score": 0}, window_us, share, filters.lasting_us)
         self.blind: list[str] = []
         """The score, if no window could open an incident about it."""
         self._learned: list[PastWindow] = []  # windows that only calibrated
@@ -45,7 +52,7 @@ class ScoreWatch:
         self._since_us = self._learning_us = 0  # where the present world began, and where it was accepted as such
         self._greatest = 0.0
         self._calibrating = 0  # windows that the greatest was taken of
-        self._persistence = Persistence(window_us)
+        self._persistence = Persistence(window_us, filters.lasting_us)
         self._incident: Incident | None = None
         self._told: set[str] = set()  # incidents of other families that were told about the scores
         self._references: list[Reference] = []

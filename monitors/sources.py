@@ -17,11 +17,15 @@ import numpy.typing as npt
 
 from samestream.monitors import evidence_kernel as kernel
 from samestream.monitors.budget import Limits, calibrated, shortest_days
+from samestream.monitors.checks import NO_FILTERS, Filters
 from samestream.monitors.detectors import Detectors
+from samestream.monitors.group_silence import silences
+from samestream.monitors.held_back import HeldBack
 from samestream.monitors.incidents import HOUR_US, Finding
 from samestream.monitors.number_watch import NumberWatch
 from samestream.monitors.rows import Rows
-from samestream.monitors.slots import MANY, Keys, Slots
+from samestream.monitors.slots import Keys
+from samestream.monitors.swaps import NumberSwaps, TextSwaps, exchanged
 from samestream.monitors.text_watch import TextWatch, coded
 from samestream.monitors.traffic_watch import TrafficWatch, identities_of
 from samestream.monitors.usual import DAYS_KEPT, HOURS_A_GROUP
@@ -38,8 +42,6 @@ LEARNING_DAYS = 3
 """Days whose levels say nothing, for there was nothing yet to compare with."""
 SHORTEST_DAYS = 18
 """Good days without which no limit is set, whatever the budget: each day of the week at least twice."""
-PAIRS = 28
-"""Pairs of fields of one source that may be exchanged: those of the first eight fields."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class SourceSpec:
     numeric_fields, text_fields : fields looked at. low, high : declared ranges, by field, where there are any.
     units : declared units, by field, where there are any.
     lateness_us : declared lateness in microseconds; told in the evidence of late data.
+    group_fields : fields each of whose values is watched for being silent while others speak.
     is_table : it is a reference table, which speaks only when something changes, of whatever time: never silent, never late.
     """
 
@@ -60,94 +63,27 @@ class SourceSpec:
     is_table: bool = False
     text_fields: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
-
-
-class NumberSwaps:
-    """Pairs of numeric fields that may have been exchanged."""
-
-    def __init__(self, fields: Sequence[NumberWatch]) -> None:
-        self.pairs = _pairs(fields)
-        self._fields = fields
-        self.detectors = Detectors([f"{fields[one].cause} and {fields[other].cause}" for one, other in self.pairs])
-        self._last = [np.full((MANY + 1, 2), np.nan) for _ in self.pairs]
-        self._last_at = [np.zeros(MANY + 1, np.int64) for _ in self.pairs]
-        self._began = [np.zeros(2, np.int64) for _ in self.pairs]
-
-    def look(self, columns: Sequence[Any], slots: Slots, known_us: Ints, group: int) -> None:
-        """Look at the next rows. columns : of each field, (values, valid)."""
-        for at, (one, other) in enumerate(self.pairs):
-            first, second = self._fields[one].table, self._fields[other].table
-            if first is None or second is None:
-                return
-            kernel.swapped_numbers(
-                columns[one][0], columns[other][0], columns[one][1] & columns[other][1], slots.of,
-                first.by_step and second.by_step, group,
-                first.usual, second.usual, first.moves, second.moves,
-                self._last[at], self._last_at[at], self._began[at], at, *self.detectors.arrays,
-            )  # fmt: skip
-        self.detectors.settle(known_us)
-
-
-class TextSwaps:
-    """Pairs of fields of texts that may have been exchanged."""
-
-    def __init__(self, fields: Sequence[TextWatch]) -> None:
-        self.pairs = _pairs(fields)
-        self._fields = fields
-        self.detectors = Detectors([f"{fields[one].cause} and {fields[other].cause}" for one, other in self.pairs])
-        self._usual: list[Floats] = []
-
-    def look(self, columns: Sequence[Ints], known_us: Ints) -> None:
-        """Look at the next rows. columns : the codes of each field."""
-        if not self._usual:
-            return
-        for at, (one, other) in enumerate(self.pairs):
-            kernel.swapped_texts(
-                columns[one], columns[other], self._usual[one], self._usual[other], at, *self.detectors.arrays
-            )
-        self.detectors.settle(known_us)
-
-    def close_day(self) -> None:
-        """Take note of what the fields learned."""
-        tables = [field.table for field in self._fields]
-        if all(table is not None for table in tables):
-            size = max((len(table.usual) for table in tables if table is not None), default=0)
-            self._usual = [_finite(table.usual, size) for table in tables if table is not None]
-
-
-def _pairs(fields: Sequence[Any]) -> list[tuple[int, int]]:
-    places = range(len(fields))
-    return [(one, other) for one in places for other in places if one < other][:PAIRS]
-
-
-def _exchanged(swaps: NumberSwaps | TextSwaps, fields: Sequence[Any]) -> list[tuple[str, Finding]]:
-    """The cause and the finding of each pair that seems exchanged."""
-    found = []
-    for at, since_us in swaps.detectors.active.items():
-        one, other = (fields[place].cause for place in swaps.pairs[at])
-        evidence = {
-            "exchanged": [one, other],
-            "nats": round(float(swaps.detectors.levels[at]), 2),
-            "limit_nats": round(float(swaps.detectors.limits[at]), 2),
-        }
-        score = float(swaps.detectors.scores[at])
-        found.append((one, Finding("swapped", 1.0, evidence, score=score, since_us=since_us)))
-    return found
+    group_fields: tuple[str, ...] = ()
 
 
 class SourceWatch:
     """One event type: its traffic and its fields.
 
     silence_us : shortest silence that counts, None where silence is not watched. quality : watch values, lags, repeats.
+    filters : what must be come to before an incident opens.
     """
 
-    def __init__(self, spec: SourceSpec, *, silence_us: int | None, quality: bool) -> None:
+    def __init__(
+        self, spec: SourceSpec, *, silence_us: int | None, quality: bool, filters: Filters = NO_FILTERS
+    ) -> None:
         self.spec, self._quality = spec, quality
+        self._held_back = HeldBack(filters)
         self.rows, self.rejected = Rows(), Rows()
         silence = None if spec.is_table else silence_us
         self.traffic = TrafficWatch(
             spec.event, spec.lateness_us, silence_us=silence, timely=quality and not spec.is_table
         )
+        self.groups = silences(spec.group_fields, silence)
         names = spec.numeric_fields if quality else ()
         self.numbers = [
             NumberWatch(
@@ -177,6 +113,7 @@ class SourceWatch:
         for name in self.spec.text_fields:
             values, valid = fields[name]
             columns.append(values if values.dtype == np.int64 else _coded(values, valid, self._codes, self._said))
+        columns += [group.number(*fields[group.field]) for group in self.groups]
         self.rows.add(known_us, *columns)
 
     def codes_of(self, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Ints:
@@ -186,7 +123,7 @@ class SourceWatch:
     @property
     def detectors(self) -> list[Detectors]:
         """All that has a limit."""
-        parts = [self.traffic.own]
+        parts = [self.traffic.own, *(group.detectors for group in self.groups)]
         if self._quality:
             parts += [self.traffic.detectors, *(field.detectors for field in self.numbers)]
             parts += [*(field.detectors for field in self.texts)]
@@ -202,7 +139,10 @@ class SourceWatch:
         traffic = self.traffic.look(known_us, time_us, identities, partitions, rejected, at_us, TICK_US)
         found += [(self.spec.event, finding) for finding in traffic]
         numeric = [(columns[2 * at], columns[2 * at + 1]) for at in range(len(self.numbers))]
-        texts = columns[2 * len(self.spec.numeric_fields) :]
+        texts_from, groups_from = 2 * len(self.spec.numeric_fields), len(columns) - len(self.groups)
+        texts = columns[texts_from:groups_from]
+        for group, numbers in zip(self.groups, columns[groups_from:], strict=True):
+            found += [(self.spec.event, one) for one in group.look(numbers, known_us, at_us)]
         some = len(known_us) > 0
         slots = self._keys.slots(keys)
         if some:
@@ -216,10 +156,10 @@ class SourceWatch:
         if some and self._quality:
             self.number_swaps.look(numeric, slots, known_us, hour // HOURS_A_GROUP)
             self.text_swaps.look(texts, known_us)
-        found += [*_exchanged(self.number_swaps, self.numbers), *_exchanged(self.text_swaps, self.texts)]
-        self._tell(found, at_us, observe)
+        found += [*exchanged(self.number_swaps, self.numbers), *exchanged(self.text_swaps, self.texts)]
+        self._tell(found, at_us, len(known_us), observe)
 
-    def _tell(self, found: list[tuple[str, Finding]], at_us: int, observe: Observe) -> None:
+    def _tell(self, found: list[tuple[str, Finding]], at_us: int, rows: int, observe: Observe) -> None:
         """Group findings: causes that show within an hour of each other are one, and what shows while the traffic is wrong."""
         if not found and not self._leaders:
             return
@@ -238,7 +178,9 @@ class SourceWatch:
             others = sorted({cause for cause, _ in found if cause in followers} - {leader[0]})
             if others:
                 findings = [replace(one, evidence={**one.evidence, "also": others}) for one in findings]
-            if not observe(leader[0], findings, at_us):
+            findings = self._held_back.passed(leader[0], findings, at_us, rows)
+            if not observe(leader[0], findings, at_us) and not self._held_back.waits(leader[0]):
+                self._held_back.forget(leader[0])
                 self._leaders = {cause: known for cause, known in self._leaders.items() if known != leader}
 
     @property
@@ -262,6 +204,8 @@ class SourceWatch:
             text.close_day(good)
         self.text_swaps.close_day()
         self.traffic.close_day(good, day % 7)
+        for group in self.groups:
+            group.close_day(good, (day + 1) * DAY_US)
         self._keys.close_day(np.concatenate(self._today) if self._today else _NO_TIMES)
         self._today = []
         self._spoiled = False
@@ -353,6 +297,9 @@ class SourceFamily:
             never = own >= (np.inf if part.lasting else kernel.CEILING)
             self.blind += [f"{name}: {part.names[place]}" for place in np.flatnonzero(never).tolist()]
             part.limits[:] = np.where(never, np.inf, own)
+        for name, source in self.sources.items():
+            seldom = [f"{name}: {said}" for group in source.groups for said in group.blind]
+            self.blind += [said for said in seldom if said not in self.blind]
 
 
 _NO_TIMES: Ints = np.zeros(0, np.int64)
@@ -362,7 +309,8 @@ def _nothing(spec: SourceSpec) -> tuple[npt.NDArray[Any], ...]:
     columns: list[npt.NDArray[Any]] = [_NO_TIMES] * 5
     for _ in spec.numeric_fields:
         columns += [np.zeros(0), np.zeros(0, np.bool_)]
-    return (*columns, *(_NO_TIMES for _ in spec.text_fields))
+    groups = () if spec.is_table else spec.group_fields
+    return (*columns, *(_NO_TIMES for _ in (*spec.text_fields, *groups)))
 
 
 def _cut(rows: Rows, ends_us: Ints) -> tuple[tuple[npt.NDArray[Any], ...] | None, list[int]]:
@@ -371,13 +319,6 @@ def _cut(rows: Rows, ends_us: Ints) -> tuple[tuple[npt.NDArray[Any], ...] | None
     if taken is None:
         return None, [0] * (len(ends_us) + 1)
     return taken, [0, *np.searchsorted(taken[0], ends_us, side="left").tolist()]
-
-
-def _finite(usual: Floats, size: int) -> Floats:
-    """Log shares of codes, -10 where a code was never seen in a field. Shape (size,)."""
-    found = np.full(size, -10.0)
-    found[: len(usual)] = np.maximum(usual, -10.0)
-    return found
 
 
 def _coded(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], codes: dict[str, int], said: list[str]) -> Ints:

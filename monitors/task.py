@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from samestream.monitors.declared import Declared
+from samestream.monitors.declared import Declared, Silence
 from samestream.monitors.kept_watch import KeptWatch
 from samestream.monitors.watch import IncidentRecord, Lineage, SourceSpec, Watch
 from samestream.schemas import records
@@ -62,7 +62,9 @@ class MonitorTask(KeptWatch[Watch]):
         for name, input in self._sources.items():
             # late events too: that they come late is for the monitors to see
             places, columns = batch.readable(name)
-            fields = {column: _numbers(columns[column]) for column, kind in input.columns.items() if kind in _NUMERIC}
+            fields: dict[str, Any] = {
+                column: _numbers(columns[column]) for column, kind in input.columns.items() if kind in _NUMERIC
+            }
             fields |= {
                 column: (columns[column].values, columns[column].valid)
                 for column, kind in input.columns.items()
@@ -155,7 +157,9 @@ def make_watch(plan: Plan, model: ModelPlan, declared: Declared) -> Watch:
             for column, kind in input.columns.items()
             if kind == Kind.STRING and column != input.key and column in used
         )
-        specs.append(SourceSpec(name, numeric, low, high, input.gate.lateness_us, input.is_table, texts, units))
+        silence = next((check for check in declared.features if isinstance(check, Silence)), None)
+        groups = silence.fields_of(name) if silence is not None and not input.is_table else ()
+        specs.append(SourceSpec(name, numeric, low, high, input.gate.lateness_us, input.is_table, texts, units, groups))
     lineage = {
         feature: tuple((event, field.removesuffix(UNITS)) for event, field in sources)
         for feature, sources in model.lineage.items()

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from samestream.monitors.checks import NO_FILTERS, Filters
 from samestream.monitors.diagnosis import PARITY_BROKEN
 from samestream.monitors.drift_budget import Levels, PastWindow, Share, groups_of
 from samestream.monitors.drift_evidence import evidence_of
@@ -62,14 +63,21 @@ class FeatureWatch:
     """The features of a model against what its current version was trained on.
 
     reference : ``matched``: against the same time of the day and the week in the training period, see `monitors.matched`;
-    ``trailing``: against the last four weeks, see `monitors.trailing`.
+    ``trailing``: against the last four weeks, see `monitors.trailing`. filters : how long a move must last, and of how many
+    vectors a window.
     """
 
     def __init__(
-        self, lineage: Lineage, window_us: int, book: IncidentBook, share: Share, reference: str = "training"
+        self,
+        lineage: Lineage,
+        window_us: int,
+        book: IncidentBook,
+        share: Share,
+        reference: str = "training",
+        filters: Filters = NO_FILTERS,
     ) -> None:
-        self.windows = Windows(lineage.features, window_us)
-        self.levels = Levels(groups_of(lineage), window_us, share)
+        self.windows = Windows(lineage.features, window_us, filters.min_rows)
+        self.levels = Levels(groups_of(lineage), window_us, share, filters.lasting_us)
         self.blind: list[str] = []
         """Features that no window could open an incident about."""
         self._lineage, self._book = lineage, book
@@ -79,7 +87,7 @@ class FeatureWatch:
         self._is_matched = reference == "matched"
         self._matched: dict[str, Matched] = {}
         self._trailing = {name: Trailing(window_us) for name in lineage.features} if reference == "trailing" else {}
-        self._persistence = Persistence(window_us)
+        self._persistence = Persistence(window_us, filters.lasting_us)
         self._incidents: list[Incident] = []
         self._calm = CalmRows(window_us)
 

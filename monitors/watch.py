@@ -35,7 +35,7 @@ from samestream.monitors.score_watch import ScoreWatch
 from samestream.monitors.slices import keys_of, no_keys
 from samestream.monitors.sources import TICK_US, SourceFamily, SourceSpec, SourceWatch
 from samestream.monitors.vectors import FeatureWatch, ParityWatch, Reference
-from samestream.schemas.errors import SamestreamError
+from samestream.schemas.errors import DeclarationError, SamestreamError
 
 __all__ = ["IncidentRecord", "Lineage", "SourceSpec", "Watch"]
 
@@ -54,8 +54,12 @@ class Watch:
         self.lineage = lineage
         self._book = IncidentBook(lineage, declared.alarms_per_week)
         silence = next((check.longer_than_us for check in declared.features if isinstance(check, Silence)), None)
+        self._refuse_unknown_groups(sources, declared)
         quality = any(isinstance(check, Quality) for check in declared.features)
-        self._sources = {spec.event: SourceWatch(spec, silence_us=silence, quality=quality) for spec in sources}
+        self._sources = {
+            spec.event: SourceWatch(spec, silence_us=silence, quality=quality, filters=declared.filters)
+            for spec in sources
+        }
         self._family = SourceFamily(self._sources, SOURCES_SHARE * declared.alarms_per_week)
         drifts = {
             place: next((check for check in checks if isinstance(check, Drift)), None)
@@ -65,13 +69,29 @@ class Watch:
         self._scores: ScoreWatch | None = None
         if (drift := drifts["features"]) is not None:
             share = Share.of(declared, is_scores=False)
-            self._features = FeatureWatch(lineage, drift.window_us, self._book, share, drift.reference)
+            self._features = FeatureWatch(
+                lineage, drift.window_us, self._book, share, drift.reference, declared.filters
+            )
         if (drift := drifts["scores"]) is not None:
             share = Share.of(declared, is_scores=True)
-            self._scores = ScoreWatch(lineage, drift.window_us, self._book, share, self._features)
+            self._scores = ScoreWatch(lineage, drift.window_us, self._book, share, self._features, declared.filters)
         watched = any(isinstance(check, Parity) for check in declared.features)
         self._parity = ParityWatch(lineage, self._book) if watched else None
         self._source_us = self._vector_us = self._model_us = self._score_us = _UNSET
+
+    @staticmethod
+    def _refuse_unknown_groups(sources: Sequence[SourceSpec], declared: Declared) -> None:
+        asked = [pair for check in declared.features if isinstance(check, Silence) for pair in check.by]
+        known = {(spec.event, name) for spec in sources if not spec.is_table for name in spec.group_fields}
+        for event, name in asked:
+            if (event, name) not in known:
+                raise DeclarationError(
+                    "groups are watched in events that feed the model",
+                    where=f"monitors of {declared.name}, silence(by=...)",
+                    found=f"{event}.{name}",
+                    expected=f"a field of {', '.join(spec.event for spec in sources if not spec.is_table)}",
+                    hint="reference tables speak only when something changes; of other events, name one that a feature reads.",
+                )
 
     @property
     def progress(self) -> dict[str, int]:
@@ -124,7 +144,7 @@ class Watch:
                 hint="name the source when the Watch is made.",
             )
         source = self._sources[event]
-        _columns(event, (*source.spec.numeric_fields, *source.spec.text_fields), fields)
+        _columns(event, (*source.spec.numeric_fields, *source.spec.text_fields, *source.spec.group_fields), fields)
         source.add(known_us, time_us, fields, keys, partitions)
 
     def on_rejected(self, event: str, known_us: Int64s) -> None:

@@ -36,9 +36,12 @@ def null_limit(greatest: float) -> float:
     return 1.5 * greatest + 0.1
 
 
-def lasts_us(window_us: int) -> int:
-    """For how long windows in a row, two at least, must have moved for an incident. window_us : length of one."""
-    return max(2 * window_us, PATIENCE_US)
+def lasts_us(window_us: int, asked_us: int = 0) -> int:
+    """For how long windows in a row, two at least, must have moved for an incident.
+
+    window_us : length of one. asked_us : what was declared (`checks.Filters`).
+    """
+    return max(2 * window_us, PATIENCE_US, asked_us)
 
 
 @dataclass
@@ -125,8 +128,9 @@ class Limit:
 class Windows:
     """Rows gathered into windows that are evaluated in order."""
 
-    def __init__(self, names: Sequence[str], window_us: int) -> None:
+    def __init__(self, names: Sequence[str], window_us: int, min_rows: int = 0) -> None:
         self.names, self.window_us = tuple(names), window_us
+        self._min_rows = max(ROWS, min_rows)
         self.rows = Rows()
         self.past: list[Window] = []
         self._next: int | None = None
@@ -149,7 +153,7 @@ class Windows:
             taken = self.rows.take(end_us)
             if taken is not None:
                 self._pool.append(taken)
-            if sum(len(part[0]) for part in self._pool) >= ROWS:
+            if sum(len(part[0]) for part in self._pool) >= self._min_rows:
                 found.append(self._window(end_us))
             elif not self._pool:
                 self._start_us = end_us
@@ -172,8 +176,8 @@ class Windows:
 class Persistence:
     """Counts, per name, how long a move has lasted, and how long it has been gone."""
 
-    def __init__(self, window_us: int) -> None:
-        self._needed_us = lasts_us(window_us)
+    def __init__(self, window_us: int, asked_us: int = 0) -> None:
+        self._needed_us = lasts_us(window_us, asked_us)
         self._calm_needed_us = max(2 * window_us, CALM_US)
         self._moved_us: dict[str, int] = {}
         self._windows: dict[str, int] = {}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from samestream.monitors import Monitors, drift, parity, quality, silence
-from samestream.monitors.declared import Declared, Drift, Parity, Quality, Silence
+from samestream.monitors.declared import Declared, Drift, Filters, Parity, Quality, Silence
 from samestream.schemas import Event, Field, Model, Trainer, event_time, field, key, label
 from samestream.schemas.errors import DeclarationError
 
@@ -72,6 +72,10 @@ def declare(body: dict[str, Any], **options: Any) -> None:
         ({"scores": Drift("1d")}, {"alarms": "often"}, "Health, alarms: ", "budget of zero"),
         ({"scores": Drift("1d")}, {"alarms": "0/week"}, "Health, alarms: ", "budget of zero"),
         ({}, {}, "Health: ", "say what to watch"),
+        ({"scores": Drift("1d")}, {"lasting": "a while"}, "Health: the length in lasting", 'write for example "2h"'),
+        ({"scores": Drift("1d")}, {"lasting": "0m"}, "Health: the length in lasting", 'write for example "2h"'),
+        ({"scores": Drift("1d")}, {"min_rows": -1}, "Health, min_rows: ", "min_rows=50"),
+        ({"scores": Drift("1d")}, {"min_rows": "50"}, "Health, min_rows: ", "min_rows=50"),
         ({"labels": Drift("1d")}, {}, "Health.labels: ", "scores = drift"),
         ({"features": "drift"}, {}, "Health.features: ", "write the calls"),
         ({"features": drift}, {}, "Health.features: ", "write the calls"),
@@ -92,6 +96,14 @@ def test_a_wrong_declaration_names_class_and_field(
         declare(body, **options)
     assert str(raised.value).startswith(where)
     assert hint in str(raised.value).split("Hint: ")[1]
+
+
+def test_what_an_incident_must_come_to_is_declared() -> None:
+    class Health(Monitors, of=LongRide, lasting="30m", min_rows=50):
+        scores = drift("1d")
+
+    assert Health.__monitors__.filters == Filters("30m", 50)
+    assert Health.__monitors__.filters.lasting_us == 30 * 60_000_000
 
 
 def test_a_reference_is_declared_and_shown() -> None:
