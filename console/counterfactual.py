@@ -40,6 +40,7 @@ def counterfactual(
         str | None, typer.Option("--new-version", metavar="V", help="Model version that scores the new vectors.")
     ] = None,
     target: Annotated[Path | None, typer.Option("--json", help="Write the figures there.", dir_okay=False)] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --json replace a file that exists.")] = False,
 ) -> None:
     """Replay history by another definition, and tell the difference.
 
@@ -61,12 +62,14 @@ def counterfactual(
     from samestream.schemas.app import load
     from samestream.streams.log import hypothetical
     from samestream.streams.log.feature_log import FeatureLog
+    from samestream.streams.log.vector_file import refuse_existing
     from samestream.streams.log.vector_replay import covered
     from samestream.streams.lowering import compile_app
 
     before, after = compile_app(load(old, settings.namespace)), compile_app(load(new, settings.namespace))
     from_us, to_us = range_of(from_, to)
     check_folder(target, "--json")
+    refuse_existing(target, overwrite, "--json")
     with closing(connect(settings)) as transport:
         log = FeatureLog(settings.log_uri)
         entries = covered(before, transport, log) if before.journal in transport.topics() else []

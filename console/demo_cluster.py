@@ -210,7 +210,7 @@ class Cluster:
             found = verify(compile_app(apps.load(str(module))), self.transport, FeatureLog(self.log_root))
             return {name: asdict(part) for name, part in found.items()}
         target = self.folder / "parity.json"
-        command = [*self._command(), "parity", str(module), "--json", str(target)]
+        command = [*self._command(), "parity", str(module), "--json", str(target), "--overwrite"]
         done = subprocess.run(command, env=self._environment(), capture_output=True, text=True, check=False)
         if not target.exists():
             raise SamestreamError(

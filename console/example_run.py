@@ -22,7 +22,7 @@ from samestream.streams.engine import journal
 from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.engine.processor import Health, Processor, Task
 from samestream.streams.log.feature_log import FeatureLog
-from samestream.streams.log.log_writer import LogWriter, logged_inputs
+from samestream.streams.log.log_writer import LogWriter, logged_topics
 from samestream.streams.lowering import compile_app
 from samestream.streams.models import artifact
 from samestream.streams.models.outcomes import OutcomeTask
@@ -115,7 +115,7 @@ def _work_off(transport: Transport, plan: Plan, task: Task) -> None:
 
 
 def _write_log(transport: Transport, plan: Plan, log: FeatureLog) -> None:
-    topics = [part.topic for part in logged_inputs(plan)]
+    topics = logged_topics(plan)
     logged = sum(log.read(topic).num_rows for topic in topics if topic in log.topics())
     writer = LogWriter(transport, plan, log, provision.store(transport, plan))
     writer.run(_WorkedOff(writer.health, _records(transport, topics) - logged))

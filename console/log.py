@@ -152,12 +152,12 @@ def _opened(settings: Settings, module: str) -> tuple[FeatureLog, Plan, list[str
     """The log, the plan, and the topics of the app that the log has."""
     from samestream.schemas.app import load
     from samestream.streams.log.feature_log import FeatureLog
-    from samestream.streams.log.log_writer import logged_inputs
+    from samestream.streams.log.log_writer import logged_topics
     from samestream.streams.lowering import compile_app
 
     plan, log = compile_app(load(module, settings.namespace)), FeatureLog(settings.log_uri)
     held = set(log.topics())
-    topics = [part.topic for part in logged_inputs(plan) if part.topic in held]
+    topics = [topic for topic in logged_topics(plan) if topic in held]
     if not topics:
         raise FeatureLogError(
             "the log holds nothing of this app",

@@ -87,6 +87,7 @@ def parity(
     module: Module,
     sql: Annotated[bool, typer.Option(help="Also compare with SQL: as known, and point in time.")] = True,
     target: Annotated[Path | None, typer.Option("--json", help="Write the figures there.", dir_okay=False)] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --json replace a file that exists.")] = False,
 ) -> None:
     """Compare what was served online with what the log says offline.
 
@@ -108,11 +109,13 @@ def parity(
     from samestream.monitors.vector_parity import verify
     from samestream.schemas.app import load
     from samestream.streams.log.feature_log import FeatureLog
+    from samestream.streams.log.vector_file import refuse_existing
     from samestream.streams.lowering import compile_app
 
     app = load(module, settings.namespace)
     plan = compile_app(app)
     check_folder(target, "--json")
+    refuse_existing(target, overwrite, "--json")
     transport = connect(settings)
     require(transport, app)
     found = verify(plan, transport, FeatureLog(settings.log_uri), with_sql=sql, on_progress=show_progress)

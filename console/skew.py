@@ -41,6 +41,9 @@ def skew(
         Path | None, typer.Option(help="Every difference, event by event, as Parquet.", dir_okay=False)
     ] = None,
     target: Annotated[Path | None, typer.Option("--json", help="Write the figures there.", dir_okay=False)] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Let --out and --json replace files that exist.")
+    ] = False,
 ) -> None:
     """Tell, event by event, what came too late to be served.
 
@@ -56,6 +59,8 @@ def skew(
     samestream skew examples/flights.py --entity 20130103-EV-4321-EWR
     samestream skew examples/flights.py --out skew.parquet --json skew.json
     """
+    import numpy as np
+
     from samestream.console.apply import require
     from samestream.console.offline import check_folder, one_model, progress_end, range_of, show_progress
     from samestream.console.settings import connect
@@ -63,7 +68,10 @@ def skew(
     from samestream.schemas.app import load
     from samestream.streams.engine.merge_rank import MergeRanks
     from samestream.streams.log.feature_log import FeatureLog
+    from samestream.streams.log.vector_file import refuse_existing
     from samestream.streams.log.vector_replay import replayed
+    from samestream.streams.log.whole_history import ALWAYS_US, NEVER_US
+    from samestream.streams.log.whole_history import begin_us as begin_of
     from samestream.streams.lowering import compile_app
 
     app = load(module, settings.namespace)
@@ -72,12 +80,27 @@ def skew(
     from_us, to_us = range_of(from_, to)
     check_folder(target, "--json")
     check_folder(out, "--out")
+    refuse_existing(target, overwrite, "--json")
+    refuse_existing(out, overwrite)
     ranks, log = MergeRanks(), FeatureLog(settings.log_uri)
     with closing(connect(settings)) as transport:
         require(transport, app)
         for _, batch, _ in replayed(plan, transport, log, show_progress):
             ranks.note(batch)
     progress_end()
+    if (begin_us := begin_of(plan, chosen, log)) > ALWAYS_US:
+        if begin_us == NEVER_US or (to_us is not None and begin_us >= to_us):
+            raise SettingsError(
+                "the beginning of the feature log was cut off, and windows of all these vectors reach before that",
+                where="samestream skew",
+                hint="choose later ones with --from and --to.",
+            )
+        if from_us is None or from_us < begin_us:
+            from_us = begin_us
+            since = f"{np.datetime64(begin_us, 'us')}Z"
+            typer.echo(
+                f"the beginning of the feature log was cut off: only vectors from {since} on are whole", err=True
+            )
     found = explain(plan, chosen, log, ranks, from_us=from_us, to_us=to_us, entity=entity)
     if not found.vectors and found.other_definition:
         raise SettingsError(

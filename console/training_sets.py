@@ -46,7 +46,7 @@ def training_set(
         typer.Option(metavar="TIME", help="Where test begins; twice: where validation begins, then test."),
     ] = None,
     rows: Annotated[
-        Path | None, typer.Option(help="Keys and instants of your own (.parquet, .csv); point_in_time.", dir_okay=False)
+        Path | None, typer.Option(help="Keys and instants of your own (.parquet, .csv); not served.", dir_okay=False)
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="New folder to write. (FOLDER/training-sets/MODEL-DIGEST)", file_okay=False)
@@ -86,11 +86,13 @@ def training_set(
     pinned: dict[str, Any] | None = None
     request: Request
     if manifest is not None:
-        if any(given is not None for given in (model, from_, to, as_of, rows)) or split or mode != "served":
+        if any(given is not None for given in (model, from_, to, as_of)) or split or mode != "served":
             raise SettingsError(
-                "a manifest says all of it", where="--manifest", hint="give only MODULE, --manifest and --out."
+                "a manifest says all of it",
+                where="--manifest",
+                hint="give only MODULE, --manifest and --out; and --rows, if its file lies elsewhere now.",
             )
-        request, pinned = dataset_files.read_manifest(manifest)
+        request, pinned = dataset_files.read_manifest(manifest, rows)
         one_model(list(plan.models), request.model)
     else:
         if mode not in MODES:

@@ -12,6 +12,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from samestream.monitors.sql_parity import compare_as_known, compare_point_in_time, vectors_that_differ
 from samestream.schemas.avro import Codec
 from samestream.streams.deploy import provision
@@ -86,18 +89,32 @@ def verify(
         if with_sql and found[name].compared:
             if on_progress:
                 on_progress("SQL", 0, found[name].compared)
-            _compare_sql(plan, model, log, ranks, found[name])
+            _compare_sql(plan, model, log, ranks, found[name], offline[name])
     return found
 
 
-def _compare_sql(plan: Plan, model: ModelPlan, log: FeatureLog, ranks: MergeRanks, found: ModelParity) -> None:
-    known = compare_as_known(plan, model, log, ranks)
+def _compare_sql(
+    plan: Plan, model: ModelPlan, log: FeatureLog, ranks: MergeRanks, found: ModelParity, offline: _Offline
+) -> None:
+    topic = plan.inputs[model.trigger].topic
+
+    def whole(served: pa.Table) -> pa.Table:
+        """Those of which the log holds all that their windows reach."""
+        numbers, offsets = served["trigger_partition"].to_numpy(), served["trigger_offset"].to_numpy()
+        keep = np.ones(len(served), np.bool_)
+        for part, start in offline.starts.items():
+            if part.topic == topic:
+                keep &= (numbers != part.partition) | (offsets >= start)
+        return served.filter(pa.array(keep))
+
+    chosen = whole if offline.starts else None
+    known = compare_as_known(plan, model, log, ranks, chosen)
     found.as_known_compared = max(part.compared for part in known.values())
     found.as_known_mismatched = vectors_that_differ(known)
     for name, part in known.items():
         if part.mismatched:
             found.by_feature[name] = found.by_feature.get(name, 0) + part.mismatched
-    skew = compare_point_in_time(plan, model, log)
+    skew = compare_point_in_time(plan, model, log, chosen)
     found.lateness_skewed = vectors_that_differ(skew)
     found.skew = {
         name: {"vectors": part.mismatched, "greatest": part.greatest} for name, part in skew.items() if part.mismatched

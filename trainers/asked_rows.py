@@ -47,12 +47,12 @@ def read(path: Path, plan: Plan, model: ModelPlan) -> tuple[pa.Table, str]:
 
 
 def of_frame(rows: Any) -> pa.Table:
-    """A data frame as a table: of pandas, Polars, Arrow, or whatever else hands its columns on as Arrow does.
+    """A data frame as a table: of pandas, Polars, Spark, Arrow, or whatever else hands its columns on as Arrow does.
 
     Raises TrainingError for anything else.
     """
     try:
-        found = pa.table(rows)
+        found = rows.toArrow() if hasattr(rows, "toArrow") else pa.table(rows)
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise TrainingError(
             "these are no rows", where="rows", found=error, hint="a data frame, or the path of " + _HINT

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import uuid
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,10 @@ def refuse_existing(folder: Path) -> None:
         )
 
 
-def read_manifest(path: Path) -> tuple[Request, dict[str, Any]]:
+def read_manifest(path: Path, rows: Path | None = None) -> tuple[Request, dict[str, Any]]:
     """What a manifest asks for, and the whole of it; of a folder, its `manifest.json`.
 
+    rows : the file of rows that it was made for, of which a manifest has the name and the digest; if None, one of that name here
     Raises TrainingError for what is no manifest, or where the rows that it was made for are not the same any more.
     """
     path = path / MANIFEST if path.is_dir() else path
@@ -88,8 +90,13 @@ def read_manifest(path: Path) -> tuple[Request, dict[str, Any]]:
             found=error,
             hint="name the folder that `samestream training-set` wrote, or the manifest.json in it.",
         ) from error
+    if request.rows is None and rows is not None:
+        raise TrainingError(
+            "the manifest is of no rows of your own", where=str(path), found=str(rows), hint="leave --rows out."
+        )
     if request.rows is not None:
-        _check_rows(Path(request.rows), rows_sha256)
+        request = replace(request, rows=str((rows or Path(request.rows)).absolute()))
+        _check_rows(Path(str(request.rows)), rows_sha256)
     return request, found
 
 
@@ -128,7 +135,7 @@ def _check_rows(path: Path, expected: str | None) -> None:
             where=str(path),
             found=found,
             expected=f"sha256 {expected}",
-            hint="restore the file that it was made for.",
+            hint="name the file that it was made for with --rows.",
         )
 
 

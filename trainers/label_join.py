@@ -14,7 +14,7 @@ from samestream.schemas.expressions import Kind
 from samestream.streams import columns as cols
 from samestream.streams.columns import BoolArray, Int64Array
 from samestream.streams.engine import evaluate
-from samestream.streams.log import logged_columns
+from samestream.streams.log import logged_columns, whole_history
 from samestream.streams.plan import Gate, ModelPlan, Plan
 
 
@@ -24,12 +24,14 @@ class Labels:
 
     y : floats, or text where the output is a class; 0 or "" where there is none
     closed : whether every label partition has passed the horizon by the lateness, so that no other label can count
+    told : whether the log holds every event of the horizon; where its beginning was cut off, the first label may be among what went
     """
 
     y: npt.NDArray[Any]
     there: BoolArray
     known_us: Int64Array
     closed: BoolArray
+    told: BoolArray
 
     @property
     def usable(self) -> BoolArray:
@@ -38,19 +40,25 @@ class Labels:
 
 
 def join(
-    plan: Plan, model: ModelPlan, entities: Sequence[Any], event_time_us: Int64Array, raw: pa.Table | None
+    plan: Plan,
+    model: ModelPlan,
+    entities: Sequence[Any],
+    event_time_us: Int64Array,
+    raw: pa.Table | None,
+    since_us: int = whole_history.ALWAYS_US,
 ) -> Labels:
     """Per vector the first value that is not null within the horizon, in the order in which `OutcomeTask` takes the labels.
 
     raw : the events that labels are made of, as `FeatureLog.read` gives them; None if there are none
+    since_us : `whole_history.since_us` of them
     What came too late to be applied is no label, there and here.
     """
     is_text = model.output == "class"
     count = len(event_time_us)
     y: npt.NDArray[Any] = np.full(count, "", object) if is_text else np.zeros(count)
-    known_us, there = np.zeros(count, np.int64), np.zeros(count, np.bool_)
+    known_us, there, told = np.zeros(count, np.int64), np.zeros(count, np.bool_), event_time_us >= since_us
     if raw is None or not raw.num_rows:
-        return Labels(y, there, known_us, np.zeros(count, np.bool_))
+        return Labels(y, there, known_us, np.zeros(count, np.bool_), told)
     input = plan.events[model.label.event]
     fields = logged_columns.fields_of(input, raw)
     value = evaluate.evaluate(model.label.value, fields, raw.num_rows)
@@ -71,7 +79,7 @@ def join(
                 break
     newest = [int(fields[input.time].values[partitions == number].max()) for number in np.unique(partitions).tolist()]
     closed = event_time_us + model.label.within_us < min(newest) - input.gate.lateness_us
-    return Labels(y, there, known_us, closed)
+    return Labels(y, there, known_us, closed, told)
 
 
 def _applied(gate: Gate, partitions: npt.NDArray[Any], known_us: Int64Array, time_us: Int64Array) -> Int64Array:

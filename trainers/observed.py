@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -26,10 +26,13 @@ def vectors_at(
     *,
     log: str | Path = ".samestream/log",
     as_of: datetime | str | None = None,
+    mode: Literal["point_in_time", "as_known"] = "point_in_time",
+    spark: Any = None,
 ) -> pa.Table:
     """The vectors of a model at keys and instants of your own, as an observer would have seen them to whom nothing comes late.
 
     Nothing has to have been served: the events in the feature log are enough. Reference tables are looked up as of the instant.
+    With ``mode="as_known"``, an event counts if the processor had applied it by then: what would have been served.
 
     Parameters
     ----------
@@ -40,6 +43,8 @@ def vectors_at(
     log : the feature log: a folder, or any URI pyarrow knows
     as_of : count only what the log knew before this instant; with a time zone; text is ISO 8601, and UTC where it
         names no zone
+    mode : whether every event counts from its event time on, or from when it was applied
+    spark : a Spark session in which to compute, where the log is large; ``rows`` may then be a DataFrame of it, too
 
     Returns a table in the order of ``rows``: `row`, `entity`, `event_time`, the model's inputs, the label by its declared name,
     `_label_known` and `_label_state` (``labelled``, ``unlabelled`` or ``horizon_not_over``).
@@ -51,8 +56,12 @@ def vectors_at(
         raise TrainingError("no such model", where=str(model), expected=", ".join(plan.models), hint="name a class.")
     as_of_us = None if as_of is None else _instant_us(as_of)
     is_file = isinstance(rows, str | Path)
-    request = Request(model, "point_in_time", as_of_us=as_of_us, rows=str(rows) if is_file else "rows")
+    request = Request(model, mode, as_of_us=as_of_us, rows=str(rows) if is_file else "rows")
     given = None if is_file else asked_rows.of_frame(rows)
+    if spark is not None:
+        from samestream.trainers import spark_dataset
+
+        return spark_dataset.build(plan, request, str(log), spark, given).parts["rows"]
     return dataset.build(plan, request, FeatureLog(log), _no_journal, given=given).parts["rows"]
 
 
@@ -74,4 +83,8 @@ def _instant_us(as_of: datetime | str) -> int:
 
 
 def _no_journal() -> Transport:
-    raise AssertionError("what is computed from events alone needs no journal")
+    raise TrainingError(
+        "the feature log does not hold the journal, which says what was applied",
+        where="mode=as_known",
+        hint="`samestream run MODULE log` copies it; or use `samestream training-set`, which asks the broker.",
+    )

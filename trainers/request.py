@@ -49,12 +49,12 @@ class Request:
             raise TrainingError(
                 "too many splits", where=self.model, found=len(self.splits_us), expected="at most 2", hint="see --help."
             )
-        if self.rows is not None and self.mode != "point_in_time":
+        if self.rows is not None and self.mode == "served":
             raise TrainingError(
                 "rows of your own were never served",
                 where="--rows",
                 found=f"--mode {self.mode}",
-                hint="add --mode point_in_time.",
+                hint="add --mode point_in_time, or as_known for what had been applied by then.",
             )
 
 

@@ -4,6 +4,7 @@
 
     JOB=$(python -m samestream.trainers.spark_job --where)
     spark-submit --master ... "$JOB" training-set app.py MODEL --log s3://bucket/log --out FOLDER --split 2013-01-25
+    spark-submit --master ... "$JOB" training-set app.py MODEL --log s3://bucket/log --out FOLDER --mode as_known --rows asked.csv
     spark-submit --master ... "$JOB" profiles app.py MODEL --log s3://bucket/log --out profiles.json
 
 Driver and executors need samestream with the extra `spark`; `PYSPARK_PYTHON` says by which Python.
@@ -59,16 +60,23 @@ def _checked(asked: argparse.Namespace) -> Plan:
     if asked.from_ is not None and asked.to is not None and asked.from_ >= asked.to:
         raise TrainingError("the range is empty", where="--to", hint="--to is exclusive, and later than --from.")
     if asked.what == "training-set":
+        _request(asked).check()
         dataset_files.refuse_existing(asked.out)
     elif not asked.out.absolute().parent.is_dir():
         found = asked.out.absolute().parent
         raise TrainingError("no such folder", where="--out", found=found, hint="create it first.")
+    else:
+        dataset_files.refuse_existing(asked.out)
     return plan
 
 
+def _request(asked: argparse.Namespace) -> Request:
+    rows = str(asked.rows.absolute()) if asked.rows is not None else None
+    return Request(asked.model, asked.mode, asked.from_, asked.to, asked.as_of, tuple(asked.split), rows)
+
+
 def _training_set(asked: argparse.Namespace, plan: Plan, session: Any) -> None:
-    request = Request(asked.model, asked.mode, asked.from_, asked.to, asked.as_of, tuple(asked.split))
-    made = spark_dataset.build(plan, request, asked.log, session)
+    made = spark_dataset.build(plan, _request(asked), asked.log, session)
     dataset_files.write(made, asked.out)
     print(f"wrote {asked.out}, {sum(map(len, made.parts.values())):,} rows, digest {made.digest}")
 
@@ -97,7 +105,10 @@ def _asked(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--log", required=True, help="root of the feature log, as every executor sees it")
     parser.add_argument("--out", required=True, type=Path, help="new folder (training-set), or file (profiles)")
     parser.add_argument("--namespace", default="")
-    parser.add_argument("--mode", default="served", choices=["served", "point_in_time"])
+    parser.add_argument("--mode", default="served", choices=["served", "as_known", "point_in_time"])
+    parser.add_argument(
+        "--rows", type=Path, help="keys and instants of your own (.parquet, .csv), on the driver; not served"
+    )
     parser.add_argument(
         "--from", dest="from_", type=_us, metavar="TIME", help="first trigger event time, ISO 8601 (UTC)"
     )

@@ -72,10 +72,19 @@ class LogSource:
 
     partitions : all of the inputs', idle ones too, as the processor has them
     entries : those that will be asked for, in order; what lies before them is not read
+    times_only : whether of the fields the event times are read alone, of which the order and what is applied follow
     Raises FeatureLogError where the log holds a field as another type than is declared, RecoveryError where it was cut off.
     """
 
-    def __init__(self, log: FeatureLog, plan: Plan, partitions: Iterable[Partition], entries: Sequence[Entry]) -> None:
+    def __init__(
+        self,
+        log: FeatureLog,
+        plan: Plan,
+        partitions: Iterable[Partition],
+        entries: Sequence[Entry],
+        *,
+        times_only: bool = False,
+    ) -> None:
         self._inputs = tuple(plan.inputs.values())
         topics = [input.topic for input in self._inputs]
         starts: dict[str, dict[int, int]] = {topic: {} for topic in topics}
@@ -88,7 +97,10 @@ class LogSource:
         self._partitions = tuple(sorted(journaled | set(partitions)))
         self._rank = {partition: rank for rank, partition in enumerate(self._partitions)}
         self._input_of = np.array([topics.index(part.topic) for part in self._partitions], np.int64)
-        self._columns = {name: plan.read_columns(name) for name in plan.inputs}
+        self._columns = {
+            name: [input.time] * bool(input.time) if times_only else plan.read_columns(name)
+            for name, input in plan.inputs.items()
+        }
         for input in self._inputs:
             if (newest := log.newest(input.topic)) is not None:
                 refuse_retyped(input, newest.schema, self._columns[input.name])

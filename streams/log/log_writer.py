@@ -1,4 +1,4 @@
-"""Writes an app's topics to the feature log: raw events, vectors, predictions, outcomes."""
+"""Writes an app's topics to the feature log: raw events, vectors, predictions, outcomes, and the journal that ranks the events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from samestream.schemas import records
 from samestream.schemas.errors import TransportError
 from samestream.streams import columns as cols
 from samestream.streams.engine.processor import Health
-from samestream.streams.log import rewriting
+from samestream.streams.log import logged_journal, rewriting
 from samestream.streams.log.feature_log import KEY_SCHEMA, FeatureLog, TopicLog
 from samestream.streams.log.key_sample import WHOLE, in_sample
 from samestream.streams.log.logged_columns import defaults_of
@@ -26,7 +26,7 @@ _CLEAR_S = 3600.0
 
 
 def logged_inputs(plan: Plan) -> list[Input]:
-    """Every topic that is logged, and how it is read."""
+    """Every topic whose records are logged field by field, and how it is read."""
     found = list(plan.events.values())
     for model in plan.models.values():
         found.append(vector_input(f"{model.name}.features", model.topics["features"], model.vector_schema))
@@ -35,10 +35,16 @@ def logged_inputs(plan: Plan) -> list[Input]:
     return found
 
 
+def logged_topics(plan: Plan) -> list[str]:
+    """Every topic that is logged; the journal's records as they are."""
+    return [*(part.topic for part in logged_inputs(plan)), plan.journal]
+
+
 class LogWriter:
     """Copies committed records to Parquet, every offset exactly once, through restarts and kills.
 
-    Dead events have no row: their bytes are in the `.dead` topic.
+    Dead events have no row: their bytes are in the `.dead` topic. The journal goes along: it says of every event in which place
+    it was merged, and whether it was applied (`judged_log`).
     A batch of a topic is written when it holds ``batch_rows`` rows, or when its oldest row has waited ``flush_s`` seconds.
     Once a topic has ``compact_batches`` batches, its small files are put together; what that replaced is removed an hour later.
 
@@ -64,10 +70,12 @@ class LogWriter:
         self._decoders = {topic: Decoder(part, store) for topic, part in self._inputs.items()}
         self._log, self._compact_batches = log, compact_batches
         self._events = sorted(part.topic for part in plan.events.values())
-        self._samples = {topic: 1.0 if topic in self._events else sample for topic in self._inputs}
+        self._topics, self._journal = logged_topics(plan), plan.journal
+        self._samples = {topic: 1.0 if topic in {*self._events, plan.journal} else sample for topic in self._topics}
         self._logs = self._opened()
         self._cleared: dict[str, float] = {}
         self._held: dict[str, list[Decoded]] = {topic: [] for topic in self._inputs}
+        self._entries: list[Fetched] = []
         self._since: dict[str, float] = {}
 
     def run(self, stop: threading.Event) -> None:
@@ -76,7 +84,7 @@ class LogWriter:
         self._logs = self._opened()  # another process may have written while this one stood by
         try:
             counts = self._transport.topics()
-            missing = [topic for topic in self._inputs if topic not in counts]
+            missing = [topic for topic in self._topics if topic not in counts]
             if missing:
                 raise TransportError(
                     "topics are missing",
@@ -85,7 +93,7 @@ class LogWriter:
                     hint="create them with `samestream apply MODULE`.",
                 )
             positions = {
-                Partition(topic, number): EARLIEST for topic in self._inputs for number in range(counts[topic])
+                Partition(topic, number): EARLIEST for topic in self._topics for number in range(counts[topic])
             }
             done = {
                 Partition(topic, number): offset
@@ -106,10 +114,11 @@ class LogWriter:
             reader.close()
 
     def _opened(self) -> dict[str, TopicLog]:
-        return {
+        logs = {
             topic: self._log.writer(topic, defaults_of(part), self._samples[topic])
             for topic, part in self._inputs.items()
         }
+        return {**logs, self._journal: self._log.writer(self._journal)}
 
     def _note_empty(self, unlogged: set[Partition], starts: dict[Partition, int]) -> None:
         """Let the log say of event topics that hold nothing that they do: else nobody could tell them from topics that it lacks."""
@@ -127,13 +136,17 @@ class LogWriter:
     def _take(self, fetched: list[Fetched]) -> None:
         for part in fetched:
             topic = part.partition.topic
-            self._held[topic].append(self._decoders[topic].decode(part, UNKNOWN_KNOWN_US))
+            if topic == self._journal:
+                self._entries.append(part)
+            else:
+                self._held[topic].append(self._decoders[topic].decode(part, UNKNOWN_KNOWN_US))
             self._since.setdefault(topic, time.monotonic())
             self.health.events += len(part)
 
     def _flush(self, next_offsets: dict[Partition, int], due_only: bool) -> None:
         now = time.monotonic()
-        for topic, held in self._held.items():
+        for topic in self._topics:
+            held = self._entries if topic == self._journal else self._held[topic]
             rows = sum(map(len, held))
             due = rows >= self._batch_rows or (topic in self._since and now - self._since[topic] >= self._flush_s)
             if not held or (due_only and not due):
@@ -143,13 +156,21 @@ class LogWriter:
                 for partition, offset in next_offsets.items()
                 if partition.topic == topic and offset > self._next[partition]
             }
-            table = to_arrow(self._inputs[topic], held)
+            is_journal = topic == self._journal
+            table = (
+                logged_journal.to_arrow(self._entries)
+                if is_journal
+                else to_arrow(self._inputs[topic], self._held[topic])
+            )
             if self._samples[topic] < WHOLE:
                 table = table.filter(pa.array(in_sample(table["_key"].to_pylist(), self._samples[topic])))
             self._logs[topic].append(table, ranges)
             self._compact(topic)
             self._next.update({Partition(topic, number): end for number, (_, end) in ranges.items()})
-            self._held[topic] = []
+            if is_journal:
+                self._entries = []
+            else:
+                self._held[topic] = []
             self._since.pop(topic, None)
             self.health.batches += 1
             self.health.results += rows

@@ -174,12 +174,12 @@ class VectorFile:
         return table.select(self._schema.names)
 
 
-def refuse_existing(path: Path, overwrite: bool) -> None:
+def refuse_existing(path: Path | None, overwrite: bool, where: str = "--out") -> None:
     """Raises SettingsError where a file would be replaced and may not be."""
-    if not overwrite and os.path.lexists(path):
+    if path is not None and not overwrite and os.path.lexists(path):
         raise SettingsError(
             "there is something already",
-            where="--out",
+            where=where,
             found=path,
             hint="choose another name, or say --overwrite.",
         )

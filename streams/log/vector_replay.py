@@ -205,4 +205,18 @@ def _from_topics(
     with closing(TopicSource(transport, decoders, first_offsets(chosen, decoders))) as source:
         follow = replay.batches(chosen, list(plan.inputs.values()), partitions, source, clocks, plan.fingerprint)
         for number, (entry, batch) in enumerate(follow, span.state):
+            _refuse_unread(batch)
             yield number, entry, batch
+
+
+def _refuse_unread(batch: Batch) -> None:
+    """Raises RecoveryError where an event was read when it was served, as the journal says, and cannot be now."""
+    for chunk in batch.taken:
+        for offset, (reason, detail) in chunk.deaths.items():
+            if reason in ("undecodable", "wrong_schema"):
+                raise RecoveryError(
+                    "the topic holds an event that cannot be read as it is declared, and that could be when it was served",
+                    where=f"{chunk.partition} offset {offset}",
+                    found=detail,
+                    hint="a field of another type? Give the new field another name, or replay by the definition that served.",
+                )

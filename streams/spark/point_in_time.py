@@ -16,9 +16,10 @@ from samestream.schemas.errors import FeatureLogError
 from samestream.schemas.kinds import Kind
 from samestream.streams import columns as cols
 from samestream.streams.column_types import refuse_retyped
+from samestream.streams.log.logged_columns import defaults_of
 from samestream.streams.plan import Input, ModelPlan, Plan
 from samestream.streams.spark.session import SETTINGS
-from samestream.streams.spark.terms import TYPES, present, quoted
+from samestream.streams.spark.terms import TYPES, present, quoted, written
 from samestream.streams.spark.words import WORDS
 from samestream.streams.sql.log import SqlLog
 
@@ -127,9 +128,9 @@ class SparkDatabase:
         for column, kind in input.columns.items():
             if column in types:
                 columns.append(f"{_value(column, kind, input.items.get(column), frame.schema[column].dataType)}")
-            elif column in input.nullable:  # a log from before the field was declared
-                item = input.items.get(column)
-                columns.append(f"CAST(NULL AS {WORDS.dialect.type_of(kind, item)}) AS {quoted(column)}")
+            elif column in input.nullable or column in defaults_of(input):  # a log from before the field was declared
+                default = written(kind, input.items.get(column), defaults_of(input).get(column))
+                columns.append(f"{default} AS {quoted(column)}")
             else:
                 raise _missing(input, column, frame.columns)
         frame.createOrReplaceTempView("staged")

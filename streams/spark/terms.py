@@ -37,6 +37,24 @@ def constant(kind: Kind, value: Any) -> str:
     return text(value) if kind is Kind.STRING else f"CAST({text(str(value))} AS {TYPES[kind]})"
 
 
+def written(kind: Kind, item: Kind | None, value: Any) -> str:
+    """A value of any kind, null too, in the type that columns of the kind have.
+
+    >>> written(Kind.LIST, Kind.INT, [1])
+    "CAST(array(CAST('1' AS BIGINT)) AS ARRAY<BIGINT>)"
+    """
+    if value is None:
+        found = "NULL"
+    elif kind is Kind.LIST and item is not None:
+        found = f"array({', '.join(written(item, None, one) for one in value)})"
+    elif kind is Kind.MAP and item is not None:
+        parts = [part for key, one in dict(value).items() for part in (text(key), written(item, None, one))]
+        found = f"map({', '.join(parts)})"
+    else:
+        return constant(kind, value)
+    return f"CAST({found} AS {TYPES[kind].replace('{item}', TYPES[item] if item else '')})"
+
+
 def present(kind: Kind, value: str) -> str:
     """The value, or null where it is NaN (which equals itself in Spark)."""
     return f"nullif({value}, CAST('NaN' AS DOUBLE))" if kind is Kind.FLOAT else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import harness
 import pyarrow.parquet as pq
@@ -201,6 +202,34 @@ def test_a_field_of_another_type_is_not_cast(cli: Cli, served: Path, other: Path
     assert "View.seconds: the log holds a field as another type than is declared. Found: double." in done.stderr
     assert "Hint: give the new field another name" in done.stderr
     assert not list(Path().glob("made*"))
+
+
+@pytest.mark.parametrize("case", RETYPED)
+def test_nor_is_one_in_a_topic(cli: Cli, served: Path, other: Path, case: str) -> None:
+    other.write_text(RETYPED[case])
+    done = cli("replay", other, "--from-topics", "--out", "made.parquet")
+    assert done.exit_code == 1, done.output
+    assert "cannot be read as it is declared, and that could be when it was served. Found: " in done.stderr
+    assert "Hint: a field of another type?" in done.stderr
+    assert not Path("made.parquet").exists()
+
+
+def test_figures_are_not_written_over_in_silence(cli: Cli, served: Path) -> None:
+    commands: dict[str, tuple[Any, ...]] = {
+        "parity.json": ("parity", served, "--json"),
+        "skew.json": ("skew", served, "--json"),
+        "skew.parquet": ("skew", served, "--out"),
+        "difference.json": ("counterfactual", served, served, "--json"),
+    }
+    for name, command in commands.items():
+        Path(name).write_text("mine")
+        done = cli(*command, name)
+        assert done.exit_code == 2, done.output
+        assert f"{command[-1]}: there is something already. Found: {name}." in done.stderr
+        assert "say --overwrite" in done.stderr
+        assert Path(name).read_text() == "mine"
+        assert cli(*command, name, "--overwrite").exit_code == 0
+        assert Path(name).read_bytes() != b"mine"
 
 
 def test_whole_numbers_widen_to_floats(cli: Cli, served: Path, other: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -17,19 +18,21 @@ import pyarrow.parquet as pq
 import pytest
 from harness import PLAN
 
+from samestream.schemas.app import load
 from samestream.schemas.avro import Codec
 from samestream.schemas.errors import FeatureLogError, TrainingError
 from samestream.streams import columns as cols
 from samestream.streams.engine.feature_task import FeatureTask
-from samestream.streams.log import rewriting
+from samestream.streams.log import log_source, rewriting
 from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.lowering import compile_app
 from samestream.streams.models.category_profile import profile_of
 from samestream.streams.models.profile import NumericProfile
-from samestream.streams.spark import log_frames
+from samestream.streams.spark import log_frames, ranked_log
 from samestream.streams.spark import session as spark_session
 from samestream.streams.spark.profiles import profiles
 from samestream.streams.transport import Outgoing
-from samestream.trainers import dataset, spark_dataset, spark_job
+from samestream.trainers import dataset, spark_dataset, spark_job, vectors_at
 from samestream.trainers.request import Request
 
 SHOP = Path(harness.__file__).with_name("shop.py")
@@ -53,7 +56,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A log of many small files, compacted in part."""
     transport = harness.fresh()
     harness.send(transport, map(whole_seconds, harness.shop_events(2_500)))
-    harness.work_off(transport, FeatureTask(PLAN))
+    harness.work_off(transport, FeatureTask(PLAN), batch_records=100)  # as when it is served live
     once = harness.write_log(transport, FeatureLog(tmp_path_factory.mktemp("once")))
     log = FeatureLog(tmp_path_factory.mktemp("log"), partition_by="hour")
     for topic in once.topics():
@@ -88,7 +91,15 @@ ASKED: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("mode", ["served", "point_in_time"])
+def same(far: dataset.Dataset, near: dataset.Dataset) -> None:
+    """Two datasets are one, manifests and types too."""
+    for name, table in near.parts.items():
+        assert far.parts[name].schema == table.schema
+        assert far.parts[name].equals(table), name
+    assert far.manifest == near.manifest
+
+
+@pytest.mark.parametrize("mode", ["served", "as_known", "point_in_time"])
 @pytest.mark.parametrize("asked", ASKED)
 def test_a_training_set_is_the_one_that_one_machine_makes(
     root: str, spark: Any, mode: Any, asked: dict[str, Any]
@@ -96,13 +107,10 @@ def test_a_training_set_is_the_one_that_one_machine_makes(
     request = Request("Buys", mode, **asked)
     near = dataset.build(PLAN, request, FeatureLog(root), never)
     far = spark_dataset.build(PLAN, request, root, spark)
-    assert {name: table.schema for name, table in far.parts.items()} == {
-        name: t.schema for name, t in near.parts.items()
-    }
-    for name, table in near.parts.items():
-        assert table.num_rows
-        assert far.parts[name].equals(table), name
-    assert far.manifest == near.manifest
+    assert all(table.num_rows for table in near.parts.values())
+    same(far, near)
+    if mode == "as_known":
+        assert near.manifest["journal"]["last"] >= 0
 
 
 def test_a_log_that_lacks_events_is_told_as_on_one_machine(root: str, spark: Any, tmp_path: Path) -> None:
@@ -116,14 +124,94 @@ def test_a_log_that_lacks_events_is_told_as_on_one_machine(root: str, spark: Any
     assert near.counts["history_cut_off"] > 100
     assert len(near.parts["rows"]) > 100
     assert near.parts["rows"].equals(whole.parts["rows"].slice(len(whole.parts["rows"]) - len(near.parts["rows"])))
+    (tmp_path / "shop.py").write_text(
+        SHOP.read_text().replace('"1d"', '"1h"')
+    )  # nothing reaches back further than an hour
+    plan, known = compile_app(load(str(tmp_path / "shop.py"))), Request("Buys", "as_known")
+    whole = dataset.build(plan, known, FeatureLog(root), never)
+    near, far = dataset.build(plan, known, log, never), spark_dataset.build(plan, known, log.storage.root, spark)
+    same(far, near)
+    assert near.counts["history_cut_off"] > 100
+    assert len(near.parts["rows"]) > 100
+    assert near.parts["rows"].equals(whole.parts["rows"].slice(len(whole.parts["rows"]) - len(near.parts["rows"])))
+    rewriting.cut(log, "shop.orders", rewriting.cut_offsets(log, "shop.orders", FIRST_US + 9_000 * harness.SECOND_US))
+    near, far = dataset.build(PLAN, request, log, never), spark_dataset.build(PLAN, request, log.storage.root, spark)
+    same(far, near)
+    assert near.counts["labels_cut_off"] > 100
     shutil.rmtree(tmp_path / "log" / "shop.prices")
     with pytest.raises(FeatureLogError, match=r"no batch of shop.prices"):
         spark_dataset.build(PLAN, request, log.storage.root, spark)
 
 
+def asked_rows(folder: Path, count: int = 300) -> Path:
+    """Keys and instants of a user's own, with nothing in the log that says them; in no order."""
+    draw = random.Random(5)
+    lines = [
+        f"u{draw.randrange(6)},p{draw.randrange(3)},{FIRST_US + draw.randrange(20_000 * harness.SECOND_US)}"
+        for _ in range(count)
+    ]
+    (folder / "asked.csv").write_text("\n".join(["user,product,at", *lines]))
+    return folder / "asked.csv"
+
+
+EARLIER_US = FIRST_US + 9_000 * harness.SECOND_US
+
+
+@pytest.mark.parametrize(
+    ("mode", "as_of_us"), [("as_known", None), ("as_known", EARLIER_US), ("point_in_time", EARLIER_US)]
+)
+def test_rows_of_ones_own_are_answered_as_on_one_machine(
+    root: str, spark: Any, tmp_path: Path, mode: Any, as_of_us: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranked_log, "TASK_EVENTS", 500)  # several tasks
+    monkeypatch.setattr(log_source, "GROUP_EVENTS", 200)
+    request = Request("Buys", mode, as_of_us=as_of_us, rows=str(asked_rows(tmp_path)))
+    near = dataset.build(PLAN, request, FeatureLog(root), never)
+    far = spark_dataset.build(PLAN, request, root, spark)
+    same(far, near)
+    assert near.parts["rows"]["row"].to_pylist() == list(range(300))
+    assert len(set(near.parts["rows"]["views"].to_pylist())) > 3
+
+
+def test_rows_of_a_spark_data_frame(root: str, spark: Any, tmp_path: Path) -> None:
+    path = asked_rows(tmp_path, 50)
+    frame = spark.read.csv(str(path), header=True, inferSchema=True)
+    found = vectors_at(SHOP, "Buys", frame, log=root, mode="as_known", spark=spark)
+    assert found.equals(vectors_at(SHOP, "Buys", path, log=root, mode="as_known"))
+
+
+def test_a_field_that_the_log_does_not_know_holds_its_default(root: str, spark: Any, tmp_path: Path) -> None:
+    source = SHOP.read_text()
+    for before, more in (
+        (
+            "    seconds: Field",
+            "    spent: Field[float] = field(default=7.0)\n    tags: Field[list[str]] = field(default=['a', 'b'])\n",
+        ),
+        (
+            "    mean_seconds_1h",
+            '    spent_10m = View.spent.sum(over="10m")\n    tags_10m = View.tags.length().sum(over="10m")\n',
+        ),
+        ("    bought = ", "    spent = UserNow.spent_10m\n    tags = UserNow.tags_10m\n"),
+    ):
+        assert source.count(before) == 1
+        source = source.replace(before, more + before)
+    (tmp_path / "shop.py").write_text(source)
+    plan, request = compile_app(load(str(tmp_path / "shop.py"))), Request("Buys", "point_in_time")
+    near, far = dataset.build(plan, request, FeatureLog(root), never), spark_dataset.build(plan, request, root, spark)
+    same(far, near)
+    rows = near.parts["rows"].to_pylist()
+    assert any(row["views"] for row in rows)
+    assert all(row["spent"] == (7.0 * row["views"] or None) for row in rows)
+    assert all(row["tags"] == (2 * row["views"] or None) for row in rows)
+
+
 def test_what_spark_does_not_compute_is_refused(root: str, spark: Any, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"(?s)not computed on Spark.*as_known"):
-        spark_dataset.build(PLAN, Request("Buys", "as_known"), root, spark)
+    shutil.copytree(root, tmp_path / "log")
+    shutil.rmtree(tmp_path / "log" / PLAN.journal)  # as an older version wrote it
+    with pytest.raises(TrainingError, match=r"(?s)does not hold the journal.*Hint"):
+        spark_dataset.build(PLAN, Request("Buys", "as_known"), str(tmp_path / "log"), spark)
+    with pytest.raises(TrainingError, match="rows of your own were never served"):
+        spark_dataset.build(PLAN, Request("Buys", rows="asked.csv"), root, spark)
     with pytest.raises(TrainingError, match="the feature log holds no vectors"):
         spark_dataset.build(PLAN, Request("Buys"), str(tmp_path), spark)
     with pytest.raises(TrainingError, match="no vector in this range"):

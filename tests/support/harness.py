@@ -16,7 +16,7 @@ from samestream.streams.engine import journal
 from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.engine.processor import Processor, Task
 from samestream.streams.log.feature_log import FeatureLog
-from samestream.streams.log.log_writer import LogWriter, logged_inputs
+from samestream.streams.log.log_writer import LogWriter, logged_topics
 from samestream.streams.lowering import compile_app
 from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
 from samestream.streams.plan import Plan
@@ -137,9 +137,9 @@ def write_log(transport: Transport, log: FeatureLog, plan: Plan = PLAN, *, secon
     """Let a log writer catch up with every topic of the app, then stop it; the log."""
     writer, stop = LogWriter(transport, plan, log, provision.store(transport, plan)), threading.Event()
     ends = {
-        part.topic: sum(len(fetched) for fetched in transport.read_all(part.topic))
-        - (log.read(part.topic).num_rows if part.topic in log.topics() else 0)
-        for part in logged_inputs(plan)
+        topic: sum(len(fetched) for fetched in transport.read_all(topic))
+        - (log.read(topic).num_rows if topic in log.topics() else 0)
+        for topic in logged_topics(plan)
     }
     thread = threading.Thread(target=writer.run, args=(stop,), daemon=True)
     thread.start()

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import errno
 import json
+import random
 import shutil
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import harness
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from engines import read_back
 from harness import PLAN, SECOND_US, START_US
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle import Oracle
 
-from samestream.schemas.errors import FeatureLogError, TrainingError
+from samestream.schemas.errors import FeatureLogError, RecoveryError, TrainingError
 from samestream.streams.engine.feature_task import FeatureTask
-from samestream.streams.log import rewriting
+from samestream.streams.log import judged_log, rewriting
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.memory.transport import MemoryTransport
 from samestream.streams.transport import Outgoing
@@ -41,6 +46,12 @@ def logged(folder: Path, records: list[Outgoing]) -> tuple[MemoryTransport, Feat
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[MemoryTransport, FeatureLog]:
     return logged(tmp_path_factory.mktemp("log"), EVENTS)
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> tuple[MemoryTransport, FeatureLog]:
+    """Three hours: longer than an event may be known ahead."""
+    return logged(tmp_path_factory.mktemp("log"), harness.shop_events(1500, seed=3))
 
 
 def build(shop: tuple[MemoryTransport, FeatureLog], pinned: Any = None, **asked: Any) -> Dataset:
@@ -201,6 +212,122 @@ def test_as_of_an_earlier_time_nothing_counts_that_was_not_yet_known(tmp_path: P
     for as_of_us, views in ((None, 2), (at_us + 5 * SECOND_US + 1, 2), (at_us + 5 * SECOND_US, 1)):
         asked = {"mode": "point_in_time", "rows": str(tmp_path / "a.parquet"), "as_of_us": as_of_us}
         assert build(shop, **asked).parts["rows"]["views"].to_pylist() == [views]
+
+
+def test_as_known_at_instants_of_ones_own_is_what_had_been_applied_by_then(tmp_path: Path) -> None:
+    transport = harness.fresh()
+    harness.send(transport, EVENTS)
+    harness.work_off(transport, FeatureTask(PLAN), batch_records=50)
+    log = harness.write_log(transport, FeatureLog(tmp_path / "log"))
+    draw, ends_us = random.Random(1), START_US + 600 * 7 * SECOND_US
+    asked = [
+        {"user": f"u{draw.randrange(5)}", "product": "p1", "at": draw.randrange(START_US, ends_us)} for _ in range(200)
+    ]
+    pq.write_table(pa.Table.from_pylist(asked), tmp_path / "a.parquet")
+    # the events as plain Python has them: the known time that the order had come to, event time, user
+    merged = Oracle(PLAN).run([read for read in read_back(PLAN, transport) if read.event in PLAN.inputs])
+    reached = list(accumulate((read.known_us for read in merged), max))
+    views = [
+        (known_us, read.values["at"], read.values["user"])
+        for known_us, read in zip(reached, merged, strict=True)
+        if read.event == "View" and read.decision == "applied"
+    ]
+    assert len(views) < sum(read.event == "View" for read in merged)
+    counts = {}
+    for as_of_us in (None, START_US + 2000 * SECOND_US):
+        request = Request("Buys", "as_known", as_of_us=as_of_us, rows=str(tmp_path / "a.parquet"))
+        found = dataset.build(PLAN, request, log, no_broker).parts["rows"]["views"].to_pylist()
+        for row, value in zip(asked, found, strict=True):
+            at_us, by_us = row["at"], min(row["at"], as_of_us or ends_us)
+            since_us = (at_us - 10 * MINUTE_US) // tile_us() * tile_us()
+            assert value == sum(k < by_us and since_us <= t < at_us and u == row["user"] for k, t, u in views)
+        counts[as_of_us] = sum(found)
+    ideal = build((transport, log), mode="point_in_time", rows=str(tmp_path / "a.parquet")).parts["rows"]["views"]
+    assert 0 < counts[START_US + 2000 * SECOND_US] < counts[None] < sum(ideal.to_pylist())
+
+
+def tile_us() -> int:
+    (window,) = {
+        part.window for table in PLAN.tables for part in table.windows if part.window.reach_us < 12 * MINUTE_US
+    }
+    return window.tile_us
+
+
+def no_broker() -> Any:
+    raise AssertionError("the log holds the journal")
+
+
+def test_as_known_follows_the_journal_in_the_log_as_the_one_on_the_broker(
+    shop: tuple[MemoryTransport, FeatureLog], tmp_path: Path
+) -> None:
+    logged_one = dataset.build(PLAN, Request("Buys", "as_known"), shop[1], no_broker)
+    shutil.copytree(shop[1].storage.root, tmp_path / "log")
+    shutil.rmtree(tmp_path / "log" / PLAN.journal)  # as an older version wrote it
+    old = FeatureLog(tmp_path / "log")
+    assert dataset.build(PLAN, Request("Buys", "as_known"), old, lambda: shop[0]).manifest == logged_one.manifest
+    with pytest.raises(RecoveryError, match=r"(?s)the journal does not say.*Hint: let"):
+        judged_log.judged(PLAN, old, "View")
+
+
+def test_every_event_of_the_log_has_its_rank_and_whether_it_was_applied(
+    shop: tuple[MemoryTransport, FeatureLog],
+) -> None:
+    merged = Oracle(PLAN).run([read for read in read_back(PLAN, shop[0]) if read.event in PLAN.inputs])
+    expected = {(r.event, r.partition, r.offset): (r.rank, r.decision == "applied") for r in merged}
+    found = {}
+    for event in PLAN.inputs:
+        for row in judged_log.judged(PLAN, shop[1], event, ["at"]).to_pylist():
+            found[event, row["_partition"], row["_offset"]] = (row["_rank"], row["_applied"])
+    assert found == expected
+    assert {applied for _, applied in found.values()} == {True, False}
+
+
+@pytest.mark.parametrize("mode", ["served", "as_known", "point_in_time"])
+def test_labels_that_cannot_be_known_are_no_labels(
+    long: tuple[MemoryTransport, FeatureLog], tmp_path: Path, mode: str
+) -> None:
+    whole = build(long, mode=mode)
+    shutil.copytree(long[1].storage.root, tmp_path / "log")
+    log, since_us = FeatureLog(tmp_path / "log"), START_US + 2000 * SECOND_US
+    rewriting.cut(log, "shop.orders", rewriting.cut_offsets(log, "shop.orders", since_us))
+    found = build((long[0], log), mode=mode)
+    assert found.counts["labels_cut_off"] > 0
+    counted = ("labelled", "unlabelled", "horizon_not_over", "infinite_labels", "labels_cut_off")
+    assert sum(found.counts.get(name, 0) for name in counted) == found.counts["vectors"] == whole.counts["vectors"]
+    later = pc.greater_equal(whole.parts["rows"]["event_time"], found.parts["rows"]["event_time"][0])
+    assert whole.parts["rows"].filter(later).equals(found.parts["rows"])
+    assert found.parts["rows"]["event_time"].cast(pa.int64())[0].as_py() >= since_us
+    shutil.rmtree(tmp_path / "log" / "shop.orders")
+    with pytest.raises(FeatureLogError, match=r"(?s)lacks topics that labels are made of.*shop.orders.*Hint"):
+        build((long[0], log), mode=mode)
+
+
+def test_asked_rows_whose_labels_were_cut_off_say_so(long: tuple[MemoryTransport, FeatureLog], tmp_path: Path) -> None:
+    shutil.copytree(long[1].storage.root, tmp_path / "log")
+    log, since_us = FeatureLog(tmp_path / "log"), START_US + 2000 * SECOND_US
+    rewriting.cut(log, "shop.orders", rewriting.cut_offsets(log, "shop.orders", since_us))
+    times = [since_us - 10 * MINUTE_US, START_US + 1499 * 7 * SECOND_US]
+    pq.write_table(pa.table({"user": ["u1"] * 2, "product": ["p1"] * 2, "at": times}), tmp_path / "a.parquet")
+    found = build((long[0], log), mode="point_in_time", rows=str(tmp_path / "a.parquet")).parts["rows"]
+    assert found["_label_state"].to_pylist() == ["labels_cut_off", "horizon_not_over"]
+    assert found["bought"].to_pylist() == [None, None]
+
+
+def test_as_known_leaves_out_what_was_made_of_events_that_were_cut_off(tmp_path: Path) -> None:
+    transport = harness.fresh()
+    harness.send(transport, EVENTS)
+    harness.work_off(transport, FeatureTask(PLAN), batch_records=50)
+    log = harness.write_log(transport, FeatureLog(tmp_path / "log"))
+    whole = build((transport, log), mode="as_known")
+    # the views of some batches go, and no price: what a view is made of reaches back a day, of prices, and an hour, of views
+    rewriting.cut(log, "shop.views", {0: 20, 1: 20})
+    with pytest.raises(TrainingError, match=r"(?s)windows of all vectors reach before that.*Hint: choose a later"):
+        build((transport, log), mode="as_known")
+    asked = {"user": ["u1"], "product": ["p1"], "at": [START_US + 4000 * SECOND_US]}
+    pq.write_table(pa.table(asked), tmp_path / "a.parquet")
+    with pytest.raises(FeatureLogError, match="windows of these rows reach before that"):
+        build((transport, log), mode="as_known", rows=str(tmp_path / "a.parquet"))
+    assert whole.counts["vectors"] > 300
 
 
 @pytest.mark.parametrize(
