@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
     group.command("show")(show)
     group.command("compact")(compact)
     group.command("retain")(retain)
+    group.command("events")(events)
     app.add_typer(group, name="log")
 
 
@@ -146,6 +147,55 @@ def retain(
     for done in retention.cut(log, cuts):
         removed = rewriting.clear(log, done.topic, _seconds(grace, "--grace"))
         typer.echo(f"{done.topic:<44}{done.rows:>12,} rows cut off; {removed:,} files removed")
+
+
+@configured("folder", "namespace", "log")
+def events(
+    settings: Settings,
+    module: Module,
+    event: Annotated[str, typer.Argument(metavar="EVENT", help="Which events: the name of their class.")],
+    out: Annotated[Path, typer.Option(help="Write them to this Parquet file.", dir_okay=False)],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Let --out replace a file that exists.")] = False,
+) -> None:
+    """Write the logged events of one kind with their merge rank and whether they were applied.
+
+    \b
+    _rank is an event's place in the order in which all inputs were merged, _applied
+    whether it counted: a vector is made of the events that were applied, of a lower
+    rank than its trigger's, and of an earlier time. Both follow from the journal, which
+    the log holds; no broker is asked. Events that are not judged yet are left out.
+
+    Example: samestream log events examples/flights.py Departure --out departures.parquet
+    """
+    import pyarrow.parquet as pq
+
+    from samestream.console.offline import check_folder
+    from samestream.streams.log.judged_log import judged
+    from samestream.streams.log.vector_file import refuse_existing
+
+    log, plan, _ = _opened(settings, module)
+    if event not in plan.inputs:
+        raise SettingsError(
+            "no such events",
+            where="EVENT",
+            found=event,
+            expected=", ".join(plan.inputs),
+            hint="those that features read.",
+        )
+    check_folder(out, "--out")
+    refuse_existing(out, overwrite)
+    found, beside = judged(plan, log, event), out.with_name(f".{out.name}.part")
+    try:
+        pq.write_table(found, beside, compression="zstd")
+        beside.replace(out)
+    except OSError as error:
+        raise FeatureLogError(
+            "the events cannot be written", where=str(out), found=error, hint="make room, or name another file."
+        ) from error
+    finally:
+        beside.unlink(missing_ok=True)
+    applied = sum(found["_applied"].to_pylist())
+    typer.echo(f"wrote {len(found):,} events to {out}, {applied:,} of them applied")
 
 
 def _opened(settings: Settings, module: str) -> tuple[FeatureLog, Plan, list[str]]:

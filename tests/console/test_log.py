@@ -76,6 +76,20 @@ def test_what_is_cut_off_is_out_of_reach_and_the_rest_is_whole(
     assert "holds nothing that may go" in again.stdout
 
 
+def test_events_with_their_rank_and_whether_they_were_applied(cli: Cli, served: Path) -> None:
+    done = cli("log", "events", served, "View", "--out", "views.parquet")
+    assert done.exit_code == 0, done.output
+    views = pq.read_table("views.parquet")
+    assert f"wrote {len(views)} events" in done.stdout.replace(",", "")
+    vectors = log_of(served).read("shop.features.Buys")
+    assert sum(views["_applied"].to_pylist()) == len(vectors) < len(views)
+    assert len(set(views["_rank"].to_pylist())) == len(views)
+    again = cli("log", "events", served, "View", "--out", "views.parquet")
+    assert again.exit_code == 2
+    assert "there is something already" in again.stderr
+    assert "Expected: Price, View." in cli("log", "events", served, "Vew", "--out", "v.parquet").stderr
+
+
 def test_vectors_of_cut_windows_are_not_compared(cli: Cli, served: Path) -> None:
     log = log_of(served)
     assert cli("log", "retain", served, "--keep", "3h").exit_code == 0

@@ -113,34 +113,47 @@ def test_a_training_set_is_the_one_that_one_machine_makes(
         assert near.manifest["journal"]["last"] >= 0
 
 
-def test_a_log_that_lacks_events_is_told_as_on_one_machine(root: str, spark: Any, tmp_path: Path) -> None:
+@pytest.fixture
+def cut(root: str, tmp_path: Path) -> FeatureLog:
+    """The log without its first hour of views."""
     shutil.copytree(root, tmp_path / "log")
-    log, request = FeatureLog(tmp_path / "log"), Request("Buys", "point_in_time")
-    whole = dataset.build(PLAN, request, log, never)
-    # views count for an hour
+    log = FeatureLog(tmp_path / "log")
     rewriting.cut(log, "shop.views", rewriting.cut_offsets(log, "shop.views", FIRST_US + 3_600_000_000))
-    near, far = dataset.build(PLAN, request, log, never), spark_dataset.build(PLAN, request, log.storage.root, spark)
-    assert far.manifest == near.manifest
+    return log
+
+
+def last_of(whole: dataset.Dataset, near: dataset.Dataset) -> pa.Table:
+    """As many rows of the whole as are left."""
     assert near.counts["history_cut_off"] > 100
     assert len(near.parts["rows"]) > 100
-    assert near.parts["rows"].equals(whole.parts["rows"].slice(len(whole.parts["rows"]) - len(near.parts["rows"])))
+    return whole.parts["rows"].slice(len(whole.parts["rows"]) - len(near.parts["rows"]))
+
+
+def test_a_log_that_lacks_events_is_told_as_on_one_machine(root: str, spark: Any, cut: FeatureLog) -> None:
+    request = Request("Buys", "point_in_time")
+    whole = dataset.build(PLAN, request, FeatureLog(root), never)
+    near = dataset.build(PLAN, request, cut, never)
+    assert near.parts["rows"].equals(last_of(whole, near))
+    rewriting.cut(cut, "shop.orders", rewriting.cut_offsets(cut, "shop.orders", FIRST_US + 9_000 * harness.SECOND_US))
+    near, far = dataset.build(PLAN, request, cut, never), spark_dataset.build(PLAN, request, cut.storage.root, spark)
+    same(far, near)
+    assert near.counts["labels_cut_off"] > 100
+    shutil.rmtree(f"{cut.storage.root}/shop.prices")
+    with pytest.raises(FeatureLogError, match=r"no batch of shop.prices"):
+        spark_dataset.build(PLAN, request, cut.storage.root, spark)
+
+
+def test_what_was_applied_before_a_cut_is_left_out_as_on_one_machine(
+    root: str, spark: Any, cut: FeatureLog, tmp_path: Path
+) -> None:
     (tmp_path / "shop.py").write_text(
         SHOP.read_text().replace('"1d"', '"1h"')
     )  # nothing reaches back further than an hour
-    plan, known = compile_app(load(str(tmp_path / "shop.py"))), Request("Buys", "as_known")
-    whole = dataset.build(plan, known, FeatureLog(root), never)
-    near, far = dataset.build(plan, known, log, never), spark_dataset.build(plan, known, log.storage.root, spark)
+    plan, request = compile_app(load(str(tmp_path / "shop.py"))), Request("Buys", "as_known")
+    whole = dataset.build(plan, request, FeatureLog(root), never)
+    near, far = dataset.build(plan, request, cut, never), spark_dataset.build(plan, request, cut.storage.root, spark)
     same(far, near)
-    assert near.counts["history_cut_off"] > 100
-    assert len(near.parts["rows"]) > 100
-    assert near.parts["rows"].equals(whole.parts["rows"].slice(len(whole.parts["rows"]) - len(near.parts["rows"])))
-    rewriting.cut(log, "shop.orders", rewriting.cut_offsets(log, "shop.orders", FIRST_US + 9_000 * harness.SECOND_US))
-    near, far = dataset.build(PLAN, request, log, never), spark_dataset.build(PLAN, request, log.storage.root, spark)
-    same(far, near)
-    assert near.counts["labels_cut_off"] > 100
-    shutil.rmtree(tmp_path / "log" / "shop.prices")
-    with pytest.raises(FeatureLogError, match=r"no batch of shop.prices"):
-        spark_dataset.build(PLAN, request, log.storage.root, spark)
+    assert near.parts["rows"].equals(last_of(whole, near))
 
 
 def asked_rows(folder: Path, count: int = 300) -> Path:
