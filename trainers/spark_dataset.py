@@ -16,12 +16,12 @@ from samestream.schemas.errors import TrainingError
 from samestream.schemas.expressions import Kind
 from samestream.streams import columns as cols
 from samestream.streams.engine.journal import Entry
-from samestream.streams.log import whole_history
+from samestream.streams.log import judged_on_spark, whole_history
 from samestream.streams.log.feature_log import ERASED, FeatureLog
 from samestream.streams.log.pinned_log import PinnedLog
 from samestream.streams.plan import Input, ModelPlan, Plan
 from samestream.streams.spark import labels as spark_labels
-from samestream.streams.spark import log_frames, ranked_log
+from samestream.streams.spark import log_frames
 from samestream.streams.spark.point_in_time import as_known, point_in_time
 from samestream.streams.transport import Transport
 from samestream.trainers import dataset, dataset_vectors
@@ -119,7 +119,7 @@ def _computed(
     ranks = None
     if is_known:
         begin_us = whole_history.applied_from_us(plan, model, log, entries)
-        ranks = ranked_log.frame(parts.session, parts.root, plan, log, entries, by_time=rows is not None).cache()
+        ranks = judged_on_spark.frame(parts.session, parts.root, plan, log, entries, by_time=rows is not None).cache()
     else:
         begin_us = whole_history.begin_us(plan, model, log)
 

@@ -23,12 +23,12 @@ from samestream.schemas.avro import Codec
 from samestream.schemas.errors import FeatureLogError, TrainingError
 from samestream.streams import columns as cols
 from samestream.streams.engine.feature_task import FeatureTask
-from samestream.streams.log import log_source, rewriting
+from samestream.streams.log import judged_on_spark, log_source, rewriting
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.lowering import compile_app
 from samestream.streams.models.category_profile import profile_of
 from samestream.streams.models.profile import NumericProfile
-from samestream.streams.spark import log_frames, ranked_log
+from samestream.streams.spark import log_frames
 from samestream.streams.spark import session as spark_session
 from samestream.streams.spark.profiles import profiles
 from samestream.streams.transport import Outgoing
@@ -176,7 +176,7 @@ EARLIER_US = FIRST_US + 9_000 * harness.SECOND_US
 def test_rows_of_ones_own_are_answered_as_on_one_machine(
     root: str, spark: Any, tmp_path: Path, mode: Any, as_of_us: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ranked_log, "TASK_EVENTS", 500)  # several tasks
+    monkeypatch.setattr(judged_on_spark, "TASK_EVENTS", 500)  # several tasks
     monkeypatch.setattr(log_source, "GROUP_EVENTS", 200)
     request = Request("Buys", mode, as_of_us=as_of_us, rows=str(asked_rows(tmp_path)))
     near = dataset.build(PLAN, request, FeatureLog(root), never)
