@@ -167,6 +167,7 @@ def events(
 
     Example: samestream log events examples/flights.py Departure --out departures.parquet
     """
+    import numpy as np
     import pyarrow.parquet as pq
 
     from samestream.console.offline import check_folder
@@ -194,7 +195,7 @@ def events(
         ) from error
     finally:
         beside.unlink(missing_ok=True)
-    applied = sum(found["_applied"].to_pylist())
+    applied = int(np.count_nonzero(found["_applied"].to_numpy()))
     typer.echo(f"wrote {len(found):,} events to {out}, {applied:,} of them applied")
 
 
