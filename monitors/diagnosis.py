@@ -166,6 +166,14 @@ VERDICTS = {
             weight=1.0,
         ),
         Verdict(
+            "model_swapped",
+            "scores",
+            "A prediction is not what the announced artifact says of the served vector.",
+            "Compare the artifact that the scorer holds with the digest in the models topic; deploy the version again.",
+            rank=1,
+            weight=1.0,
+        ),
+        Verdict(
             "world_changed",
             "features",
             "The distribution moved, and no source shows a fault.",

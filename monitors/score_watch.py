@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import reduce
 from typing import Any
 
+from samestream.monitors import score_parity
 from samestream.monitors.checks import NO_FILTERS, Filters
 from samestream.monitors.drift_budget import Levels, PastWindow, Share
 from samestream.monitors.drift_evidence import evidence_of
@@ -78,7 +79,9 @@ class ScoreWatch:
 
     def _evaluate(self, window: Window) -> bool:
         """Judge a window; whether it moved, whatever explains that."""
-        fault = self._book.holding(self._causes, window.start_us - DAY_US, window.end_us)
+        since_us = window.start_us - DAY_US
+        fault = self._book.holding(self._causes, since_us, window.end_us)
+        fault = fault or self._book.holding([score_parity.CAUSE], since_us, window.end_us, score_parity.PLACE)
         world = self._features.open_at(window.end_us) if self._features is not None else None
         explaining = fault or world
         if fault is not None:

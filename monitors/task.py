@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from samestream.monitors.declared import Declared, Silence
 from samestream.monitors.kept_watch import KeptWatch
@@ -19,7 +20,7 @@ from samestream.schemas import records
 from samestream.schemas.avro import Codec
 from samestream.schemas.errors import ArtifactError
 from samestream.schemas.expressions import Kind
-from samestream.streams.columns import ColumnData, Int64Array
+from samestream.streams.columns import ColumnData, Columns, Int64Array
 from samestream.streams.engine.clock import Clocks
 from samestream.streams.engine.measures import Measure
 from samestream.streams.engine.order import DEAD, Batch
@@ -27,13 +28,14 @@ from samestream.streams.engine.task import Emitted
 from samestream.streams.models import artifact
 from samestream.streams.models.model_registry import CHAMPION, registry_input
 from samestream.streams.plan import Input, ModelPlan, Plan
-from samestream.streams.transport import Outgoing
+from samestream.streams.transport import Outgoing, position
 from samestream.streams.wire.avro_values import UNITS, described
 from samestream.streams.wire.decode import vector_input
 
 log = logging.getLogger("samestream")
 _CODEC = Codec(records.INCIDENT)
 _NUMERIC = (Kind.INT, Kind.FLOAT, Kind.BOOL)
+_ARTIFACTS_KEPT = 4
 
 
 class MonitorTask(KeptWatch[Watch]):
@@ -55,6 +57,7 @@ class MonitorTask(KeptWatch[Watch]):
             registry_input(plan.registry),
         )
         self._watch = make_watch(plan, model, declared)
+        self._artifacts: dict[tuple[str, str], artifact.Artifact | None] = {}
 
     def process(self, batch: Batch, clocks: Clocks) -> Emitted:
         """Apply a judged batch."""
@@ -78,18 +81,24 @@ class MonitorTask(KeptWatch[Watch]):
         places, vectors = batch.applied("vectors")
         watched = {name: _watched(vectors[name]) for name in self._model.outputs}
         self._watch.on_vectors(batch.known_us[places], watched, vectors["entity"].values.tolist())
+        parity = self._watch.score_parity
+        if parity is not None:
+            parity.on_vectors(batch.known_us[places], *_identity(vectors), {name: vectors[name] for name in watched})
         # a model applies from a known time after everything seen so far, so the two clocks go together
         self._move_clock(batch, ("vectors",), self._watch.vector_clock)
         self._move_clock(batch, ("vectors",), self._watch.model_clock)
         places, predictions = batch.applied("predictions")
         said = predictions["value" if self._model.output == "class" else "score"]
         self._watch.on_scores(batch.known_us[places], said.values, said.valid, predictions["entity"].values.tolist())
+        if parity is not None:
+            parity.on_predictions(batch.known_us[places], *_identity(predictions), predictions)
+            parity.compare(self._artifact)
         self._move_clock(batch, ("predictions",), self._watch.score_clock)
         out = [record_of(self._drift, found) for found in self._watch.records()]
         return Emitted(out, len(out))
 
     def measures(self) -> Iterable[Measure]:
-        """What the alarm budget rests on, of each family: history, how much is needed, and who has no say."""
+        """What the alarm budget rests on, of each family: history, how much is needed, and who has no say; predictions compared."""
         budget = self._watch.budget
         sources = {**budget, "per_week": budget["sources_per_week"]}
         for family, told in (
@@ -105,18 +114,39 @@ class MonitorTask(KeptWatch[Watch]):
             yield Measure(
                 "monitor_blind", "Detectors that could never alarm, or have no say.", labels, len(told["blind"])
             )
+        if (parity := self._watch.score_parity) is not None:
+            model = {"model": self._model.name}
+            yield Measure("predictions_compared_total", "Predictions scored again.", model, parity.compared, "counter")
+            says = "Predictions that are not what the announced artifact says."
+            yield Measure("predictions_mismatched_total", says, model, parity.mismatched, "counter")
+            says = "Predictions whose artifact could not be had: nothing is known of them."
+            yield Measure("predictions_unjudged_total", says, model, parity.unknown, "counter")
 
     def _take_models(self, batch: Batch) -> None:
         _, models = batch.applied("models")
         for row in range(len(models["model"].values)):
             record = {name: column.values[row] for name, column in models.items()}
-            if record["model"] == self._model.name and record["slot"] == CHAMPION:
-                try:
-                    loaded = artifact.load(record["artifact"], record["digest"])
-                except ArtifactError as error:
-                    log.error("%s: version %s is not compared with: %s", self.name, record["version"], error.line)
-                    continue
-                self._watch.on_model(loaded.version, loaded.applies_from_us, loaded.reference)
+            if record["model"] != self._model.name:
+                continue
+            if self._watch.score_parity is not None:
+                self._watch.score_parity.announce(record["version"], record["artifact"], record["digest"])
+            if record["slot"] == CHAMPION:
+                loaded = self._artifact(record["artifact"], record["digest"])
+                if loaded is not None:
+                    self._watch.on_model(loaded.version, loaded.applies_from_us, loaded.reference)
+
+    def _artifact(self, uri: str, digest: str) -> artifact.Artifact | None:
+        """An artifact, kept for a while; None, and told, where it cannot be had. It is no part of the state."""
+        if (uri, digest) not in self._artifacts:
+            try:
+                found = artifact.load(uri, digest)
+            except ArtifactError as error:
+                log.error("%s: %s is not compared with: %s", self.name, uri, error.line)
+                found = None
+            self._artifacts[uri, digest] = found
+            for old in list(self._artifacts)[:-_ARTIFACTS_KEPT]:
+                del self._artifacts[old]
+        return self._artifacts[uri, digest]
 
     @staticmethod
     def _dead(batch: Batch, name: str) -> Int64Array:
@@ -201,6 +231,12 @@ def _source_inputs(plan: Plan, model: ModelPlan) -> dict[str, Input]:
 def _partitions(batch: Batch) -> Int64Array:
     """The number in its topic of each partition that a batch names."""
     return np.array([partition.partition for partition in batch.partitions], np.int64)
+
+
+def _identity(columns: Columns) -> tuple[Int64Array, NDArray[Any]]:
+    """Where the triggers of vectors or of predictions lie, as one number each, and their entities."""
+    partitions, offsets = columns["trigger_partition"].values, columns["trigger_offset"].values
+    return position(partitions.astype(np.int64), offsets.astype(np.int64)), columns["entity"].values
 
 
 def _numbers(column: ColumnData) -> tuple[Any, Any]:

@@ -31,6 +31,7 @@ from samestream.monitors.budget import LEAST_LIMIT, SOURCES_SHARE
 from samestream.monitors.declared import Declared, Drift, Parity, Quality, Silence
 from samestream.monitors.drift_budget import Share
 from samestream.monitors.incidents import IncidentBook, IncidentRecord, Lineage
+from samestream.monitors.score_parity import ScoreParity
 from samestream.monitors.score_watch import ScoreWatch
 from samestream.monitors.slices import keys_of, no_keys
 from samestream.monitors.sources import TICK_US, SourceFamily, SourceSpec, SourceWatch
@@ -77,6 +78,8 @@ class Watch:
             self._scores = ScoreWatch(lineage, drift.window_us, self._book, share, self._features, declared.filters)
         watched = any(isinstance(check, Parity) for check in declared.features)
         self._parity = ParityWatch(lineage, self._book) if watched else None
+        self.score_parity = ScoreParity(self._book, lineage.features) if watched else None
+        """Predictions against the announced artifacts, where `parity()` is declared; it speaks at once, too."""
         self._source_us = self._vector_us = self._model_us = self._score_us = _UNSET
 
     @staticmethod

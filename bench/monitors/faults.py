@@ -1,8 +1,9 @@
-"""Part *faults*: a year of flights, clean, resampled by days, and with faults of thirteen kinds, sixty of each.
+"""Part *faults*: a year of flights, clean, resampled by days, and with faults of twenty kinds, sixty of each.
 
 The watch runs over the clean year first; its state at every midnight is kept, with all limits, and their digest seeds the
 draw of the faults: nothing about a fault is known before the limits are frozen. A fault strikes at the instant of an event
-drawn from its source. The core is the live one, fed the same arrays.
+drawn from its source. The core is the live one, fed the same arrays: of sources, of served vectors and scores, of outcomes.
+Peers watch the same columns and are shown the same faults.
 
 What counts as real on unfaulted data was written down beforehand: `REAL`. Any other incident is false.
 """
@@ -10,17 +11,24 @@ What counts as real on unfaulted data was written down beforehand: `REAL`. Any o
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flights_year import DAY_US, HOUR_US, Rows, new_watch, year
+import numpy.typing as npt
+from flights_year import DAY_US, HOUR_US, Ints, Rows, new_outcome_watch, new_watch, year
 from intervals import of_rate, of_share
 from kinds import FAULTS, Fault
 from oracle import alarm_us
+from peers import Injection, Year, peers
+from served_faults import ServedFault, faulty_us, served_faults, strike_at
+from served_year import ServedYear, moved, served_year
 
 from samestream.examples.flights_data import local_instant_us
 from samestream.monitors.diagnosis import instant
@@ -39,61 +47,153 @@ REAL = (
 
 
 def rows(quick: bool) -> dict[str, list[dict[str, Any]]]:
-    events = year()
+    events, served = year(), served_year()
     start_us = min(int(part.known_us[0]) for part in events.values()) // DAY_US * DAY_US
     started = time.process_time()
-    kept, clean, lineage = clean_year(events, start_us)
+    kept, clean, lineage = clean_year(events, served, start_us)
     found = [told("the year as it was", clean, start_us)]
+    compared = f"{served.parity.compared:,} vectors against their replay: {served.parity.mismatched} differ"
     digest = digest_of(kept)
     print(
-        f"limits of {len(kept)} nights are frozen: {digest[:16]} ({time.process_time() - started:.0f} CPU s)",
+        f"{compared}\nlimits of {len(kept)} nights are frozen: {digest[:16]} ({time.process_time() - started:.0f} CPU s)",
         flush=True,
     )
     if not quick:
-        _, again, _ = clean_year(resampled(events, start_us, np.random.default_rng(2)), start_us)
+        source = resampled_days(np.random.default_rng(2))
+        places, by_us = resampled(served.known_us, start_us, source)
+        _, again, _ = clean_year(resampled_events(events, start_us, source), moved(served, places, by_us), start_us)
         found.append(told("days resampled within ten days", again, start_us))
-    rng = np.random.default_rng(int(digest[:16], 16))
-    faults = [of_kind(fault, kept, events, lineage, start_us, rng, EACH_QUICK if quick else EACH) for fault in FAULTS]
+    opened = sum(record.at_us >= start_us + FIRST_DAY * DAY_US for record in clean)
+    with tempfile.TemporaryDirectory() as folder:
+        beside, more = tuned(events, served, start_us, opened, Path(folder), quick)
+        found += more
+        rng = np.random.default_rng(int(digest[:16], 16))
+        faults, each = [], EACH_QUICK if quick else EACH
+        for fault in FAULTS:
+            faults += of_kind(fault, kept, events, lineage, start_us, rng, each, beside)
+        for downstream in served_faults(served):
+            faults += of_served(downstream, served, start_us, rng, each, beside)
+        for peer in beside:
+            peer.close()
     return {"faults": faults, "clean": found}
 
 
-def clean_year(events: dict[str, Rows], start_us: int) -> tuple[dict[int, SourceFamily], list[IncidentRecord], Lineage]:
-    """The watch over a year: its sources at every midnight from which a fault may strike, and all incidents opened."""
-    watch = new_watch()
+def tuned(
+    events: dict[str, Rows], served: ServedYear, start_us: int, opened: int, folder: Path, quick: bool
+) -> tuple[list[Any], list[dict[str, Any]]]:
+    """The peers, each with the parameter that opens at most so many incidents on the clean year; and how many it opens."""
+    columns = Year(start_us)
+    for event, part in events.items():
+        for name, column in watched_by_peers(part).items():
+            columns.add(event, name, part.known_us, column)
+    for name, column in served.columns.items():
+        columns.add(SERVED, name, served.known_us, column)
+    scored = ~np.isnan(served.score)
+    columns.add(SERVED, "score", served.known_us, (np.nan_to_num(served.score), scored))
+    out, weeks = [], (365 - FIRST_DAY) / 7
+    found, absent = peers(columns, folder, quick)
+    for name, reason in absent.items():
+        print(f"{name} is absent: {reason}", flush=True)
+        out.append({"system": name, "data": "the year as it was", "false_incidents_per_week": None, "note": reason})
+    for peer in found:
+        started = time.process_time()
+        count = peer.tune(opened)
+        print(
+            f"{peer.name:15} {count} incidents where ours opened {opened} (limit {peer.limit}; "
+            f"{time.process_time() - started:.0f} CPU s)",
+            flush=True,
+        )
+        low, high = of_rate(count, weeks)
+        out.append(
+            {
+                "system": peer.name, "data": "the year as it was", "false_incidents_per_week": count / weeks, "low": low,
+                "high": high, "note": "" if count <= opened else "no parameter keeps it as calm as ours",
+            }
+        )  # fmt: skip
+    return found, out
+
+
+SERVED = "served"
+
+
+def watched_by_peers(part: Rows) -> dict[str, Any]:
+    """The fields of a source, and how late its events are known, in seconds."""
+    lateness = (part.known_us - part.time_us) / 1e6
+    return {**part.fields, "(lateness)": (lateness, np.ones(len(part), np.bool_))}
+
+
+def clean_year(
+    events: dict[str, Rows], served: ServedYear, start_us: int
+) -> tuple[dict[int, SourceFamily], list[IncidentRecord], Lineage]:
+    """All monitors over a year: the sources at every midnight from which a fault may strike, and all incidents opened."""
+    watch, outcomes = new_watch(), new_outcome_watch()
     family = watch._family
     opened, kept = [], {}
+    labelled = np.flatnonzero(~np.isnan(served.label) & ~np.isnan(served.score))
+    labelled = labelled[np.argsort(served.label_known_us[labelled], kind="stable")]
+    label_us = served.label_known_us[labelled]
     for day in range(366):
         if FIRST_DAY <= day <= LAST_DAY:
             kept[day] = deepcopy(family)
         from_us = start_us + day * DAY_US
+        for model in served.models:
+            if model.applies_from_us == from_us:
+                watch.on_model(model.version, from_us, model.reference)
         for name, part in events.items():
             piece = part.between(from_us, from_us + DAY_US)
             watch.on_events(name, piece.known_us, piece.time_us, piece.fields, piece.keys, piece.partitions)
-        watch.source_clock(from_us + DAY_US)
-        opened += [record for record in watch.records() if record.event == "open"]
+        now = slice(*np.searchsorted(served.known_us, [from_us, from_us + DAY_US]))
+        known = served.known_us[now]
+        watch.on_vectors(known, {name: (v[now], there[now]) for name, (v, there) in served.columns.items()})
+        score = served.score[now]
+        watch.on_scores(known[~np.isnan(score)], score[~np.isnan(score)])
+        for clock in (watch.source_clock, watch.vector_clock, watch.model_clock, watch.score_clock):
+            clock(from_us + DAY_US)
+        said = watch.records()
+        opened += [record for record in said if record.event == "open"]
+        low, high = np.searchsorted(label_us, [from_us, from_us + DAY_US])
+        for row in labelled[low:high].tolist():
+            at_us = int(served.label_known_us[row])
+            while said and said[0].at_us <= at_us:
+                record = said.pop(0)
+                outcomes.on_incident(record.incident, record.event, record.subject, record.verdict)
+            outcomes.on_outcome(at_us, _outcome(served, row, at_us))
+        for record in said:
+            outcomes.on_incident(record.incident, record.event, record.subject, record.verdict)
+        opened += [record for record in outcomes.records() if record.event == "open"]
     return kept, opened, watch.lineage
+
+
+def _outcome(served: ServedYear, row: int, at_us: int) -> dict[str, Any]:
+    return {
+        "state": "labelled", "score": float(served.score[row]), "label": float(served.label[row]), "label_time": at_us,
+        "trigger_topic": "", "trigger_partition": int(served.vectors.rank[row]),
+        "trigger_offset": int(served.vectors.offset[row]),
+    }  # fmt: skip
 
 
 def told(data: str, opened: list[IncidentRecord], start_us: int) -> dict[str, Any]:
     """How many incidents a week were false from the day on which limits were first set."""
     since_us = start_us + 21 * DAY_US
+    since = [record for record in opened if record.at_us >= since_us]
     false = [
         record
-        for record in opened
-        if record.at_us >= since_us
-        and not (record.verdict == "world_changed" and any(low <= record.at_us < high for _, low, high in REAL))
+        for record in since
+        if not (record.verdict == "world_changed" and any(low <= record.at_us < high for _, low, high in REAL))
     ]
-    for record in false:
-        print(f"  {instant(record.at_us)} {record.verdict:18} {record.cause}")
+    for record in since:
+        mark = "false" if record in false else "true "
+        print(f"  {mark} {instant(record.at_us)} {record.verdict:18} {record.cause}")
     weeks = (365 - 21) / 7
     low, high = of_rate(len(false), weeks)
     print(
-        f"{data}: {len(false)} false incidents in {weeks:.0f} weeks, {len(false) / weeks:.2f} a week "
-        f"(95 %: {low:.2f} to {high:.2f})"
+        f"{data}: {len(false)} false incidents of {len(since)} in {weeks:.0f} weeks, {len(false) / weeks:.2f} a week "
+        f"(95 %: {low:.2f} to {high:.2f})",
+        flush=True,
     )
     return {
         "system": "samestream", "data": data, "false_incidents_per_week": len(false) / weeks,
-        "low": low, "high": high,
+        "low": low, "high": high, "incidents": len(since),
     }  # fmt: skip
 
 
@@ -102,30 +202,119 @@ def digest_of(kept: dict[int, SourceFamily]) -> str:
     return hashlib.sha256(b"".join(limits)).hexdigest()
 
 
-def resampled(events: dict[str, Rows], start_us: int, rng: np.random.Generator) -> dict[str, Rows]:
-    """Whole days in another order: each is one of those within ten days of it, the first three weeks aside."""
+def resampled_days(rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Which day stands for each: one of those within ten days of it, the first three weeks aside."""
     source = np.arange(366)
     source[21:] = np.clip(source[21:] + rng.integers(-10, 11, 366 - 21), 0, 364)
+    return source
+
+
+def resampled(known_us: Ints, start_us: int, source: Ints) -> tuple[Ints, Ints]:
+    """The rows of those days, in order, and by how much each moves, in microseconds."""
+    bounds = np.searchsorted((known_us - start_us) // DAY_US, np.arange(367))
+    places = [np.arange(bounds[taken], bounds[taken + 1]) for taken in source]
+    return np.concatenate(places), np.repeat((np.arange(366) - source) * DAY_US, [len(p) for p in places])
+
+
+def resampled_events(events: dict[str, Rows], start_us: int, source: Ints) -> dict[str, Rows]:
+    """Whole days in another order; an event that comes twice is another one."""
     found = {}
     for name, part in events.items():
-        day = (part.known_us - start_us) // DAY_US
-        bounds = np.searchsorted(day, np.arange(367))
-        places = [np.arange(bounds[taken], bounds[taken + 1]) for taken in source]
-        moved = np.repeat((np.arange(366) - source) * DAY_US, [len(p) for p in places])
-        mixed = part.take(np.concatenate(places))
-        keys = np.array([f"{key} {shift}" for key, shift in zip(mixed.keys, moved.tolist(), strict=True)], object)
+        places, by_us = resampled(part.known_us, start_us, source)
+        mixed = part.take(places)
+        keys = np.array([f"{key} {shift}" for key, shift in zip(mixed.keys, by_us.tolist(), strict=True)], object)
         if name == "Weather":
             keys = mixed.keys
-        found[name] = replace(mixed, known_us=mixed.known_us + moved, time_us=mixed.time_us + moved, keys=keys)
+        found[name] = replace(mixed, known_us=mixed.known_us + by_us, time_us=mixed.time_us + by_us, keys=keys)
     return found
+
+
+def judged(
+    fault: str, kind: str, system: str, said_us: list[int | None], faulty: list[Ints], best: list[float],
+    right: int | None, missed: Mapping[str, int] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """What one system did about one kind of fault. best : of the oracle, in faulty values; none of hard evidence."""
+    caught = in_bound = 0
+    delays = []
+    for at_us, times_us in zip(said_us, faulty, strict=True):
+        count = None if at_us is None else int(np.searchsorted(times_us, at_us, side="right"))
+        delays.append(np.inf if count is None else max(count, 1))
+        caught += at_us is not None
+        in_bound += is_in_bound(kind, at_us, count, times_us)
+    n = len(delays)
+    ratio = float(np.median(delays) / np.median(best)) if best and n else None
+    low, high = of_share(in_bound, n)
+    print(
+        f"{fault:26} {system:15} {n} injected, {caught} caught, {in_bound} in bound ({low:.0%} to {high:.0%}), "
+        f"verdict right {right}, median delay {np.median(delays):.0f}"
+        + (f", oracle {np.median(best):.0f}, ratio {ratio:.2f}" if ratio is not None else ""),
+        flush=True,
+    )
+    for what, count in sorted((missed or {}).items(), key=lambda part: -part[1])[:6]:
+        print(f"    {count} x {what}", flush=True)
+    told: dict[str, Any] = {
+        "fault": fault, "kind": kind, "system": system, "injected": n, "caught": caught, "caught_in_bound": in_bound,
+        "median_delay_ratio": _finite(ratio), "verdict_right": right, "median_delay": _finite(float(np.median(delays))),
+        "caught_in_bound_low": low, "caught_in_bound_high": high,
+    }  # fmt: skip
+    if right is not None:
+        told["verdict_right_low"], told["verdict_right_high"] = of_share(right, n)
+    return told
+
+
+def is_in_bound(kind: str, at_us: int | None, count: int | None, times_us: Ints) -> bool:
+    """Hard evidence: within three faulty values or an hour, whichever is later; else by a hundred faulty values."""
+    if at_us is None or count is None:
+        return False
+    enough_us = int(times_us[min(2, len(times_us) - 1)])
+    return at_us <= max(enough_us, int(times_us[0]) + HOUR_US) if kind == "hard" else count <= 100
+
+
+def _finite(value: float | None) -> float | None:
+    """As JSON holds it; None of what was never caught in more than half of the cases."""
+    return value if value is not None and np.isfinite(value) else None
+
+
+def of_served(
+    fault: ServedFault, served: ServedYear, start_us: int, rng: np.random.Generator, each: int, beside: Sequence[Any]
+) -> list[dict[str, Any]]:
+    """A kind of fault behind the sources, by all."""
+    low, high = np.searchsorted(served.known_us, [start_us + FIRST_DAY * DAY_US, start_us + LAST_DAY * DAY_US])
+    said: list[int | None] = []
+    right, faulty, injections, missed = 0, [], [], defaultdict[str, int](int)
+    for _ in range(each):
+        at_us = int(served.known_us[int(rng.integers(low, high))])
+        struck = strike_at(fault, served, at_us, HORIZON_US, rng)
+        if not struck.wrong.any():
+            continue
+        found = fault.caught(served, struck)
+        faulty.append(faulty_us(served, struck))
+        said.append(found[0] if found else None)
+        right += found is not None and found[1] in fault.verdicts
+        midnight = int(np.searchsorted(served.known_us, start_us + (at_us - start_us) // DAY_US * DAY_US))
+        before = slice(midnight, struck.rows.start)
+        columns = {}
+        for name, (values, valid) in struck.columns.items():
+            clean = (served.score, ~np.isnan(served.score)) if name == "score" else served.columns[name]
+            columns[name] = np.concatenate([clean[0][before], values]), np.concatenate([clean[1][before], valid])
+        known = served.known_us[midnight : struck.rows.stop]
+        injections.append(Injection(SERVED, at_us, faulty[-1], columns, known))
+        if found is None or found[1] not in fault.verdicts:
+            missed[f"{', '.join(struck.columns)}: {found[1] if found else 'missed'}"] += 1
+    out = [judged(fault.name, "hard", "samestream", said, faulty, [], right, missed)]
+    for peer in beside:
+        out.append(judged(fault.name, "hard", peer.name, peer.caught_us(injections), faulty, [], None))
+    return out
 
 
 def of_kind(
     fault: Fault, kept: dict[int, SourceFamily], events: dict[str, Rows], lineage: Lineage, start_us: int,
-    rng: np.random.Generator, each: int,
-) -> dict[str, Any]:  # fmt: skip
-    caught = in_bound = right = 0
-    delays, best, missed = [], [], defaultdict(int)
+    rng: np.random.Generator, each: int, beside: Sequence[Any],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """A kind of fault at a source, by all."""
+    said_us: list[int | None] = []
+    right, faulty, best, injections = 0, [], [], []
+    missed = defaultdict[str, int](int)
     for _ in range(each):
         event, fields = fault.targets[int(rng.integers(len(fault.targets)))]
         clean = events[event]
@@ -138,39 +327,26 @@ def of_kind(
         if not len(struck.faulty_us):
             continue
         said = run(deepcopy(kept[day]), events, event, struck, lineage, midnight_us, at_us)
-        n = int(np.searchsorted(struck.faulty_us, said.at_us, side="right")) if said else None
-        enough_us = struck.faulty_us[min(2, len(struck.faulty_us) - 1)]
-        if fault.kind == "hard":
-            good = said is not None and said.at_us <= max(int(enough_us), int(struck.faulty_us[0]) + HOUR_US)
-        else:
-            good = n is not None and n <= 100
+        faulty.append(struck.faulty_us)
+        said_us.append(said.at_us if said else None)
+        if fault.kind != "hard":
             known_us = alarm_us(fault, fields, clean, struck.rows, at_us, struck.gone)
             best.append(
                 np.inf if known_us is None else max(int(np.searchsorted(struck.faulty_us, known_us, side="right")), 1)
             )
-        caught += said is not None
-        in_bound += good
-        delays.append(np.inf if n is None else max(n, 1))
-        if said is not None and said.verdict in fault.verdicts:
-            right += 1
-        if not good or said is None or said.verdict not in fault.verdicts:
+        is_right = said is not None and said.verdict in fault.verdicts
+        right += is_right
+        n = int(np.searchsorted(struck.faulty_us, said.at_us, side="right")) if said else None
+        if not is_right or not is_in_bound(fault.kind, said.at_us if said else None, n, struck.faulty_us):
             missed[f"{'.'.join((event, *fields))}: {said.verdict if said else 'missed'} after {n}"] += 1
-    n = len(delays)
-    ratio = float(np.median(delays) / np.median(best)) if best else None
-    low, high = of_share(in_bound, n)
-    print(
-        f"{fault.name:22} {n} injected, {caught} caught, {in_bound} in bound ({low:.0%} to {high:.0%}), verdict right {right}, "
-        f"median delay {np.median(delays):.0f}"
-        + (f", oracle {np.median(best):.0f}, ratio {ratio:.2f}" if best else ""),
-        flush=True,
-    )
-    for what, count in sorted(missed.items(), key=lambda part: -part[1])[:6]:
-        print(f"    {count} x {what}")
-    return {
-        "fault": fault.name, "kind": fault.kind, "system": "samestream", "injected": n, "caught": caught,
-        "caught_in_bound": in_bound, "median_delay_ratio": ratio, "verdict_right": right,
-        "median_delay": float(np.median(delays)), "caught_in_bound_low": low, "caught_in_bound_high": high,
-    }  # fmt: skip
+        rows = struck.rows.between(midnight_us, at_us + HORIZON_US)
+        columns = watched_by_peers(rows)
+        columns = {name: columns[name] for name in fields} if fields else columns
+        injections.append(Injection(event, at_us, struck.faulty_us, columns, rows.known_us))
+    out = [judged(fault.name, fault.kind, "samestream", said_us, faulty, best, right, missed)]
+    for peer in beside:
+        out.append(judged(fault.name, fault.kind, peer.name, peer.caught_us(injections), faulty, best, None))
+    return out
 
 
 def run(

@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from samestream.examples import flights, flights_data
-from samestream.monitors.declared import Silence, silence
+from samestream.monitors.declared import Silence, calibration, performance, silence
+from samestream.monitors.incidents import Lineage
+from samestream.monitors.outcome_watch import OutcomeWatch
 from samestream.monitors.task import make_watch
 from samestream.monitors.watch import Watch
 from samestream.schemas import app as apps
@@ -88,3 +90,11 @@ def new_watch() -> Watch:
     declared = replace(declared, features=checks)
     plan = compile_app(apps.load(str(flights.__file__)))
     return make_watch(plan, plan.models[declared.of.__name__], declared)
+
+
+def new_outcome_watch() -> OutcomeWatch:
+    """The watch over the outcomes of the flights' model, by `performance()` and `calibration()`."""
+    declared = replace(flights.LateArrivalHealth.__monitors__, scores=(performance(), calibration()))
+    plan = compile_app(apps.load(str(flights.__file__)))
+    model = plan.models[declared.of.__name__]
+    return OutcomeWatch(Lineage(model.name, tuple(model.outputs), {}), model.output, declared, DAY_US)

@@ -162,6 +162,9 @@ def test_learned_scored_judged_and_the_same_again(served: tuple[str, Served], na
     monitor = MonitorTask(PLAN, KINDS.monitors[f"{name}Health"])
     harness.work_off(world.transport, monitor, PLAN)
     assert contents(world.transport, PLAN.drift) == []
+    again_scored = {one.name: one.value for one in monitor.measures()}
+    assert again_scored["predictions_compared_total"] == len(predictions)
+    assert again_scored["predictions_mismatched_total"] == again_scored["predictions_unjudged_total"] == 0
     logged = harness.write_log(world.transport, world.log, PLAN).read(model.topics["predictions"])
     assert logged["value"].to_pylist() == [said["value"] for said in logged_order(predictions, logged)]
     assert [dict(row) if row else row for row in logged["probabilities"].to_pylist()] == [

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from samestream.monitors import Monitors, drift
+from samestream.monitors import Monitors, drift, parity
 from samestream.schemas import Event, Features, Field, Model, event_time, field, key, label, when
 from samestream.trainers import linear
 
@@ -51,15 +51,15 @@ class Place(Model, on=Parcel, trainer=linear(every="1d", history="30d")):
 
 
 class SlowHealth(Monitors, of=Slow, alarms="1/week"):
-    features = drift(window="6h")
+    features = parity(), drift(window="6h")
     scores = drift(window="6h")
 
 
 class HoursHealth(Monitors, of=Hours, alarms="1/week"):
-    features = drift(window="6h")
+    features = parity(), drift(window="6h")
     scores = drift(window="6h")
 
 
 class PlaceHealth(Monitors, of=Place, alarms="1/week"):
-    features = drift(window="6h")
+    features = parity(), drift(window="6h")
     scores = drift(window="6h")

@@ -1,0 +1,447 @@
+"""Other ways to watch the same columns, each made as calm on the clean year as ours was, then shown the same faults.
+
+==================  =================================================================================================
+Evidently           its own default test of a column, day against the 28 days before; run in its own environment
+NannyML-style       Jensen-Shannon distance, null share and row count of a day beyond mean + k standard deviations of the
+                    56 days before (the method, written here)
+daily KS            Kolmogorov and Smirnov's p-value of a day against the 28 days before; of texts, that of chi-square
+ADWIN, PageHinkley  river's detectors on every value, standardised; a text counts as how rare it is
+KSWIN               river's detector on means by the hour, for it takes half a thousandth of a second a value
+==================  =================================================================================================
+
+A parameter is the most sensitive one that, on the year without faults, opens no more incidents than ours, in sight of that very
+year: they are told more than ours was. Alarms of one source on days in a row are one incident. They have no verdicts.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import speed
+from flights_year import DAY_US, HOUR_US, Column, Ints
+from river import drift
+from scipy.special import rel_entr
+from scipy.stats import chi2
+
+Floats = npt.NDArray[np.float64]
+FROM_DAY, DAYS = 63, 365
+ROWS = ""
+"""Stands for a field: how many rows there were."""
+
+
+@dataclass
+class Stream:
+    """One column of the year, as numbers; texts by their codes. bounds : where days begin, shape (366,)."""
+
+    known_us: Ints
+    values: Floats
+    is_text: bool
+    bounds: Ints
+    rows_a_day: Floats
+    null_share: Floats
+
+
+@dataclass(frozen=True)
+class Job:
+    """A day's window of one column to be judged. values : those that are there. rows : nulls, too."""
+
+    group: str
+    field: str
+    day: int
+    values: Floats
+    rows: int
+
+
+@dataclass
+class Injection:
+    """What the peers see of a fault. columns : those that came otherwise, from the midnight before on."""
+
+    group: str
+    at_us: int
+    faulty_us: Ints
+    columns: Mapping[str, Column]
+    known_us: Ints
+
+
+@dataclass
+class Year:
+    """Columns by group and name; a group's alarms on days in a row are one incident."""
+
+    start_us: int
+    streams: dict[tuple[str, str], Stream] = field(default_factory=dict)
+    codes: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
+
+    def add(self, group: str, name: str, known_us: Ints, column: Column) -> None:
+        """Take a column of the clean year, in known-time order."""
+        values, valid = self.numbers(group, name, column)
+        edges = self.start_us + np.arange(DAYS + 1) * DAY_US
+        there = known_us[valid]
+        every, held = np.searchsorted(known_us, edges), np.searchsorted(there, edges)
+        rows = np.diff(every).astype(np.float64)
+        nulls = 1 - np.diff(held) / np.maximum(rows, 1)
+        is_text = (group, name) in self.codes
+        self.streams[group, name] = Stream(there, values[valid], is_text, held, rows, nulls)
+
+    def numbers(self, group: str, name: str, column: Column) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """A column as numbers: texts by their codes."""
+        values, valid = column
+        if values.dtype != object:
+            return values.astype(np.float64), valid
+        codes = self.codes.setdefault((group, name), {})
+        return np.array([codes.setdefault(str(text), len(codes)) for text in values.tolist()], np.float64), valid
+
+    def day(self, at_us: int) -> int:
+        """The day of an instant."""
+        return (at_us - self.start_us) // DAY_US
+
+
+def incidents(alarms: Mapping[str, npt.NDArray[np.bool_]]) -> int:
+    """Runs of days, over all groups. alarms : by group, shape (DAYS,)."""
+    return sum(int(np.count_nonzero(days & ~np.concatenate([[False], days[:-1]]))) for days in alarms.values())
+
+
+class WindowPeer:
+    """A peer that judges days. scores : of jobs, the higher the odder."""
+
+    def __init__(self, name: str, year: Year, scores: Callable[[Sequence[Job]], Floats], rows: bool = False) -> None:
+        self.name, self._year, self._scores, self._rows = name, year, scores, rows
+        self.limit: Any = None
+
+    def tune(self, allowed: int) -> int:
+        """Take the least limit that opens no more incidents on the clean year; how many it opens."""
+        jobs = list(self._clean())
+        scores = np.nan_to_num(self._scores(jobs), nan=-np.inf)
+        groups = {group: np.full(DAYS, -np.inf) for group, _ in self._year.streams}
+        for job, score in zip(jobs, scores, strict=True):
+            groups[job.group][job.day] = max(groups[job.group][job.day], score)
+
+        def opened(limit: float) -> int:
+            return incidents({group: days > limit for group, days in groups.items()})
+
+        levels = np.unique(scores[np.isfinite(scores)])
+        low, high = 0, len(levels) - 1
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if opened(float(levels[middle])) <= allowed else (middle + 1, high)
+        self.limit = float(levels[low])
+        return opened(self.limit)
+
+    def close(self) -> None:
+        """Nothing of it runs."""
+
+    def caught_us(self, injections: Sequence[Injection]) -> list[int | None]:
+        """When each fault was first told, None where it was not."""
+        jobs, owner = [], []
+        for number, one in enumerate(injections):
+            for job in self._struck(one):
+                jobs.append(job)
+                owner.append(number)
+        found: list[int | None] = [None] * len(injections)
+        if not jobs:
+            return found
+        for job, number, score in zip(jobs, owner, self._scores(jobs), strict=True):
+            end_us = self._year.start_us + (job.day + 1) * DAY_US
+            if score > self.limit and (found[number] is None or end_us < (found[number] or 0)):
+                found[number] = end_us
+        return found
+
+    def _clean(self) -> Iterator[Job]:
+        for (group, name), stream in self._year.streams.items():
+            for day in range(FROM_DAY, DAYS):
+                low, high = stream.bounds[day : day + 2]
+                yield Job(group, name, day, stream.values[low:high], int(stream.rows_a_day[day]))
+        if self._rows:
+            firsts = dict(reversed(self._year.streams))
+            for group, name in firsts.items():
+                for day in range(FROM_DAY, DAYS):
+                    yield Job(group, ROWS, day, np.zeros(0), int(self._year.streams[group, name].rows_a_day[day]))
+
+    def _struck(self, one: Injection) -> Iterator[Job]:
+        first = self._year.day(one.at_us)
+        for day in range(first, min(first + 4, DAYS)):
+            edges = self._year.start_us + np.array([day, day + 1]) * DAY_US
+            low, high = np.searchsorted(one.known_us, edges)
+            for name, (values, valid) in one.columns.items():
+                numbers, there = self._year.numbers(one.group, name, (values[low:high], valid[low:high]))
+                yield Job(one.group, name, day, numbers[there], int(high - low))
+            if self._rows:
+                yield Job(one.group, ROWS, day, np.zeros(0), int(high - low))
+
+
+def _before(stream: Stream, day: int, days: int) -> Floats:
+    return stream.values[stream.bounds[day - days] : stream.bounds[day]]
+
+
+def daily_ks(year: Year) -> WindowPeer:
+    """The plain one."""
+    sorted_before: dict[tuple[str, str, int], Floats] = {}
+
+    def score(job: Job) -> float:
+        stream = year.streams[job.group, job.field]
+        reference = _before(stream, job.day, 28)
+        n, m = len(reference), len(job.values)
+        if not n or not m:
+            return -np.inf
+        if stream.is_text:
+            size = int(max(reference.max(), job.values.max())) + 1
+            table = np.stack([np.bincount(part.astype(np.int64), minlength=size) for part in (reference, job.values)])
+            table = table[:, table.sum(axis=0) > 0].astype(np.float64)
+            expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
+            statistic = float(((table - expected) ** 2 / expected).sum())
+            return float(-chi2.logsf(statistic, max(table.shape[1] - 1, 1)) / np.log(10))
+        place = (job.group, job.field, job.day)
+        if place not in sorted_before:
+            sorted_before[place] = np.sort(reference)
+        left, right = sorted_before[place], np.sort(job.values)
+        points = np.concatenate([left, right])
+        apart = np.abs(np.searchsorted(left, points, "right") / n - np.searchsorted(right, points, "right") / m).max()
+        return float(2 * apart * apart * n * m / (n + m) / np.log(10))
+
+    return WindowPeer("daily KS", year, lambda jobs: np.array([score(job) for job in jobs]))
+
+
+BINS = 40
+
+
+def nannyml_style(year: Year) -> WindowPeer:
+    """Mean and standard deviation of what the reference's own days show."""
+    edges, days = {}, {}
+    for place, stream in year.streams.items():
+        if stream.is_text:
+            edges[place] = np.arange(200) - 0.5
+        else:
+            inner = np.quantile(_before(stream, 56, 56), np.linspace(0, 1, BINS + 1)[1:-1])
+            edges[place] = np.concatenate([[-np.inf], np.unique(inner), [np.inf]])
+        days[place] = np.stack(
+            [np.histogram(stream.values[slice(*stream.bounds[day : day + 2])], edges[place])[0] for day in range(DAYS)]
+        ).astype(np.float64)
+    usual: dict[tuple[str, str, int], tuple[Floats, float, float, float, float]] = {}
+
+    def usual_of(job: Job) -> tuple[Floats, float, float, float, float]:
+        place = (job.group, job.field, job.day)
+        if place not in usual:
+            past = days[job.group, job.field][job.day - 56 : job.day]
+            pooled = past.sum(axis=0)
+            apart = _apart(past, pooled)
+            nulls = year.streams[job.group, job.field].null_share[job.day - 56 : job.day]
+            usual[place] = (pooled, float(apart.mean()), float(apart.std()), float(nulls.mean()), float(nulls.std()))
+        return usual[place]
+
+    def score(job: Job) -> float:
+        if job.field == ROWS:
+            rows = next(one for (group, _), one in year.streams.items() if group == job.group).rows_a_day
+            past = rows[job.day - 56 : job.day]
+            return float(abs(job.rows - past.mean()) / max(past.std(), 1e-9))
+        pooled, mean, std, nulls, spread = usual_of(job)
+        missing = (1 - len(job.values) / job.rows - nulls) / max(spread, 1e-3) if job.rows else -np.inf
+        if not len(job.values):
+            return float(missing)
+        here = np.histogram(job.values, edges[job.group, job.field])[0].astype(np.float64)
+        return float(max(missing, (_apart(here[None, :], pooled)[0] - mean) / max(std, 1e-9)))
+
+    return WindowPeer("NannyML-style", year, lambda jobs: np.array([score(job) for job in jobs]), rows=True)
+
+
+def _apart(counts: Floats, pooled: Floats) -> Floats:
+    """Jensen-Shannon distance of each row. counts : shape (rows, bins). pooled : shape (bins,)."""
+    p = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    q = pooled / max(pooled.sum(), 1)
+    middle = (p + q) / 2
+    return np.sqrt(np.maximum((rel_entr(p, middle) + rel_entr(q[None, :], middle)).sum(axis=1) / 2 / np.log(2), 0))
+
+
+_EVIDENTLY = """
+import json, sys, warnings
+warnings.filterwarnings("ignore")
+import numpy as np, pandas as pd
+from evidently.legacy.calculations.stattests.registry import _get_default_stattest
+from evidently.legacy.core import ColumnType
+year = np.load(sys.argv[1])
+print("ready", flush=True)
+for line in sys.stdin:
+    asked = np.load(line.strip())
+    found = []
+    for place, text, low, high, start, end in asked["jobs"].tolist():
+        reference = pd.Series(year[f"c{place}"][low:high])
+        current = pd.Series(asked["values"][start:end])
+        kind = ColumnType.Categorical if text else ColumnType.Numerical
+        if not len(reference) or not len(current):
+            found.append(float("-inf"))
+            continue
+        try:
+            test = _get_default_stattest(reference, current, kind)
+            said = test(reference, current, kind, None)
+            # a p-value is the odder the smaller it is
+            is_p = test.name in ("ks", "chisquare", "z")
+            found.append(float(-np.log10(max(said.drift_score, 1e-300)) / 13 if is_p else said.drift_score))
+        except Exception as error:
+            found.append(float("-inf"))
+    np.save(line.strip() + ".out.npy", np.array(found))
+    print("done", flush=True)
+"""
+
+
+class Evidently(WindowPeer):
+    """Evidently's own tests, in its own environment."""
+
+    def __init__(self, year: Year, folder: Path) -> None:
+        super().__init__("Evidently", year, self.scores)
+        self._folder, self._asked = folder, 0
+        self._places = {place: number for number, place in enumerate(year.streams)}
+        np.savez(folder / "year.npz", **{f"c{number}": year.streams[p].values for p, number in self._places.items()})
+        python = speed.ROOT / "build" / "peers" / "evidently" / "bin" / "python"
+        self._process = subprocess.Popen(
+            [str(python), "-c", _EVIDENTLY, str(folder / "year.npz")], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        self._expect("ready")
+
+    def scores(self, jobs: Sequence[Job]) -> Floats:
+        """The drift score of each job."""
+        rows, start = [], 0
+        for job in jobs:
+            stream = self._year.streams[job.group, job.field]
+            low, high = stream.bounds[job.day - 28], stream.bounds[job.day]
+            place = self._places[job.group, job.field]
+            rows.append((place, stream.is_text, low, high, start, start + len(job.values)))
+            start += len(job.values)
+        self._asked += 1
+        path = self._folder / f"{self._asked}.npz"
+        np.savez(path, jobs=np.array(rows, np.int64), values=np.concatenate([job.values for job in jobs]))
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{path}\n")
+        self._process.stdin.flush()
+        self._expect("done")
+        found = np.load(f"{path}.out.npy")
+        path.unlink()
+        Path(f"{path}.out.npy").unlink()
+        return np.asarray(found, np.float64)
+
+    def close(self) -> None:
+        """End the process."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+
+    def _expect(self, word: str) -> None:
+        assert self._process.stdout is not None
+        said = self._process.stdout.readline().strip()
+        if said != word:
+            raise RuntimeError(f"Evidently said {said!r} and not {word!r}")
+
+
+class StreamPeer:
+    """A detector of river on every value.
+
+    grid : from the most sensitive on. by_hour : means by the hour instead of values.
+    """
+
+    def __init__(
+        self, name: str, year: Year, grid: Sequence[Any], make: Callable[[Any], Any], by_hour: bool = False
+    ) -> None:
+        self.name, self._year, self._grid, self._make, self._by_hour = name, year, grid, make, by_hour
+        self.limit: Any = grid[0]
+        self._usual: dict[tuple[str, str], tuple[float, float, dict[int, float]]] = {}
+        for place, stream in year.streams.items():
+            past = _before(stream, 56, 56)
+            rare = {}
+            if stream.is_text:
+                texts, counts = np.unique(past, return_counts=True)
+                rare = {int(t): float(-np.log(c / len(past))) for t, c in zip(texts, counts, strict=True)}
+                past = np.array([rare[int(value)] for value in past])
+            self._usual[place] = (float(past.mean()), float(past.std()) or 1.0, rare)
+
+    def tune(self, allowed: int) -> int:
+        """Take the most sensitive parameter that opens no more incidents on the clean year; how many it opens."""
+        opened = 0
+        for limit in self._grid:
+            self.limit = limit
+            alarms = {group: np.zeros(DAYS, np.bool_) for group, _ in self._year.streams}
+            opened = 0
+            for (group, name), stream in self._year.streams.items():
+                low = stream.bounds[FROM_DAY - 7]
+                at_us, steps = self._steps(group, name, stream.known_us[low:], stream.values[low:])
+                detector = self._make(self.limit)
+                for time_us, value in zip(at_us, steps, strict=True):
+                    detector.update(value)
+                    if detector.drift_detected:
+                        day = min(self._year.day(time_us), DAYS - 1)
+                        alarms[group][day] |= day >= FROM_DAY
+                        detector = self._make(self.limit)
+                opened = incidents(alarms)
+                if opened > allowed and self.limit is not self._grid[-1]:
+                    break
+            if opened <= allowed:
+                break
+        return opened
+
+    def close(self) -> None:
+        """Nothing of it runs."""
+
+    def caught_us(self, injections: Sequence[Injection]) -> list[int | None]:
+        """When each fault was first told, None where it was not."""
+        return [min(found, default=None) for found in map(list, map(self._alarms, injections))]
+
+    def _alarms(self, one: Injection) -> Iterator[int]:
+        midnight_us = self._year.start_us + self._year.day(one.at_us) * DAY_US
+        for name, column in one.columns.items():
+            stream = self._year.streams[one.group, name]
+            low, high = np.searchsorted(stream.known_us, [midnight_us - 7 * DAY_US, midnight_us])
+            values, valid = self._year.numbers(one.group, name, column)
+            known = np.concatenate([stream.known_us[low:high], one.known_us[valid]])
+            at_us, steps = self._steps(one.group, name, known, np.concatenate([stream.values[low:high], values[valid]]))
+            detector = self._make(self.limit)
+            for time_us, value in zip(at_us, steps, strict=True):
+                detector.update(value)
+                if detector.drift_detected:
+                    if time_us >= one.at_us:
+                        yield time_us
+                        break
+                    detector = self._make(self.limit)
+
+    def _steps(self, group: str, name: str, known_us: Ints, values: Floats) -> tuple[list[int], list[float]]:
+        mean, std, rare = self._usual[group, name]
+        if rare:
+            values = np.array([rare.get(int(value), 12.0) for value in values.tolist()])
+        steps = (values - mean) / std
+        if self._by_hour and len(steps):
+            hours = known_us // HOUR_US
+            starts = np.flatnonzero(np.concatenate([[True], hours[1:] != hours[:-1]]))
+            steps = np.add.reduceat(steps, starts) / np.diff(np.append(starts, len(hours)))
+            known_us = (hours[starts] + 1) * HOUR_US
+        return known_us.tolist(), steps.tolist()
+
+
+def peers(year: Year, folder: Path, quick: bool) -> tuple[list[Any], dict[str, str]]:
+    """Those that run here, and why others do not."""
+    found: list[Any] = [daily_ks(year), nannyml_style(year)]
+    absent = {}
+    reason = speed._installed("evidently")
+    if reason:
+        absent["Evidently"] = reason
+    else:
+        try:
+            found.append(Evidently(year, folder))
+        except RuntimeError as error:
+            absent["Evidently"] = str(error)
+    found.append(
+        StreamPeer("ADWIN", year, (1e-6, 1e-12, 1e-24, 1e-48, 1e-96, 1e-192, 1e-300), lambda p: drift.ADWIN(delta=p))
+    )
+    found.append(StreamPeer("PageHinkley", year, (100, 300, 1000, 3000, 10000, 30000), _page_hinkley))
+    if not quick:
+        found.append(StreamPeer("KSWIN", year, (1e-9, 1e-12, 1e-13), _kswin, by_hour=True))
+    return found, absent
+
+
+def _page_hinkley(threshold: float) -> Any:
+    return drift.PageHinkley(threshold=threshold, delta=0.1, alpha=1.0, mode="both")
+
+
+def _kswin(alpha: float) -> Any:
+    return drift.KSWIN(alpha=alpha, window_size=168, stat_size=24, seed=1)
