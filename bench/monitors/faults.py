@@ -14,9 +14,9 @@ import hashlib
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,24 +64,40 @@ def rows(quick: bool) -> dict[str, list[dict[str, Any]]]:
         _, again, _ = clean_year(resampled_events(events, start_us, source), moved(served, places, by_us), start_us)
         found.append(told("days resampled within ten days", again, start_us))
     opened = sum(record.at_us >= start_us + FIRST_DAY * DAY_US for record in clean)
+    rng = np.random.default_rng(int(digest[:16], 16))
+    each = EACH_QUICK if quick else EACH
+    drawn = [of_kind(fault, kept, events, lineage, start_us, rng, each) for fault in FAULTS]
+    kept.clear()
+    drawn += [of_served(fault, served, start_us, rng, each) for fault in served_faults(served)]
+    faults = [one.ours for one in drawn]
     with tempfile.TemporaryDirectory() as folder:
-        beside, more = tuned(events, served, start_us, opened, Path(folder), quick)
-        found += more
-        rng = np.random.default_rng(int(digest[:16], 16))
-        faults, each = [], EACH_QUICK if quick else EACH
-        for fault in FAULTS:
-            faults += of_kind(fault, kept, events, lineage, start_us, rng, each, beside)
-        for downstream in served_faults(served):
-            faults += of_served(downstream, served, start_us, rng, each, beside)
-        for peer in beside:
+        columns = columns_of(events, served, start_us)
+        for peer, row in tuned(columns, start_us, opened, Path(folder), quick):
+            found.append(row)
+            if peer is None:
+                continue
+            for one in drawn:
+                some = slice(None, None, peer.every)
+                said = peer.caught_us(one.injections[some])
+                faults.append(judged(one.fault, one.kind, peer.name, said, one.faulty[some], one.best[some], None))
             peer.close()
     return {"faults": faults, "clean": found}
 
 
-def tuned(
-    events: dict[str, Rows], served: ServedYear, start_us: int, opened: int, folder: Path, quick: bool
-) -> tuple[list[Any], list[dict[str, Any]]]:
-    """The peers, each with the parameter that opens at most so many incidents on the clean year; and how many it opens."""
+@dataclass(frozen=True)
+class Drawn:
+    """Faults of one kind, what ours did about them, and what others are shown. best : of the oracle, in faulty values."""
+
+    fault: str
+    kind: str
+    ours: dict[str, Any]
+    injections: list[Injection]
+    faulty: list[Ints]
+    best: list[float]
+
+
+def columns_of(events: dict[str, Rows], served: ServedYear, start_us: int) -> Year:
+    """What peers watch: the fields of sources and how late events are known, features, and the score."""
     columns = Year(start_us)
     for event, part in events.items():
         for name, column in watched_by_peers(part).items():
@@ -90,27 +106,36 @@ def tuned(
         columns.add(SERVED, name, served.known_us, column)
     scored = ~np.isnan(served.score)
     columns.add(SERVED, "score", served.known_us, (np.nan_to_num(served.score), scored))
-    out, weeks = [], (365 - FIRST_DAY) / 7
+    return columns
+
+
+def tuned(columns: Year, start_us: int, opened: int, folder: Path, quick: bool) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Each peer with the parameter that opens at most so many incidents on the clean year, and how many it opens.
+
+    None for one that does not run here.
+    """
+    weeks = (365 - FIRST_DAY) / 7
     found, absent = peers(columns, folder, quick)
     for name, reason in absent.items():
         print(f"{name} is absent: {reason}", flush=True)
-        out.append({"system": name, "data": "the year as it was", "false_incidents_per_week": None, "note": reason})
+        row = {"system": name, "data": "the year as it was", "false_incidents_per_week": None, "note": reason}
+        yield None, row
     for peer in found:
         started = time.process_time()
         count = peer.tune(opened)
         print(
-            f"{peer.name:15} {count} incidents where ours opened {opened} (limit {peer.limit}; "
+            f"{peer.name}: {count} incidents where ours opened {opened} (limit {peer.limit}; "
             f"{time.process_time() - started:.0f} CPU s)",
             flush=True,
         )
         low, high = of_rate(count, weeks)
-        out.append(
+        yield (
+            peer,
             {
                 "system": peer.name, "data": "the year as it was", "false_incidents_per_week": count / weeks, "low": low,
                 "high": high, "note": "" if count <= opened else "no parameter keeps it as calm as ours",
-            }
+            },
         )  # fmt: skip
-    return found, out
 
 
 SERVED = "served"
@@ -275,10 +300,8 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and np.isfinite(value) else None
 
 
-def of_served(
-    fault: ServedFault, served: ServedYear, start_us: int, rng: np.random.Generator, each: int, beside: Sequence[Any]
-) -> list[dict[str, Any]]:
-    """A kind of fault behind the sources, by all."""
+def of_served(fault: ServedFault, served: ServedYear, start_us: int, rng: np.random.Generator, each: int) -> Drawn:
+    """A kind of fault behind the sources."""
     low, high = np.searchsorted(served.known_us, [start_us + FIRST_DAY * DAY_US, start_us + LAST_DAY * DAY_US])
     said: list[int | None] = []
     right, faulty, injections, missed = 0, [], [], defaultdict[str, int](int)
@@ -301,17 +324,15 @@ def of_served(
         injections.append(Injection(SERVED, at_us, faulty[-1], columns, known))
         if found is None or found[1] not in fault.verdicts:
             missed[f"{', '.join(struck.columns)}: {found[1] if found else 'missed'}"] += 1
-    out = [judged(fault.name, "hard", "samestream", said, faulty, [], right, missed)]
-    for peer in beside:
-        out.append(judged(fault.name, "hard", peer.name, peer.caught_us(injections), faulty, [], None))
-    return out
+    ours = judged(fault.name, "hard", "samestream", said, faulty, [], right, missed)
+    return Drawn(fault.name, "hard", ours, injections, faulty, [])
 
 
 def of_kind(
     fault: Fault, kept: dict[int, SourceFamily], events: dict[str, Rows], lineage: Lineage, start_us: int,
-    rng: np.random.Generator, each: int, beside: Sequence[Any],
-) -> list[dict[str, Any]]:  # fmt: skip
-    """A kind of fault at a source, by all."""
+    rng: np.random.Generator, each: int,
+) -> Drawn:  # fmt: skip
+    """A kind of fault at a source."""
     said_us: list[int | None] = []
     right, faulty, best, injections = 0, [], [], []
     missed = defaultdict[str, int](int)
@@ -343,10 +364,8 @@ def of_kind(
         columns = watched_by_peers(rows)
         columns = {name: columns[name] for name in fields} if fields else columns
         injections.append(Injection(event, at_us, struck.faulty_us, columns, rows.known_us))
-    out = [judged(fault.name, fault.kind, "samestream", said_us, faulty, best, right, missed)]
-    for peer in beside:
-        out.append(judged(fault.name, fault.kind, peer.name, peer.caught_us(injections), faulty, best, None))
-    return out
+    ours = judged(fault.name, fault.kind, "samestream", said_us, faulty, best, right, missed)
+    return Drawn(fault.name, fault.kind, ours, injections, faulty, best)
 
 
 def run(

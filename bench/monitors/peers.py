@@ -107,14 +107,22 @@ def incidents(alarms: Mapping[str, npt.NDArray[np.bool_]]) -> int:
 
 
 class WindowPeer:
-    """A peer that judges days. scores : of jobs, the higher the odder."""
+    """A peer that judges days. scores : of jobs, the higher the odder. every : of so many faults it is shown one."""
+
+    every = 1
+    days = 4
+    """Days of a fault that it looks at."""
 
     def __init__(self, name: str, year: Year, scores: Callable[[Sequence[Job]], Floats], rows: bool = False) -> None:
         self.name, self._year, self._scores, self._rows = name, year, scores, rows
         self.limit: Any = None
 
     def tune(self, allowed: int) -> int:
-        """Take the least limit that opens no more incidents on the clean year; how many it opens."""
+        """Take the least limit that opens no more incidents on the clean year; how many it opens.
+
+        One that is shown fewer faults sees fewer days, too, and is allowed as much less.
+        """
+        allowed //= self.every
         jobs = list(self._clean())
         scores = np.nan_to_num(self._scores(jobs), nan=-np.inf)
         groups = {group: np.full(DAYS, -np.inf) for group, _ in self._year.streams}
@@ -130,7 +138,7 @@ class WindowPeer:
             middle = (low + high) // 2
             low, high = (low, middle) if opened(float(levels[middle])) <= allowed else (middle + 1, high)
         self.limit = float(levels[low])
-        return opened(self.limit)
+        return opened(self.limit) * self.every
 
     def close(self) -> None:
         """Nothing of it runs."""
@@ -153,18 +161,18 @@ class WindowPeer:
 
     def _clean(self) -> Iterator[Job]:
         for (group, name), stream in self._year.streams.items():
-            for day in range(FROM_DAY, DAYS):
+            for day in range(FROM_DAY, DAYS, self.every):
                 low, high = stream.bounds[day : day + 2]
                 yield Job(group, name, day, stream.values[low:high], int(stream.rows_a_day[day]))
         if self._rows:
             firsts = dict(reversed(self._year.streams))
             for group, name in firsts.items():
-                for day in range(FROM_DAY, DAYS):
+                for day in range(FROM_DAY, DAYS, self.every):
                     yield Job(group, ROWS, day, np.zeros(0), int(self._year.streams[group, name].rows_a_day[day]))
 
     def _struck(self, one: Injection) -> Iterator[Job]:
         first = self._year.day(one.at_us)
-        for day in range(first, min(first + 4, DAYS)):
+        for day in range(first, min(first + self.days, DAYS)):
             edges = self._year.start_us + np.array([day, day + 1]) * DAY_US
             low, high = np.searchsorted(one.known_us, edges)
             for name, (values, valid) in one.columns.items():
@@ -288,7 +296,9 @@ for line in sys.stdin:
 
 
 class Evidently(WindowPeer):
-    """Evidently's own tests, in its own environment."""
+    """Evidently's own tests, in its own environment. One takes a twentieth of a second, so it is shown fewer faults."""
+
+    every, days = 6, 2
 
     def __init__(self, year: Year, folder: Path) -> None:
         super().__init__("Evidently", year, self.scores)
@@ -341,6 +351,8 @@ class StreamPeer:
 
     grid : from the most sensitive on. by_hour : means by the hour instead of values.
     """
+
+    every = 1
 
     def __init__(
         self, name: str, year: Year, grid: Sequence[Any], make: Callable[[Any], Any], by_hour: bool = False
@@ -422,6 +434,10 @@ def peers(year: Year, folder: Path, quick: bool) -> tuple[list[Any], dict[str, s
     """Those that run here, and why others do not."""
     found: list[Any] = [daily_ks(year), nannyml_style(year)]
     absent = {}
+    found.append(
+        StreamPeer("ADWIN", year, (1e-6, 1e-12, 1e-24, 1e-48, 1e-96, 1e-192, 1e-300), lambda p: drift.ADWIN(delta=p))
+    )
+    found.append(StreamPeer("PageHinkley", year, (100, 300, 1000, 3000, 10000, 30000), _page_hinkley))
     reason = speed._installed("evidently")
     if reason:
         absent["Evidently"] = reason
@@ -430,10 +446,6 @@ def peers(year: Year, folder: Path, quick: bool) -> tuple[list[Any], dict[str, s
             found.append(Evidently(year, folder))
         except RuntimeError as error:
             absent["Evidently"] = str(error)
-    found.append(
-        StreamPeer("ADWIN", year, (1e-6, 1e-12, 1e-24, 1e-48, 1e-96, 1e-192, 1e-300), lambda p: drift.ADWIN(delta=p))
-    )
-    found.append(StreamPeer("PageHinkley", year, (100, 300, 1000, 3000, 10000, 30000), _page_hinkley))
     if not quick:
         found.append(StreamPeer("KSWIN", year, (1e-9, 1e-12, 1e-13), _kswin, by_hour=True))
     return found, absent
