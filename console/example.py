@@ -76,7 +76,7 @@ def example(
     typer.echo(told(found))
     if keep is not None:
         typer.echo("kept        try what needs no Kafka:")
-        for mode in ("served", "point_in_time"):
+        for mode in ("served", "as_known", "point_in_time"):
             words = ("training-set", module, "--mode", mode, "--log", keep / "log", "--out", keep / mode)
             typer.echo("  samestream " + shlex.join(map(str, words)))
 

@@ -18,8 +18,8 @@ def test_what_is_kept_can_be_trained_on_without_a_broker(cli: Cli, monkeypatch: 
     done = cli("example", "rides", "--keep", "kept")
     assert done.exit_code == 0, done.output
     commands = [line.split(maxsplit=1)[1] for line in done.stdout.splitlines() if line.startswith("  samestream ")]
-    assert len(commands) == 2
-    for command, mode in zip(commands, ("served", "point_in_time"), strict=True):
+    assert len(commands) == 3
+    for command, mode in zip(commands, ("served", "as_known", "point_in_time"), strict=True):
         made = cli(*shlex.split(command))
         assert made.exit_code == 0, made.output
         assert pq.read_table(Path("kept", mode, "rows.parquet")).num_rows > 100

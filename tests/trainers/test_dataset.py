@@ -115,6 +115,30 @@ def test_a_manifest_makes_the_same_bytes_after_more_was_logged(tmp_path: Path, m
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
+@pytest.mark.parametrize("mode", ["as_known", "point_in_time"])
+def test_a_manifest_of_rows_says_nothing_of_where_they_lay(
+    shop: tuple[MemoryTransport, FeatureLog], tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    rows = tmp_path / "here" / "asked.csv"
+    rows.write_text(f"user,product,at\nu1,p1,{START_US + 3000 * SECOND_US}\nu2,p0,{START_US + 2000 * SECOND_US}\n")
+    dataset_files.write(build(shop, mode=mode, rows=str(rows)), tmp_path / "first")
+    assert "here" not in (tmp_path / "first" / "manifest.json").read_text()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TrainingError, match=r"(?s)the rows are not those of the manifest.*--rows"):
+        dataset_files.read_manifest(tmp_path / "first")
+    rows.rename(tmp_path / "elsewhere.csv")
+    request, manifest = dataset_files.read_manifest(tmp_path / "first", Path("elsewhere.csv"))
+    again = dataset.build(PLAN, request, shop[1], lambda: shop[0], manifest)
+    dataset_files.compare(again, manifest)
+    dataset_files.write(again, tmp_path / "again")
+    both = [(tmp_path / name / "rows.parquet").read_bytes() for name in ("first", "again")]
+    assert both[0] == both[1]
+    (tmp_path / "elsewhere.csv").write_text("user,product,at\nu3,p1,1\n")
+    with pytest.raises(TrainingError, match="the rows are not those of the manifest"):
+        dataset_files.read_manifest(tmp_path / "first", Path("elsewhere.csv"))
+
+
 def test_a_manifest_tells_other_data(shop: tuple[MemoryTransport, FeatureLog], tmp_path: Path) -> None:
     dataset_files.write(build(shop), tmp_path / "set")
     path = tmp_path / "set" / "manifest.json"
