@@ -27,6 +27,8 @@ from samestream.streams.kafka.errors import LOG
 CLIENT = "SAMESTREAM_KAFKA_CLIENT"
 """The variable that forces a client: ``native`` (our own handles) or ``python`` (confluent-kafka's)."""
 
+CLIENTS = ("direct", "native", "python")
+
 TESTED = (0x0210,)
 """The versions, major and minor, that the tests have run with; with others confluent-kafka's API is used."""
 
@@ -167,8 +169,8 @@ def chosen(client: str = "") -> str:
     Raises SettingsError for another name, and for ``native`` where the library cannot be used.
     """
     wanted = client or os.environ.get(CLIENT, "")
-    if wanted not in ("", "native", "python"):
-        raise SettingsError("no such Kafka client", where=CLIENT, found=wanted, expected="native or python")
+    if wanted not in ("", *CLIENTS):
+        raise SettingsError("no such Kafka client", where=CLIENT, found=wanted, expected=" or ".join(CLIENTS))
     if wanted == "native" and unusable():
         hint = f"unset {CLIENT}, or install a confluent-kafka whose librdkafka is known."
         raise SettingsError("librdkafka cannot be used", where=CLIENT, found=unusable(), hint=hint)

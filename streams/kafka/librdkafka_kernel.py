@@ -43,7 +43,7 @@ def _word(typing: Any, address: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _copy(typing: Any, to: Any, source: Any, count: Any) -> Any:
+def copy(typing: Any, to: Any, source: Any, count: Any) -> Any:
     """Copy bytes between addresses."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -121,7 +121,7 @@ def pack(starts: Words, lengths: Words, rows: Words, data: Bytes, bounds: Words,
         row = rows[i]
         there[i] = starts[row] != 0
         if there[i] and lengths[row] > 0:
-            _copy(base + at, starts[row], lengths[row])
+            copy(base + at, starts[row], lengths[row])
             at += lengths[row]
         bounds[i + 1] = at
 
@@ -184,7 +184,7 @@ def delivered(_handle: int, message: int, report: Any) -> None:
     name = _call(words[NAME_OF], topic, 0, 0, 0) if topic != 0 else np.int64(0)
     to, letter = np.int64(words.ctypes.data) + NAME * 8, np.zeros(1, np.uint8)
     for i in range(_LONGEST_NAME if name != 0 else 0):
-        _copy(np.int64(letter.ctypes.data), name + i, 1)
+        copy(np.int64(letter.ctypes.data), name + i, 1)
         if letter[0] == 0:
             break
-        _copy(to + i, name + i, 1)
+        copy(to + i, name + i, 1)

@@ -94,6 +94,10 @@ class KafkaTransport:
 
     def reader(self) -> Reader:
         """Open a consumer handle."""
+        if self.client == "direct":
+            from samestream.streams.kafka.direct.reader import DirectReader
+
+            return DirectReader(self, self._properties, self.bootstrap)
         if self.client == "native":
             from samestream.streams.kafka.native_reader import NativeReader  # numba takes a while to load
 
@@ -102,7 +106,7 @@ class KafkaTransport:
 
     def transactional_writer(self, identity: str) -> TransactionalWriter:
         """Prepare a transactional producer handle."""
-        if self.client == "native":
+        if self.client in ("direct", "native"):
             from samestream.streams.kafka.native_writers import NativeTransactionalWriter
 
             return NativeTransactionalWriter(self._properties, identity)
@@ -110,7 +114,7 @@ class KafkaTransport:
 
     def writer(self) -> Writer:
         """Open an idempotent producer handle."""
-        if self.client == "native":
+        if self.client in ("direct", "native"):
             from samestream.streams.kafka.native_writers import NativeWriter
 
             return NativeWriter(self._properties)

@@ -32,7 +32,7 @@ from samestream.streams.wire.parcel import Parcel
 Opened = Callable[[], Transport]
 
 
-@pytest.fixture(params=["memory", *(pytest.param(client, marks=pytest.mark.kafka) for client in ("native", "python"))])
+@pytest.fixture(params=["memory", *(pytest.param(client, marks=pytest.mark.kafka) for client in librdkafka.CLIENTS)])
 def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
     """The log in memory, and genuine Kafka by either client."""
     made: Transport

@@ -1,0 +1,349 @@
+"""Reading from Kafka by its own protocol: as `KafkaReader`, but a whole answer is decoded at once, by compiled code.
+
+One request for each broker is under way at any time: what a fetch has brought is decoded while the next one is answered.
+There are no threads; what has come stays in the socket until somebody asks for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from samestream.streams.kafka.direct import batches, messages
+from samestream.streams.kafka.direct.batches import Columns, CorruptBatchError, Head
+from samestream.streams.kafka.direct.cluster import Cluster, Connection, readable
+from samestream.streams.kafka.direct.messages import Broker, Part
+from samestream.streams.kafka.errors import SLICE_S
+from samestream.streams.kafka.reader import KafkaReader
+from samestream.streams.transport import Fetched, Partition
+
+_LOST_S = 30.0  # a fetch that is not answered for so long never will be
+_FRESH_S = 0.003  # what was under way may have been answered long ago: how long something newer is waited for
+_AGAIN_S = 0.05  # how long a partition that failed is left alone
+_NO_LEADER = KafkaError.LEADER_NOT_AVAILABLE
+_STALE = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.REPLICA_NOT_AVAILABLE,
+}
+_PATIENCE_S = 5.0  # a topic that was just made may not be known everywhere
+_LOW_BYTES = 512 * 1024  # of a partition of which less is here, more is asked for
+_LEAST_BYTES = 64 * 1024  # what is asked for of one partition, however many there are
+
+
+@dataclass
+class _Taken:
+    """What an answer brought of one partition, not decoded yet.
+
+    next_offset : where the partition goes on after these, control records and aborted ones included
+    """
+
+    data: memoryview
+    heads: list[Head]
+    next_offset: int
+
+
+@dataclass
+class Course:
+    """How far a partition has come.
+
+    asked : from where the next request fetches
+    first : the offset from which on records are wanted: an answer may begin before it
+    taken : undecoded answers, oldest first
+    rest : decoded records that went over a limit
+    """
+
+    asked: int
+    first: int
+    taken: deque[_Taken] = field(default_factory=deque)
+    rest: Columns | None = None
+    under_way: bool = False
+    not_before_s: float = 0.0
+    failing_since_s: float | None = None
+
+    @property
+    def count(self) -> int:
+        """How many records are here, at most."""
+        here = sum(head.count for taken in self.taken for head in taken.heads)
+        return here + (len(self.rest.offsets) if self.rest is not None else 0)
+
+    @property
+    def is_low(self) -> bool:
+        """Whether more should be asked for."""
+        return self.rest is None and sum(t.heads[-1].end - t.heads[0].begin for t in self.taken if t.heads) < _LOW_BYTES
+
+    def passed(self) -> int | None:
+        """Where the partition is once it is known that no record comes before; None where one may be here."""
+        there = None
+        while self.rest is None and self.taken and not self.taken[0].heads:
+            there = self.taken.popleft().next_offset
+        return there
+
+    def decode(self, most: int, check: bool) -> Columns:
+        """The next records, as many at most: whole batches, unless one alone is more. Raises CorruptBatchError."""
+        if self.rest is None:
+            taken, count = self.taken[0], 0
+            wanted = list[Head]()
+            while taken.heads and (not wanted or count + taken.heads[0].count <= most):
+                count += taken.heads[0].count
+                wanted.append(taken.heads.pop(0))
+            self.rest = batches.columns(taken.data, wanted, self.first, check)
+        found = self.rest.before(most)
+        self.rest = self.rest.after(most)
+        return found
+
+
+class DirectReader(KafkaReader):
+    """Connections of our own with partitions assigned by hand."""
+
+    def _opened(self, settings: dict[str, Any]) -> Any:
+        return DirectConsumer(settings)
+
+    def fetch(self, max_records: int, timeout_s: float) -> list[Fetched]:
+        """Wait for the first record only, then take what is there without waiting."""
+        self._raise_failure()
+        consumer: DirectConsumer = self._consumer
+        deadline_s = time.monotonic() + timeout_s
+        is_old = consumer.exchange(0.0)
+        moved = self._pass_over()
+        while not (moved or consumer.deliverable) and (left_s := deadline_s - time.monotonic()) > 0:
+            is_old = False
+            consumer.exchange(min(SLICE_S, left_s))
+            self._note_told()
+            self._raise_failure()
+            moved = self._pass_over()
+        if is_old and sum(course.count for course in consumer.deliverable.values()) < max_records:
+            consumer.exchange(_FRESH_S)
+        found = self._delivered(max_records)
+        self._pass_over()
+        consumer.ask()
+        self._note_told()
+        if not found:
+            self._raise_failure()
+        return found
+
+    def _note_told(self) -> None:
+        failures = self._consumer.failures
+        while failures:
+            self._note_failure(*failures.pop(0))
+
+    def _pass_over(self) -> bool:
+        """Go past what holds no committed record; whether that moved anything."""
+        moved = False
+        for part, course in self._consumer.deliverable.items():
+            if (there := course.passed()) is not None:
+                moved |= there > self._next[part]
+                self._next[part] = max(self._next[part], there)
+        return moved
+
+    def _delivered(self, most: int) -> list[Fetched]:
+        """Of every partition its share; what one does not need is for the others."""
+        found = []
+        there = sorted(self._consumer.deliverable.items(), key=lambda pair: pair[1].count)
+        for place, (part, course) in enumerate(there):
+            got = self._decoded(part, course, most // (len(there) - place))
+            if got is not None and len(got.offsets):
+                self._next[part] = int(got.offsets[-1]) + 1
+                most -= len(got.offsets)
+                found.append(got.of(part))
+        return found
+
+    def _decoded(self, part: Partition, course: Course, most: int) -> Columns | None:
+        try:
+            return course.decode(most, self._consumer.check)
+        except CorruptBatchError as corrupt:
+            self._note_failure(KafkaError(KafkaError._BAD_MSG, str(corrupt)), f"reading {part}")
+            self._consumer.go_back(part, self._next[part])
+            return None
+
+
+class DirectConsumer:
+    """What `KafkaReader` asks of a consumer handle, by connections of our own."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self._most_bytes = int(settings["fetch.max.bytes"])
+        self._most_part_bytes = int(settings["fetch.message.max.bytes"])
+        self._wait_ms = int(settings["fetch.wait.max.ms"])
+        self._least_bytes = int(settings.get("fetch.min.bytes", 1))
+        self.check = str(settings["check.crcs"]).lower() == "true"
+        most = int(settings["receive.message.max.bytes"])
+        self._cluster = Cluster(str(settings["bootstrap.servers"]), str(settings["client.id"]), most)
+        self._courses: dict[Partition, Course] = {}
+        self._paused: set[Partition] = set()
+        self._asked: dict[Connection, tuple[set[Partition], float]] = {}
+        self.failures: list[tuple[KafkaError, str]] = []
+        batches.compile_now()
+
+    def assign(self, partitions: Sequence[TopicPartition]) -> None:
+        """Replace the assignment; what is under way for an older one is dropped."""
+        self._courses = {Partition(part.topic, part.partition): Course(part.offset, part.offset) for part in partitions}
+        self._paused = set()
+        for connection in list(self._asked):  # its answer would come in front of ours
+            self._drop(connection)
+
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        """Deliver nothing of these; what is here stays."""
+        self._paused |= {Partition(part.topic, part.partition) for part in partitions}
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None:
+        """Deliver these again."""
+        self._paused -= {Partition(part.topic, part.partition) for part in partitions}
+
+    def go_back(self, part: Partition, offset: int) -> None:
+        """Fetch a partition again from an offset on, after a moment."""
+        course = Course(offset, offset, not_before_s=time.monotonic() + _AGAIN_S)
+        self._courses[part] = course
+        for connection, (asked, _) in list(self._asked.items()):
+            if part in asked:
+                self._drop(connection)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._asked.clear()
+        self._cluster.close()
+
+    @property
+    def deliverable(self) -> dict[Partition, Course]:
+        """The partitions of which something is here."""
+        return {
+            part: course
+            for part, course in self._courses.items()
+            if (course.taken or course.rest is not None) and part not in self._paused
+        }
+
+    def exchange(self, timeout_s: float) -> bool:
+        """Ask for what nobody asks for yet, and wait for answers; whether any came."""
+        self.ask()
+        if not self._asked:  # there is nobody to ask, or all is paused, or enough is here
+            time.sleep(min(timeout_s, _AGAIN_S))
+            return False
+        came = False
+        if readable(self._asked, timeout_s):
+            for connection in list(self._asked):
+                came |= self._receive(connection)
+        lost_s = time.monotonic() - _LOST_S
+        for connection in [connection for connection, (_, since_s) in self._asked.items() if since_s < lost_s]:
+            self._fail(connection, KafkaError(KafkaError._TIMED_OUT, "no answer to a fetch"))
+        return came
+
+    def ask(self) -> None:
+        """Send a request to each broker that has something for us and is not asked already."""
+        now_s = time.monotonic()
+        low = [
+            part
+            for part, course in self._courses.items()
+            if part not in self._paused and not course.under_way and course.not_before_s <= now_s and course.is_low
+        ]
+        if unknown := [part for part in low if part not in self._cluster.leaders]:
+            self._find(unknown)
+        wanted: dict[Broker, list[Partition]] = {}
+        for part in low:
+            if (leader := self._cluster.leaders.get(part)) is not None:
+                wanted.setdefault(leader, []).append(part)
+        for leader, parts in wanted.items():
+            self._ask_one(leader, parts)
+
+    def _find(self, unknown: list[Partition]) -> None:
+        """Ask who leads these; those that nobody leads are left alone for a moment."""
+        try:
+            errors = self._cluster.refresh({part.topic for part in unknown})
+        except KafkaException as refused:
+            self.failures.append((refused.args[0], "asking who leads the partitions"))
+            errors = {}
+        for part in unknown:
+            if part not in self._cluster.leaders:
+                self._failed(part, errors.get(part, errors.get(Partition(part.topic, -1), _NO_LEADER)))
+
+    def _failed(self, part: Partition, code: int) -> None:
+        """Leave a partition alone for a moment; tell of what waiting does not cure."""
+        course, now_s = self._courses[part], time.monotonic()
+        course.not_before_s = now_s + _AGAIN_S
+        if course.failing_since_s is None:
+            course.failing_since_s = now_s
+        if code in _STALE:
+            self._cluster.leaders.pop(part, None)
+            if now_s - course.failing_since_s < _PATIENCE_S:
+                return
+        # librdkafka's own code for it, which tells what to do
+        code = KafkaError._AUTO_OFFSET_RESET if code == KafkaError.OFFSET_OUT_OF_RANGE else code
+        self.failures.append((KafkaError(code), f"reading {part} from offset {course.asked}"))
+
+    def _ask_one(self, leader: Broker, parts: list[Partition]) -> None:
+        try:
+            connection = self._cluster.connection(leader)
+            if connection is None or connection in self._asked:
+                return  # these are asked for later
+            share = max(self._most_bytes // len(parts), _LEAST_BYTES)
+            positions = {part: self._courses[part].asked for part in parts}
+            limits = self._wait_ms, self._least_bytes, self._most_bytes, min(self._most_part_bytes, share)
+            connection.send(messages.FETCH, messages.fetch_body(positions, *limits))
+        except KafkaException as refused:
+            self.failures.append((refused.args[0], f"reading from {leader}"))
+            self._cluster.failed(leader)
+            return
+        for part in parts:
+            self._courses[part].under_way = True
+        self._asked[connection] = set(parts), time.monotonic()
+
+    def _answered(self, connection: Connection) -> set[Partition]:
+        """The partitions that were asked for; nothing is under way on the connection any more."""
+        asked = self._asked.pop(connection)[0] & self._courses.keys()
+        for part in asked:
+            self._courses[part].under_way = False
+        return asked
+
+    def _drop(self, connection: Connection) -> None:
+        """Want no answer any more."""
+        self._answered(connection)
+        self._cluster.disconnect(connection.broker)
+
+    def _fail(self, connection: Connection, error: KafkaError) -> None:
+        self.failures.append((error, f"reading from {connection.broker}"))
+        self._answered(connection)
+        self._cluster.failed(connection.broker)
+
+    def _receive(self, connection: Connection) -> bool:
+        try:
+            answer = connection.receive(0.0)
+            if answer is None:
+                return False
+            error, parts = messages.fetched_of(answer)
+        except KafkaException as refused:
+            self._fail(connection, refused.args[0])
+            return False
+        except ValueError as broken:
+            self._fail(connection, KafkaError(KafkaError._BAD_MSG, str(broken)))
+            return False
+        asked = self._answered(connection)
+        for part in asked if error else ():
+            self._failed(part, error)
+        for told in parts if not error else ():
+            if told.partition in asked:
+                self._take_in(told, answer.data)
+        return True
+
+    def _take_in(self, told: Part, data: memoryview) -> None:
+        if told.error:
+            self._failed(told.partition, told.error)
+            return
+        course = self._courses[told.partition]
+        course.failing_since_s = None
+        try:
+            found = list(batches.heads(data, told.begin, told.end))
+            wanted = batches.visible(data, found, told.aborted)
+        except CorruptBatchError as corrupt:
+            self.failures.append((KafkaError(KafkaError._BAD_MSG, str(corrupt)), f"reading {told.partition}"))
+            course.not_before_s = time.monotonic() + _AGAIN_S
+            return
+        if found and found[-1].last >= course.asked:
+            wanted = [head for head in wanted if head.last >= course.asked]
+            course.asked = found[-1].last + 1
+            course.taken.append(_Taken(data, wanted, course.asked))
