@@ -21,7 +21,7 @@ SLICE_S = 0.2
 
 Answer = TypeVar("Answer")
 
-_FENCED = {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}
+FENCED = {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}
 ABSENT = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE, KafkaError._TIMED_OUT}
 PASSING = ABSENT | {
     KafkaError._TIMED_OUT_QUEUE,
@@ -46,7 +46,7 @@ _REFUSED_LOGIN = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAI
 HINTS = {
     **dict.fromkeys(ABSENT, "is the broker running, and this its address? `samestream up` starts a local one"),
     **dict.fromkeys(_REFUSED_LOGIN, "compare the security.*, sasl.* and ssl.* properties with the broker's listener"),
-    **dict.fromkeys(_FENCED, "another process runs under this identity: stop this one, or give it its own identity"),
+    **dict.fromkeys(FENCED, "another process runs under this identity: stop this one, or give it its own identity"),
     KafkaError.MSG_SIZE_TOO_LARGE: f"raise the topic's max.message.bytes (clients send up to {MAX_RECORD_BYTES} bytes)",
     KafkaError._AUTO_OFFSET_RESET: "the log does not hold that offset: retention removed it, or the topic was recreated",
     KafkaError.UNKNOWN_TOPIC_OR_PART: "create the topic first, and look at the partition number",
@@ -75,7 +75,7 @@ def translated(caught: Exception, doing: str, where: str, producer: Any = None) 
             producer.begin_transaction()
         except (KafkaException, SystemError) as original:
             error = kafka_error(original)
-    fenced = error.code() in _FENCED
+    fenced = error.code() in FENCED
     kind = FencedError if fenced else TransportError
     what = f"Another writer has taken over, noticed while {doing}" if fenced else f"Kafka failed while {doing}"
     hint = HINTS.get(error.code(), "look at the broker's log for the same moment")

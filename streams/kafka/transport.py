@@ -106,6 +106,10 @@ class KafkaTransport:
 
     def transactional_writer(self, identity: str) -> TransactionalWriter:
         """Prepare a transactional producer handle."""
+        if self.client == "direct":
+            from samestream.streams.kafka.direct.writers import DirectTransactionalWriter
+
+            return DirectTransactionalWriter(self._properties, identity)
         if self.client in ("direct", "native"):
             from samestream.streams.kafka.native_writers import NativeTransactionalWriter
 

@@ -158,6 +158,7 @@ class KafkaTransactionalWriter:
     """One producer handle under a transactional.id."""
 
     _sending = Sender
+    _apart_s = _APART_S
 
     def __init__(self, properties: Mapping[str, Any], identity: str) -> None:
         self._who = f"writer {identity}"
@@ -176,7 +177,7 @@ class KafkaTransactionalWriter:
         """Start a transaction; Kafka hears of it with the first record. Waits a moment if the last one is hardly over."""
         if self._spent:
             raise spent_writer(self._who)
-        time.sleep(max(self._committed_s + _APART_S - time.monotonic(), 0.0))
+        time.sleep(max(self._committed_s + self._apart_s - time.monotonic(), 0.0))
         self._wait(lambda _: self._sender.handle.begin_transaction(), "beginning a transaction")
         self._active, self._refused = True, None
 
@@ -204,8 +205,7 @@ class KafkaTransactionalWriter:
             self._spent = self._sender.failures > 0
             self._sender.raise_failures()
             if offsets and group is not None:
-                at = [TopicPartition(*part, offset) for part, offset in offsets.items()]
-                send = partial(handle.send_offsets_to_transaction, at, self._group(group))
+                send = partial(handle.send_offsets_to_transaction, self._offsets(offsets), self._group(group))
                 self._wait(send, f"adding the offsets of group {group}")
             self._wait(handle.commit_transaction, "committing")
             self._active, self._committed_s = False, time.monotonic()
@@ -216,6 +216,9 @@ class KafkaTransactionalWriter:
             with suppress(TransportError):  # the first error says more
                 self.abort()
             raise
+
+    def _offsets(self, offsets: Mapping[Partition, int]) -> Any:
+        return [TopicPartition(*part, offset) for part, offset in offsets.items()]
 
     def _group(self, name: str) -> Any:
         if name not in self._groups:

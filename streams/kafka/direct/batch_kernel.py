@@ -1,4 +1,4 @@
-"""The compiled half of our own Kafka client: record batches (format 2) into buffers, and their checksums.
+"""The compiled half of our own Kafka client: record batches (format 2) into buffers, buffers into record batches, checksums.
 
 A batch's records lie one after another: length, attributes, timestamp and offset as differences to the batch's, key, value,
 headers; every number but the attributes is a zigzag varint. Nothing is read past the end that was given.
@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 
 from samestream.streams.engine.kernel import Words, compiled, lean
 from samestream.streams.kafka.librdkafka_kernel import copy
+from samestream.streams.wire.encode_kernel import number as write_varint
 
 Bytes = NDArray[np.uint8]
 Table = NDArray[np.uint32]
 
 _CASTAGNOLI = 0x82F63B78
 _LONGEST = 10  # bytes of a varint
+AROUND = 5 + 1 + 10 + 5 + 5 + 5 + 1
+"""Bytes of a record at most, without its key, value and headers."""
+SIZE, BASE_MS, GREATEST_MS = range(3)  # what `pack` tells
 
 
 def _tables() -> Table:
@@ -142,3 +146,116 @@ def unpack(
         row += 1
         key_bounds[row], value_bounds[row] = key_at, value_at
     return row
+
+
+@lean
+def _size(value: int) -> int:
+    """Bytes of a zigzag varint."""
+    rest = (np.uint64(value) << np.uint64(1)) ^ np.uint64(value >> 63)
+    size = np.int64(1)
+    while rest >= np.uint64(0x80):
+        rest >>= np.uint64(7)
+        size += 1
+    return size  # type: ignore[return-value]
+
+
+@compiled
+def pack(
+    rows: Words,
+    first: int,
+    stamps_ms: Words,
+    keys: Bytes,
+    key_bounds: Words,
+    key_there: Bytes,
+    values: Bytes,
+    value_bounds: Words,
+    value_there: Bytes,
+    headers: Bytes,
+    header_bounds: Words,
+    limit: int,
+    out: Bytes,
+    told: Words,
+) -> int:
+    """Write the records of ``rows`` from its place ``first`` on, until they would pass ``limit`` bytes; where it stopped.
+
+    At least one is written. headers : of each record, as the format has them, their number included; empty for none
+    out : has room for the limit, or for the first record if that is larger. told : SIZE, BASE_MS and GREATEST_MS
+    """
+    out_from, keys_from, values_from, headers_from = (
+        out.ctypes.data,
+        keys.ctypes.data,
+        values.ctypes.data,
+        headers.ctypes.data,
+    )
+    base_ms, greatest_ms, at, place = stamps_ms[rows[first]], stamps_ms[rows[first]], np.int64(0), np.int64(first)
+    while place < len(rows):
+        row = rows[place]
+        key_size = key_bounds[row + 1] - key_bounds[row]
+        value_size = value_bounds[row + 1] - value_bounds[row]
+        header_size = header_bounds[row + 1] - header_bounds[row]
+        key_told = key_size if key_there[row] else np.int64(-1)
+        value_told = value_size if value_there[row] else np.int64(-1)
+        delta_ms = stamps_ms[row] - base_ms
+        size = (
+            1 + _size(delta_ms) + _size(place - first) + _size(key_told) + key_size + _size(value_told) + value_size
+            + max(header_size, 1)
+        )  # fmt: skip
+        if place > first and at + size + 5 > limit:
+            break
+        at = write_varint(size, out, at)
+        out[at] = 0
+        at = write_varint(delta_ms, out, at + 1)
+        at = write_varint(place - first, out, at)
+        at = write_varint(key_told, out, at)
+        if key_size > 0:
+            copy(out_from + at, keys_from + key_bounds[row], key_size)
+            at += key_size
+        at = write_varint(value_told, out, at)
+        if value_size > 0:
+            copy(out_from + at, values_from + value_bounds[row], value_size)
+            at += value_size
+        if header_size > 0:
+            copy(out_from + at, headers_from + header_bounds[row], header_size)
+            at += header_size
+        else:
+            out[at] = 0
+            at += 1
+        greatest_ms = max(greatest_ms, stamps_ms[row])
+        place += 1
+    told[SIZE], told[BASE_MS], told[GREATEST_MS] = at, base_ms, greatest_ms
+    return place  # type: ignore[return-value]
+
+
+@lean
+def decide(keys: Bytes, bounds: Words, there: Bytes, numbers: Words, partitions: int, without_key: int) -> None:
+    """Replace -1 among partition numbers by what the key says, as `streams.transport.partition_of` does."""
+    mask, mix = np.uint32(0xFFFFFFFF), np.uint32(0x5BD1E995)
+    for row in range(len(numbers)):
+        if numbers[row] >= 0:
+            continue
+        if there[row] == 0:
+            numbers[row] = without_key
+            continue
+        begin, size = bounds[row], bounds[row + 1] - bounds[row]
+        state = np.uint32(np.uint32(0x9747B28C) ^ np.uint32(size))
+        at, end = begin, begin + (size & ~3)
+        while at < end:
+            word = (
+                np.uint32(keys[at])
+                | (np.uint32(keys[at + 1]) << np.uint32(8))
+                | (np.uint32(keys[at + 2]) << np.uint32(16))
+                | (np.uint32(keys[at + 3]) << np.uint32(24))
+            )
+            word = np.uint32((word * mix) & mask)
+            word = np.uint32(((word ^ (word >> np.uint32(24))) * mix) & mask)
+            state = np.uint32(np.uint32((state * mix) & mask) ^ word)
+            at += 4
+        left = size & 3
+        if left:
+            word = np.uint32(0)
+            for i in range(left):
+                word |= np.uint32(keys[at + i]) << np.uint32(8 * i)
+            state = np.uint32(((state ^ word) * mix) & mask)
+        state = np.uint32(((state ^ (state >> np.uint32(13))) * mix) & mask)
+        state = np.uint32(state ^ (state >> np.uint32(15)))
+        numbers[row] = np.int64(state & np.uint32(0x7FFFFFFF)) % partitions

@@ -14,11 +14,11 @@ from samestream.streams.kafka.direct import batch_kernel as kernel
 from samestream.streams.transport import Fetched, Int64Array, Partition
 from samestream.streams.wire.packed import Bytes, Packed
 
-_HEAD = struct.Struct(">qiibIhiqqqhii")
-_BEFORE_LENGTH, _CRC_FROM = 12, 21  # bytes in front of what `length` counts, and of what the checksum is of
-_CODEC, _APPENDED, _TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20  # of a batch's attributes
-_NONE, _GZIP, _SNAPPY, _LZ4, _ZSTD = range(5)
-_STREAMED = {_LZ4: "lz4", _ZSTD: "zstd"}
+HEAD = struct.Struct(">qiibIhiqqqhii")
+BEFORE_LENGTH, CRC_FROM = 12, 21  # bytes in front of what `length` counts, and of what the checksum is of
+_CODEC, _APPENDED, TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20  # of a batch's attributes
+NO_CODEC, GZIP, SNAPPY, LZ4, ZSTD = range(5)
+_STREAMED = {LZ4: "lz4", ZSTD: "zstd"}
 _XERIAL = b"\x82SNAPPY\0"
 _ABORT = 0  # of a control record's type
 _LEAST_RECORD = 7  # bytes
@@ -48,14 +48,14 @@ class Head(NamedTuple):
 
 def heads(data: memoryview, begin: int, end: int) -> Iterator[Head]:
     """The batches between two places, but a last one that is cut off. Raises CorruptBatchError for what is no batch."""
-    while end - begin >= _HEAD.size:
-        offset, length, _, magic, _, attributes, delta, base, greatest, producer, _, _, count = _HEAD.unpack_from(
+    while end - begin >= HEAD.size:
+        offset, length, _, magic, _, attributes, delta, base, greatest, producer, _, _, count = HEAD.unpack_from(
             data, begin
         )
         if magic != 2:
             raise CorruptBatchError(f"the record batch at offset {offset} has format {magic}, which only Kafka before 0.11 wrote")
-        stop = begin + _BEFORE_LENGTH + length
-        if length < _HEAD.size - _BEFORE_LENGTH or delta < 0 or count < 0:
+        stop = begin + BEFORE_LENGTH + length
+        if length < HEAD.size - BEFORE_LENGTH or delta < 0 or count < 0:
             raise CorruptBatchError(f"the record batch at offset {offset} says it has {length} bytes and {count} records")
         if stop > end:
             return
@@ -76,7 +76,7 @@ def visible(data: memoryview, found: Sequence[Head], aborted: Sequence[tuple[int
         if head.attributes & _CONTROL:
             if head.producer in undone and _control_type(data, head) == _ABORT:
                 undone.remove(head.producer)
-        elif head.count and not (head.attributes & _TRANSACTIONAL and head.producer in undone):
+        elif head.count and not (head.attributes & TRANSACTIONAL and head.producer in undone):
             wanted.append(head)
     return wanted
 
@@ -149,12 +149,12 @@ def compile_now() -> None:
 def _payload(data: memoryview, whole: Bytes, head: Head, check: bool) -> Bytes:
     """The records of a batch as they were before they were compressed."""
     if check:
-        (told,) = struct.unpack_from(">I", data, head.begin + _CRC_FROM - 4)
-        if kernel.crc32c(whole, head.begin + _CRC_FROM, head.end, kernel.TABLES) != told:
+        (told,) = struct.unpack_from(">I", data, head.begin + CRC_FROM - 4)
+        if kernel.crc32c(whole, head.begin + CRC_FROM, head.end, kernel.TABLES) != told:
             raise CorruptBatchError(f"the record batch at offset {head.offset} does not match its checksum")
-    begin = head.begin + _HEAD.size
+    begin = head.begin + HEAD.size
     codec = head.attributes & _CODEC
-    if codec == _NONE:
+    if codec == NO_CODEC:
         payload = whole[begin : head.end]
     else:
         try:
@@ -170,9 +170,9 @@ def _decompressed(codec: int, data: memoryview) -> Bytes:
     """Always into bytes that may be written, or numba would compile all that reads them twice."""
     if codec in _STREAMED:
         return _streamed(_STREAMED[codec], data)
-    if codec == _GZIP:
+    if codec == GZIP:
         return np.frombuffer(bytearray(zlib.decompress(data, 31)), np.uint8)  # type: ignore[arg-type]
-    if codec == _SNAPPY:
+    if codec == SNAPPY:
         return np.frombuffer(bytearray().join(_unsnapped(data)), np.uint8)  # type: ignore[arg-type]
     raise ValueError(f"compression {codec} is not known")
 

@@ -19,7 +19,7 @@ from samestream.streams.transport import Partition
 _CONNECT_S = 2.0
 _ANSWER_S = 3.0  # for a question; the answer to a fetch is waited for elsewhere
 _AGAIN_S = 0.1  # how long a broker that refused is left alone
-_LEAST_READ = 256 * 1024
+_OLD_S = 300.0  # how long the number of a topic's partitions is believed
 
 
 class Connection:
@@ -51,9 +51,9 @@ class Connection:
         return self._socket.fileno()
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether an answer is to come."""
-        return bool(self._waiting)
+    def is_closed(self) -> bool:
+        """Whether it is of no use any more."""
+        return self._socket.fileno() < 0
 
     def send(self, kind: int, body: bytes) -> None:
         """Send a request; the answers come by `receive`."""
@@ -101,12 +101,16 @@ class Connection:
             raise _network(self.broker, ConnectionResetError("it has closed the connection"))
         self._filled += got
 
-    def ask(self, kind: int, body: bytes) -> Answer:
-        """One question, answered at once; nothing else may be under way."""
-        self.send(kind, body)
-        answer = self.receive(_ANSWER_S)
-        if answer is None:
-            raise _network(self.broker, TimeoutError("no answer"))
+    def ask(self, kind: int, body: bytes, timeout_s: float = _ANSWER_S) -> Answer:
+        """One question, answered at once; nothing else may be under way. Raises KafkaException, and is closed then."""
+        try:
+            self.send(kind, body)
+            answer = self.receive(timeout_s)
+            if answer is None:
+                raise _network(self.broker, TimeoutError("no answer"))
+        except BaseException:  # Ctrl-C, too: the answer that comes later would be taken for that to the next question
+            self.close()
+            raise
         return answer
 
     def close(self) -> None:
@@ -134,8 +138,11 @@ class Cluster:
         self._bootstrap = [_broker(part) for part in bootstrap.split(",") if part.strip()]
         self._client_id, self._most_bytes = client_id, most_bytes
         self._connections: dict[Broker, Connection] = {}
+        self._asking: dict[Broker, Connection] = {}
         self._not_before_s: dict[Broker, float] = {}
         self.leaders: dict[Partition, Broker] = {}
+        self.counts: dict[str, int] = {}
+        self._refreshed_s = time.monotonic()
 
     def connection(self, broker: Broker) -> Connection | None:
         """The connection to a broker, made where there is none; None for a moment after it failed. Raises KafkaException."""
@@ -161,28 +168,41 @@ class Cluster:
 
         Raises KafkaException where no broker answers.
         """
-        body, failure = messages.metadata_body(sorted(set(topics))), None
+        found = messages.leaders_of(self.ask_any(messages.METADATA, messages.metadata_body(sorted(set(topics)))))
+        self.leaders.update(found.leaders)
+        self.counts.update(found.counts)
+        return found.errors
+
+    def ask_any(self, kind: int, body: bytes, timeout_s: float = _ANSWER_S) -> Answer:
+        """Ask whichever broker answers first of those known. Raises KafkaException where none does."""
+        failure = None
         for broker in dict.fromkeys([*self._bootstrap, *self.leaders.values()]):
             try:
-                # a connection of its own: on those of the reader, fetches may be under way
-                asked = Connection(broker, self._client_id, self._most_bytes)
-                try:
-                    found = messages.leaders_of(asked.ask(messages.METADATA, body))
-                finally:
-                    asked.close()
+                return self.asking(broker).ask(kind, body, timeout_s)
             except KafkaException as refused:
-                LOG.info("asking %s who leads what: %s", broker, refused.args[0].str())
+                LOG.info("asking %s: %s", broker, refused.args[0].str())
                 failure = refused
-                continue
-            self.leaders.update(found.leaders)
-            return found.errors
         raise failure or KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN, "no address is given"))
+
+    def asking(self, broker: Broker) -> Connection:
+        """A connection for questions that are answered at once; on that for records, much may be under way."""
+        known = self._asking.get(broker)
+        if known is None or known.is_closed:
+            known = self._asking[broker] = Connection(broker, self._client_id, self._most_bytes)
+        return known
+
+    def grow_old(self) -> None:
+        """Forget what is known of topics once it is old: one may have got more partitions."""
+        if time.monotonic() - self._refreshed_s > _OLD_S:
+            self._refreshed_s = time.monotonic()
+            self.counts.clear()
 
     def close(self) -> None:
         """Close all connections."""
-        for connection in self._connections.values():
+        for connection in (*self._connections.values(), *self._asking.values()):
             connection.close()
         self._connections.clear()
+        self._asking.clear()
 
 
 def _broker(address: str) -> Broker:

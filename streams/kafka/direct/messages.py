@@ -1,4 +1,4 @@
-"""Kafka's protocol, as much of it as a reader needs: requests as bytes, and answers as values.
+"""Kafka's protocol: how requests and answers are framed, and who leads what. What is asked beyond that has files of its own.
 
 Versions are the last ones before the flexible encoding, which every Kafka from 2.4 to 4 understands. Layouts are those of
 Kafka's protocol guide; all numbers are big-endian.
@@ -7,17 +7,26 @@ Kafka's protocol guide; all numbers are big-endian.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from samestream.streams.transport import Partition
 
-FETCH, METADATA, API_VERSIONS = 1, 3, 18
-VERSIONS = {FETCH: 11, METADATA: 7, API_VERSIONS: 0}
+PRODUCE, FETCH, METADATA, FIND_COORDINATOR, API_VERSIONS = 0, 1, 3, 10, 18
+INIT_PRODUCER, ADD_PARTITIONS, ADD_OFFSETS, END_TRANSACTION, COMMIT_OFFSETS = 22, 24, 25, 26, 28
+VERSIONS = {
+    PRODUCE: 7,
+    FETCH: 11,
+    METADATA: 7,
+    FIND_COORDINATOR: 2,
+    API_VERSIONS: 0,
+    INIT_PRODUCER: 1,
+    ADD_PARTITIONS: 1,
+    ADD_OFFSETS: 1,
+    END_TRANSACTION: 1,
+    COMMIT_OFFSETS: 2,
+}
 """Which version of each request we speak."""
-
-READ_COMMITTED = 1
-_UNKNOWN_EPOCH = -1
 
 
 class Broker(NamedTuple):
@@ -31,27 +40,14 @@ class Broker(NamedTuple):
 
 
 class Leaders(NamedTuple):
-    """Which broker leads each partition; ``errors`` are of partitions and topics that have none now."""
+    """Which broker leads each partition; ``errors`` are of partitions and topics that have none now.
+
+    counts : how many partitions each topic has, led or not
+    """
 
     leaders: dict[Partition, Broker]
     errors: dict[Partition, int]
-
-
-class Part(NamedTuple):
-    """What a broker says of one partition that was to be fetched.
-
-    error : Kafka's code; 0 for none
-    aborted : (producer id, first offset) of transactions that were aborted, as far as they matter to these records
-    begin, end : where the record batches lie in the answer
-    """
-
-    partition: Partition
-    error: int
-    high: int
-    stable: int
-    aborted: tuple[tuple[int, int], ...]
-    begin: int
-    end: int
+    counts: dict[str, int]
 
 
 class Answer:
@@ -94,11 +90,6 @@ class Answer:
 
 INT8, INT16, INT32, INT64 = (struct.Struct(f">{code}") for code in "bhiq")
 _HEADER = struct.Struct(">hhi")
-_FETCH_HEAD = struct.Struct(">iiiibiii")
-_FETCH_PART = struct.Struct(">iiqqi")
-_PART_HEAD = struct.Struct(">ihqqqi")
-_ABORTED = struct.Struct(">qq")
-_RECORDS = struct.Struct(">ii")
 _RANGE = struct.Struct(">hhh")
 
 
@@ -106,6 +97,19 @@ def text(value: str) -> bytes:
     """A text as the protocol has it."""
     encoded = value.encode()
     return INT16.pack(len(encoded)) + encoded
+
+
+def array(elements: Sequence[bytes]) -> bytes:
+    """Elements as the protocol has them."""
+    return INT32.pack(len(elements)) + b"".join(elements)
+
+
+def by_topic(rows: Mapping[Partition, bytes]) -> bytes:
+    """What is said of partitions, each begun by its number, in the order given but together by topic."""
+    topics: dict[str, list[bytes]] = {}
+    for part, row in rows.items():
+        topics.setdefault(part.topic, []).append(INT32.pack(part.partition) + row)
+    return array([text(topic) + array(parts) for topic, parts in topics.items()])
 
 
 def request(kind: int, correlation: int, client_id: str, body: bytes) -> bytes:
@@ -136,8 +140,7 @@ def unsupported(answer: Answer) -> list[str]:
 
 def metadata_body(topics: Iterable[str]) -> bytes:
     """Ask who leads the partitions of these topics; none is made."""
-    named = [text(topic) for topic in topics]
-    return INT32.pack(len(named)) + b"".join(named) + b"\0"
+    return array([text(topic) for topic in topics]) + b"\0"
 
 
 def leaders_of(answer: Answer) -> Leaders:
@@ -150,13 +153,14 @@ def leaders_of(answer: Answer) -> Leaders:
         brokers[node] = Broker(host, port)
     answer.text()  # cluster
     answer.number(INT32)  # controller
-    found = Leaders({}, {})
+    found = Leaders({}, {}, {})
     for _ in range(answer.count()):
         error, topic = answer.number(INT16), answer.text()
         answer.number(INT8)  # whether internal
         if error:
             found.errors[Partition(topic, -1)] = error
-        for _ in range(answer.count()):
+        found.counts[topic] = answer.count()
+        for _ in range(found.counts[topic]):
             error, number, leader = answer.number(INT16), answer.number(INT32), answer.number(INT32)
             answer.number(INT32)  # epoch
             for _ in range(3):  # replicas, those in sync, those away
@@ -166,35 +170,3 @@ def leaders_of(answer: Answer) -> Leaders:
             elif error:
                 found.errors[Partition(topic, number)] = error
     return found
-
-
-def fetch_body(
-    positions: Mapping[Partition, int], wait_ms: int, least_bytes: int, most_bytes: int, most_part_bytes: int
-) -> bytes:
-    """Ask for committed records of some partitions from offsets on, in the order given."""
-    topics: dict[str, list[bytes]] = {}
-    for part, offset in positions.items():
-        row = _FETCH_PART.pack(part.partition, _UNKNOWN_EPOCH, offset, -1, most_part_bytes)
-        topics.setdefault(part.topic, []).append(row)
-    # no session: every request names all its partitions
-    head = _FETCH_HEAD.pack(-1, wait_ms, least_bytes, most_bytes, READ_COMMITTED, 0, -1, len(topics))
-    rows = [text(topic) + INT32.pack(len(parts)) + b"".join(parts) for topic, parts in topics.items()]
-    return head + b"".join(rows) + INT32.pack(0) + text("")
-
-
-def fetched_of(answer: Answer) -> tuple[int, list[Part]]:
-    """The error of the whole, and what there is of each partition."""
-    answer.number(INT32)  # throttled for
-    error = answer.number(INT16)
-    answer.number(INT32)  # session
-    found = []
-    for _ in range(answer.count()):
-        topic = answer.text()
-        for _ in range(answer.count()):
-            number, failed, high, stable, _, count = answer.take(_PART_HEAD)
-            aborted = tuple(answer.take(_ABORTED) for _ in range(max(count, 0)))
-            _, length = answer.take(_RECORDS)  # the first is a replica to be preferred: we name no rack
-            begin = answer.skipped(max(length, 0))
-            part = Partition(topic, number)
-            found.append(Part(part, failed, high, stable, aborted, begin, begin + max(length, 0)))  # type: ignore[arg-type]
-    return error, found

@@ -14,10 +14,10 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from samestream.streams.kafka.direct import batches, messages
+from samestream.streams.kafka.direct import batches, fetch_messages, messages
 from samestream.streams.kafka.direct.batches import Columns, CorruptBatchError, Head
 from samestream.streams.kafka.direct.cluster import Cluster, Connection, readable
-from samestream.streams.kafka.direct.messages import Broker, Part
+from samestream.streams.kafka.direct.messages import Broker
 from samestream.streams.kafka.errors import SLICE_S
 from samestream.streams.kafka.reader import KafkaReader
 from samestream.streams.transport import Fetched, Partition
@@ -284,7 +284,7 @@ class DirectConsumer:
             share = max(self._most_bytes // len(parts), _LEAST_BYTES)
             positions = {part: self._courses[part].asked for part in parts}
             limits = self._wait_ms, self._least_bytes, self._most_bytes, min(self._most_part_bytes, share)
-            connection.send(messages.FETCH, messages.fetch_body(positions, *limits))
+            connection.send(messages.FETCH, fetch_messages.fetch_body(positions, *limits))
         except KafkaException as refused:
             self.failures.append((refused.args[0], f"reading from {leader}"))
             self._cluster.failed(leader)
@@ -315,7 +315,7 @@ class DirectConsumer:
             answer = connection.receive(0.0)
             if answer is None:
                 return False
-            error, parts = messages.fetched_of(answer)
+            error, parts = fetch_messages.fetched_of(answer)
         except KafkaException as refused:
             self._fail(connection, refused.args[0])
             return False
@@ -330,7 +330,7 @@ class DirectConsumer:
                 self._take_in(told, answer.data)
         return True
 
-    def _take_in(self, told: Part, data: memoryview) -> None:
+    def _take_in(self, told: fetch_messages.Part, data: memoryview) -> None:
         if told.error:
             self._failed(told.partition, told.error)
             return
