@@ -29,7 +29,7 @@ from samestream.streams.engine.clock import Clocks
 from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.engine.order import Merge
 from samestream.streams.engine.processor import Health, Processor
-from samestream.streams.kafka import librdkafka
+from samestream.streams.kafka.client import CLIENTS
 from samestream.streams.kafka.local_kafka import LocalKafka
 from samestream.streams.kafka.transport import KafkaTransport
 from samestream.streams.lowering import compile_app
@@ -156,7 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--client", default="native", choices=librdkafka.CLIENTS)
+    parser.add_argument("--client", default="direct", choices=CLIENTS)
     parser.add_argument("--bootstrap", default="", help="a Kafka whose topic bench.trades holds the events already")
     given = parser.parse_args()
     kafka = None if given.bootstrap else LocalKafka(Path(tempfile.mkdtemp(prefix="bench-profile-")))

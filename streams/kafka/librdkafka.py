@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
-import os
 import sys
 import weakref
 from collections.abc import Mapping, Sequence
@@ -21,13 +20,7 @@ import numpy as np
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from numpy.typing import NDArray
 
-from samestream.schemas.errors import SettingsError
 from samestream.streams.kafka.errors import LOG
-
-CLIENT = "SAMESTREAM_KAFKA_CLIENT"
-"""The variable that forces a client: ``native`` (our own handles) or ``python`` (confluent-kafka's)."""
-
-CLIENTS = ("direct", "native", "python")
 
 TESTED = (0x0210,)
 """The versions, major and minor, that the tests have run with; with others confluent-kafka's API is used."""
@@ -161,20 +154,6 @@ def unusable() -> str:
     except OSError as error:
         return str(error)
     return ""
-
-
-def chosen(client: str = "") -> str:
-    """Which client to use: ``native`` or ``python``, from the argument, else the environment, else by what there is.
-
-    Raises SettingsError for another name, and for ``native`` where the library cannot be used.
-    """
-    wanted = client or os.environ.get(CLIENT, "")
-    if wanted not in ("", *CLIENTS):
-        raise SettingsError("no such Kafka client", where=CLIENT, found=wanted, expected=" or ".join(CLIENTS))
-    if wanted == "native" and unusable():
-        hint = f"unset {CLIENT}, or install a confluent-kafka whose librdkafka is known."
-        raise SettingsError("librdkafka cannot be used", where=CLIENT, found=unusable(), hint=hint)
-    return wanted or ("python" if unusable() else "native")
 
 
 class Report(NamedTuple):

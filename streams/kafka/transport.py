@@ -18,7 +18,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
 
 from samestream.schemas.errors import TransportError
-from samestream.streams.kafka import librdkafka
+from samestream.streams.kafka.client import chosen
 from samestream.streams.kafka.errors import HINTS, LOG, Answer, kafka_error, patiently, translated
 from samestream.streams.kafka.group import KafkaGroupReader
 from samestream.streams.kafka.membership import GroupCensus, KafkaMembership
@@ -51,9 +51,9 @@ _ANSWER_S = 15.0  # for questions, so that an absent broker is reported soon
 class KafkaTransport:
     """The Kafka at `bootstrap`; every librdkafka property in `properties` (SASL, TLS, ...) goes to all clients.
 
-    client : what reads and writes: ``native``, our own handles of librdkafka, or ``python``, confluent-kafka's API; else
-        `SAMESTREAM_KAFKA_CLIENT` says, or native where its librdkafka is one that was tested
-    Raises SettingsError for another client, or for ``native`` where that cannot be.
+    client : what reads and writes, see `streams.kafka.client`; else `SAMESTREAM_KAFKA_CLIENT` says, or the quickest that
+        can do what the properties ask for
+    Raises SettingsError for another client, or for one that cannot be used here.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class KafkaTransport:
         client: str = "",
     ) -> None:
         self.bootstrap, self.registry = bootstrap, registry
-        self.client = librdkafka.chosen(client)
+        self.client = chosen(client, properties)
         self._properties: dict[str, Any] = {
             "client.id": "samestream",
             "topic.metadata.refresh.fast.interval.ms": 50,

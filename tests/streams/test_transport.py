@@ -11,6 +11,8 @@ import pytest
 
 from samestream.schemas.errors import FencedError, SettingsError, TransportError
 from samestream.streams.kafka import librdkafka
+from samestream.streams.kafka.client import CLIENT, CLIENTS, chosen
+from samestream.streams.kafka.direct.reader import DirectReader
 from samestream.streams.kafka.native_reader import NativeReader
 from samestream.streams.kafka.transport import KafkaTransport
 from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
@@ -32,7 +34,7 @@ from samestream.streams.wire.parcel import Parcel
 Opened = Callable[[], Transport]
 
 
-@pytest.fixture(params=["memory", *(pytest.param(client, marks=pytest.mark.kafka) for client in librdkafka.CLIENTS)])
+@pytest.fixture(params=["memory", *(pytest.param(client, marks=pytest.mark.kafka) for client in CLIENTS)])
 def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
     """The log in memory, and genuine Kafka by either client."""
     made: Transport
@@ -509,29 +511,34 @@ def test_it_says_what_it_is(transport: Transport) -> None:
         assert f"({transport.client} client)" in transport.version()
         reader = transport.reader()
         assert isinstance(reader, NativeReader) == (transport.client == "native")
+        assert isinstance(reader, DirectReader) == (transport.client == "direct")
         reader.close()
 
 
 def test_the_client_follows_the_library_unless_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(librdkafka.CLIENT, raising=False)
-    assert librdkafka.chosen() == "native"
-    monkeypatch.setenv(librdkafka.CLIENT, "python")
-    assert librdkafka.chosen() == "python"
-    assert librdkafka.chosen("native") == "native"
-    monkeypatch.setenv(librdkafka.CLIENT, "java")
+    monkeypatch.delenv(CLIENT, raising=False)
+    assert chosen() == "direct"
+    assert chosen("", {"security.protocol": "SASL_SSL"}) == "native"
+    assert chosen("", {"ssl.ca.location": "ca.pem"}) == "native"
+    with pytest.raises(SettingsError, match=r"Found: sasl\.mechanism"):
+        chosen("direct", {"sasl.mechanism": "PLAIN"})
+    monkeypatch.setenv(CLIENT, "python")
+    assert chosen() == "python"
+    assert chosen("native") == "native"
+    monkeypatch.setenv(CLIENT, "java")
     with pytest.raises(SettingsError, match="no such Kafka client"):
-        librdkafka.chosen()
+        chosen()
 
 
 def test_a_library_of_another_version_is_left_to_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(librdkafka.CLIENT, raising=False)
+    monkeypatch.delenv(CLIENT, raising=False)
     monkeypatch.setattr(librdkafka, "TESTED", ())
     librdkafka.library.cache_clear()
     librdkafka.unusable.cache_clear()
     try:
-        assert librdkafka.chosen() == "python"
+        assert chosen() == "python"
         with pytest.raises(SettingsError, match="librdkafka cannot be used"):
-            librdkafka.chosen("native")
+            chosen("native")
     finally:
         librdkafka.library.cache_clear()
         librdkafka.unusable.cache_clear()

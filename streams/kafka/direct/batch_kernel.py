@@ -4,6 +4,10 @@ A batch's records lie one after another: length, attributes, timestamp and offse
 headers; every number but the attributes is a zigzag varint. Nothing is read past the end that was given.
 """
 
+# mypy: disable-error-code="arg-type, assignment, return-value"
+# what is compiled reads single words; NumPy's stubs cannot tell them from Python's
+# pyright: reportArgumentType=false, reportReturnType=false, reportAssignmentType=false
+
 from __future__ import annotations
 
 import numpy as np
@@ -65,7 +69,7 @@ def crc32c(data: Bytes, begin: int, end: int, tables: Table) -> int:
     while at < end:
         state = (state >> np.uint32(8)) ^ tables[0, (state ^ np.uint32(data[at])) & np.uint32(0xFF)]
         at += 1
-    return np.int64(state ^ np.uint32(0xFFFFFFFF))  # type: ignore[return-value]
+    return np.int64(state ^ np.uint32(0xFFFFFFFF))
 
 
 @lean
@@ -81,7 +85,7 @@ def _varint(data: Bytes, at: int, end: int) -> tuple[int, int]:
         if byte < 0x80:
             return ((value >> 1) & 0x7FFFFFFFFFFFFFFF) ^ -(value & 1), place + 1
         shift += 7
-    return np.int64(0), np.int64(-1)  # type: ignore[return-value]
+    return np.int64(0), np.int64(-1)
 
 
 @compiled
@@ -156,7 +160,7 @@ def _size(value: int) -> int:
     while rest >= np.uint64(0x80):
         rest >>= np.uint64(7)
         size += 1
-    return size  # type: ignore[return-value]
+    return size
 
 
 @compiled
@@ -223,7 +227,7 @@ def pack(
         greatest_ms = max(greatest_ms, stamps_ms[row])
         place += 1
     told[SIZE], told[BASE_MS], told[GREATEST_MS] = at, base_ms, greatest_ms
-    return place  # type: ignore[return-value]
+    return place
 
 
 @lean

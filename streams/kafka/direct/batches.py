@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +19,7 @@ HEAD = struct.Struct(">qiibIhiqqqhii")
 BEFORE_LENGTH, CRC_FROM = 12, 21  # bytes in front of what `length` counts, and of what the checksum is of
 _CODEC, _APPENDED, TRANSACTIONAL, _CONTROL = 0x07, 0x08, 0x10, 0x20  # of a batch's attributes
 NO_CODEC, GZIP, SNAPPY, LZ4, ZSTD = range(5)
-_STREAMED = {LZ4: "lz4", ZSTD: "zstd"}
+_STREAMED: dict[int, Any] = {LZ4: "lz4", ZSTD: "zstd"}  # pyarrow's stubs want each name as a type
 _XERIAL = b"\x82SNAPPY\0"
 _ABORT = 0  # of a control record's type
 _LEAST_RECORD = 7  # bytes
@@ -43,7 +44,7 @@ class Head(NamedTuple):
     base_ms: int
     greatest_ms: int
     producer: int
-    count: int
+    records: int
 
 
 def heads(data: memoryview, begin: int, end: int) -> Iterator[Head]:
@@ -53,10 +54,14 @@ def heads(data: memoryview, begin: int, end: int) -> Iterator[Head]:
             data, begin
         )
         if magic != 2:
-            raise CorruptBatchError(f"the record batch at offset {offset} has format {magic}, which only Kafka before 0.11 wrote")
+            raise CorruptBatchError(
+                f"the record batch at offset {offset} has format {magic}, which only Kafka before 0.11 wrote"
+            )
         stop = begin + BEFORE_LENGTH + length
         if length < HEAD.size - BEFORE_LENGTH or delta < 0 or count < 0:
-            raise CorruptBatchError(f"the record batch at offset {offset} says it has {length} bytes and {count} records")
+            raise CorruptBatchError(
+                f"the record batch at offset {offset} says it has {length} bytes and {count} records"
+            )
         if stop > end:
             return
         yield Head(begin, stop, offset, offset + delta, attributes, base, greatest, producer, count)
@@ -76,7 +81,7 @@ def visible(data: memoryview, found: Sequence[Head], aborted: Sequence[tuple[int
         if head.attributes & _CONTROL:
             if head.producer in undone and _control_type(data, head) == _ABORT:
                 undone.remove(head.producer)
-        elif head.count and not (head.attributes & TRANSACTIONAL and head.producer in undone):
+        elif head.records and not (head.attributes & TRANSACTIONAL and head.producer in undone):
             wanted.append(head)
     return wanted
 
@@ -88,7 +93,8 @@ def _control_type(data: memoryview, head: Head) -> int:
     return int.from_bytes(key[2:4], "big") if len(key) >= 4 else -1
 
 
-class Columns(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Columns:
     """Records side by side; `Fetched` without its partition."""
 
     offsets: Int64Array
@@ -96,17 +102,18 @@ class Columns(NamedTuple):
     keys: Packed
     values: Packed
 
+    def __len__(self) -> int:
+        return len(self.offsets)
+
     def of(self, part: Partition) -> Fetched:
         """As a reader hands them on."""
-        return Fetched(part, *self)
+        return Fetched(part, self.offsets, self.known_us, self.keys, self.values)
 
-    def before(self, count: int) -> Columns:
-        """The first records."""
-        return self if count >= len(self.offsets) else Columns(*(column[:count] for column in self))
-
-    def after(self, count: int) -> Columns | None:
-        """The others, if there are any."""
-        return None if count >= len(self.offsets) else Columns(*(column[count:] for column in self))
+    def between(self, begin: int, end: int) -> Columns:
+        """Some of them, not copied."""
+        if begin == 0 and end >= len(self):
+            return self
+        return Columns(self.offsets[begin:end], self.known_us[begin:end], self.keys[begin:end], self.values[begin:end])
 
 
 def columns(data: memoryview, wanted: Sequence[Head], first_offset: int, check: bool = True) -> Columns:
@@ -117,16 +124,15 @@ def columns(data: memoryview, wanted: Sequence[Head], first_offset: int, check: 
     """
     whole = np.frombuffer(data, np.uint8)
     payloads = [_payload(data, whole, head, check) for head in wanted]
-    count, room = sum(head.count for head in wanted), max(sum(len(payload) for payload in payloads), 1)
+    count, room = sum(head.records for head in wanted), max(sum(len(payload) for payload in payloads), 1)
     offsets, stamps_ms = np.empty(count, np.int64), np.empty(count, np.int64)
-    bounds = np.zeros((2, count + 1), np.int64)
-    there = np.empty((2, count), np.uint8)
+    bounds, there = np.zeros((2, count + 1), np.int64), np.empty((2, count), np.uint8)
     keys, values = np.empty(room, np.uint8), np.empty(room, np.uint8)
     row = 0
     for head, payload in zip(wanted, payloads, strict=True):
         append_ms = head.greatest_ms if head.attributes & _APPENDED else -1
         found = kernel.unpack(
-            payload, 0, len(payload), head.count, head.offset, head.base_ms, append_ms, first_offset, row,
+            payload, 0, len(payload), head.records, head.offset, head.base_ms, append_ms, first_offset, row,
             offsets, stamps_ms, keys, bounds[0], there[0], values, bounds[1], there[1],
         )  # fmt: skip
         if found < 0:
@@ -160,9 +166,11 @@ def _payload(data: memoryview, whole: Bytes, head: Head, check: bool) -> Bytes:
         try:
             payload = _decompressed(codec, data[begin : head.end])
         except (OSError, pa.ArrowException, zlib.error, ValueError) as refused:
-            raise CorruptBatchError(f"the record batch at offset {head.offset} cannot be decompressed: {refused}") from refused
-    if head.count > len(payload) // _LEAST_RECORD:
-        raise CorruptBatchError(f"the record batch at offset {head.offset} is too short for {head.count} records")
+            raise CorruptBatchError(
+                f"the record batch at offset {head.offset} cannot be decompressed: {refused}"
+            ) from refused
+    if head.records > len(payload) // _LEAST_RECORD:
+        raise CorruptBatchError(f"the record batch at offset {head.offset} is too short for {head.records} records")
     return payload
 
 
@@ -171,17 +179,17 @@ def _decompressed(codec: int, data: memoryview) -> Bytes:
     if codec in _STREAMED:
         return _streamed(_STREAMED[codec], data)
     if codec == GZIP:
-        return np.frombuffer(bytearray(zlib.decompress(data, 31)), np.uint8)  # type: ignore[arg-type]
+        return np.frombuffer(bytearray(zlib.decompress(data, 31)), np.uint8)
     if codec == SNAPPY:
-        return np.frombuffer(bytearray().join(_unsnapped(data)), np.uint8)  # type: ignore[arg-type]
+        return np.frombuffer(bytearray().join(_unsnapped(data)), np.uint8)
     raise ValueError(f"compression {codec} is not known")
 
 
-def _streamed(codec: str, data: memoryview) -> Bytes:
+def _streamed(codec: Any, data: memoryview) -> Bytes:
     """A frame, whose size nothing says."""
     out, filled = np.empty(_GUESS * len(data) + 1, np.uint8), 0
     with pa.CompressedInputStream(pa.BufferReader(pa.py_buffer(data)), codec) as stream:
-        while got := stream.readinto(out[filled:]):
+        while got := stream.readinto(out.data[filled:]):
             filled += got
             if filled == len(out):
                 out = np.concatenate([out, np.empty_like(out)])

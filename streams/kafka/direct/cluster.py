@@ -81,7 +81,9 @@ class Connection:
             if body is None:
                 size = int.from_bytes(self._head, "big")
                 if not 4 <= size <= self._most_bytes:
-                    raise _network(self.broker, ValueError(f"an answer of {size} bytes, where {self._most_bytes} are the most"))
+                    raise _network(
+                        self.broker, ValueError(f"an answer of {size} bytes, where {self._most_bytes} are the most")
+                    )
                 self._body = bytearray(size)
                 continue
             self._body = None

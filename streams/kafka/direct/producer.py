@@ -19,7 +19,7 @@ from confluent_kafka import KafkaError, KafkaException
 from samestream.streams.kafka.direct import batches, messages, transaction_messages
 from samestream.streams.kafka.direct import rows as packing
 from samestream.streams.kafka.direct.cluster import Cluster, Connection, readable
-from samestream.streams.kafka.direct.messages import Answer, Broker
+from samestream.streams.kafka.direct.messages import Broker
 from samestream.streams.kafka.direct.rows import Built, Rows, later
 from samestream.streams.kafka.direct.transaction_messages import GROUP, TRANSACTION, Identity
 from samestream.streams.kafka.errors import FENCED, LOG, PASSING
@@ -28,7 +28,7 @@ from samestream.streams.transport import Partition
 _ANSWER_S = 30.0  # one question; what is asked again while the first may still be worked on would fence ourselves
 _PATIENCE_S = 60.0  # Kafka itself gives a transaction up after 60 s
 _SOON_S, _LATER_S = 0.001, 0.02  # how soon after a refusal a coordinator is asked again
-_LINGER_S = 1.0  # how long sending waits until all is on its way
+_LINGER_S = 1.0  # how long sending waits for a partition that has not answered yet
 _UNDER_WAY = 5  # batches of a partition: of so many Kafka remembers the numbers
 _PRODUCE_MS = 30_000
 _DUPLICATE = 46  # DUPLICATE_SEQUENCE_NUMBER: it had arrived
@@ -73,6 +73,7 @@ class DirectProducer:
         self._fatal: KafkaError | None = None
         self._sequences: dict[Partition, int] = {}
         self._joined: set[Partition] = set()
+        self._proven: set[Partition] = set()  # by having taken something from us where it is led now
         self._has_offsets = False
         self._waiting: dict[Partition, deque[_Batch]] = {}
         self._asked: dict[Connection, deque[dict[Partition, _Batch]]] = {}
@@ -210,7 +211,11 @@ class DirectProducer:
             raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION, f"{rows.topic} has {partitions} partitions"))
         order = np.argsort(numbers, kind="stable")
         edges = np.searchsorted(numbers[order], np.arange(partitions + 1)).tolist()
-        written = {Partition(rows.topic, n): order[edges[n] : edges[n + 1]] for n in range(partitions) if edges[n] < edges[n + 1]}
+        written = {
+            Partition(rows.topic, n): order[edges[n] : edges[n + 1]]
+            for n in range(partitions)
+            if edges[n] < edges[n + 1]
+        }
         if new := [part for part in written if part not in self._joined]:
             body = transaction_messages.partitions_body(self._id, identity, new)
             self._until(_PATIENCE_S, lambda: self._join(body))
@@ -220,11 +225,11 @@ class DirectProducer:
             sequence = self._sequences.get(part, 0)
             for batch in packing.built(rows, chosen, self._codec, self._limit, identity, sequence):
                 self._waiting.setdefault(part, deque()).append(_Batch(batch, now_s))
-                sequence = later(sequence, batch.count)
+                sequence = later(sequence, batch.records)
             self._sequences[part] = sequence
         self.poll(0.0)
-        # nobody sends in the background: what has no leader yet would else wait for the commit
-        while any(self._next(np.inf)) and time.monotonic() - now_s < _LINGER_S:
+        # nobody sends again in the background: what a leader may refuse, since it hardly is one, would wait for the commit
+        while self._waiting.keys() & written.keys() - self._proven and time.monotonic() - now_s < _LINGER_S:
             self.poll(_LATER_S)
 
     def _partitions(self, topic: str) -> int:
@@ -233,7 +238,9 @@ class DirectProducer:
             errors = self._cluster.refresh([topic])
             if not self._cluster.counts.get(topic):
                 self._cluster.counts.pop(topic, None)
-                raise KafkaException(KafkaError(errors.get(Partition(topic, -1), KafkaError.LEADER_NOT_AVAILABLE), topic))
+                raise KafkaException(
+                    KafkaError(errors.get(Partition(topic, -1), KafkaError.LEADER_NOT_AVAILABLE), topic)
+                )
         return self._cluster.counts[topic]
 
     def _join(self, body: bytes) -> None:
@@ -351,6 +358,7 @@ class DirectProducer:
             return  # given up, or behind one that is sent again: so will this be
         if error in (0, _DUPLICATE):
             waiting.popleft()
+            self._proven.add(part)
             if not waiting:
                 del self._waiting[part]
         elif error in FENCED:
@@ -358,6 +366,7 @@ class DirectProducer:
         elif error in _AGAIN:
             LOG.info("writing to %s: %s", part, KafkaError(error).str())
             self._cluster.leaders.pop(part, None)
+            self._proven.discard(part)
             for behind in waiting:
                 behind.sent = None
             batch.not_before_s = time.monotonic() + _LATER_S
@@ -367,7 +376,7 @@ class DirectProducer:
     def _refused(self, part: Partition, error: KafkaError) -> None:
         """Nothing more of this transaction can reach the partition: the numbers behind would be out of order."""
         self.is_spoiled = True
-        self.failures += sum(batch.built.count for batch in self._waiting.pop(part))
+        self.failures += sum(batch.built.records for batch in self._waiting.pop(part))
         if self.first is None:
             self.first = error, f"delivering a record to {part}"
 

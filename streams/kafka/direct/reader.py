@@ -72,8 +72,8 @@ class Course:
     @property
     def count(self) -> int:
         """How many records are here, at most."""
-        here = sum(head.count for taken in self.taken for head in taken.heads)
-        return here + (len(self.rest.offsets) if self.rest is not None else 0)
+        here = sum(head.records for taken in self.taken for head in taken.heads)
+        return here + (len(self.rest) if self.rest is not None else 0)
 
     @property
     def is_low(self) -> bool:
@@ -92,12 +92,12 @@ class Course:
         if self.rest is None:
             taken, count = self.taken[0], 0
             wanted = list[Head]()
-            while taken.heads and (not wanted or count + taken.heads[0].count <= most):
-                count += taken.heads[0].count
+            while taken.heads and (not wanted or count + taken.heads[0].records <= most):
+                count += taken.heads[0].records
                 wanted.append(taken.heads.pop(0))
             self.rest = batches.columns(taken.data, wanted, self.first, check)
-        found = self.rest.before(most)
-        self.rest = self.rest.after(most)
+        found = self.rest.between(0, most)
+        self.rest = self.rest.between(most, len(self.rest)) if most < len(self.rest) else None
         return found
 
 
@@ -150,9 +150,9 @@ class DirectReader(KafkaReader):
         there = sorted(self._consumer.deliverable.items(), key=lambda pair: pair[1].count)
         for place, (part, course) in enumerate(there):
             got = self._decoded(part, course, most // (len(there) - place))
-            if got is not None and len(got.offsets):
+            if got:
                 self._next[part] = int(got.offsets[-1]) + 1
-                most -= len(got.offsets)
+                most -= len(got)
                 found.append(got.of(part))
         return found
 

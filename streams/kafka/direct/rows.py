@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from samestream.streams.kafka.direct import batch_kernel as kernel
-from samestream.streams.kafka.direct.batches import BEFORE_LENGTH, CRC_FROM, GZIP, HEAD, LZ4, NO_CODEC, SNAPPY, TRANSACTIONAL, ZSTD
+from samestream.streams.kafka.direct.batches import (
+    BEFORE_LENGTH,
+    CRC_FROM,
+    GZIP,
+    HEAD,
+    LZ4,
+    NO_CODEC,
+    SNAPPY,
+    TRANSACTIONAL,
+    ZSTD,
+)
 from samestream.streams.kafka.direct.transaction_messages import Identity
 from samestream.streams.transport import Int64Array, Outgoing, stamp_ms
 from samestream.streams.wire.encode_kernel import number as _varint
@@ -95,10 +105,10 @@ def _number(value: int) -> bytes:
 
 
 class Built(NamedTuple):
-    """A record batch. bytes : as it is sent; count : records."""
+    """A record batch as it is sent, and how many records it has."""
 
     data: bytes
-    count: int
+    records: int
 
 
 def built(rows: Rows, chosen: Int64Array, codec: int, limit: int, identity: Identity, sequence: int) -> Iterator[Built]:
@@ -146,9 +156,8 @@ def _compressed(codec: int, payload: Bytes) -> bytes:
         return b"".join(_lz4(payload))
     if codec == NO_CODEC:
         return payload.tobytes()
-    name = {GZIP: "gzip", SNAPPY: "snappy", ZSTD: "zstd"}[codec]
-    found: bytes = pa.Codec(name).compress(payload, asbytes=True)
-    return found
+    name: Any = {GZIP: "gzip", SNAPPY: "snappy", ZSTD: "zstd"}[codec]
+    return pa.Codec(name).compress(pa.py_buffer(payload.data)).to_pybytes()
 
 
 def _lz4(payload: Bytes) -> Iterator[bytes]:
@@ -156,7 +165,7 @@ def _lz4(payload: Bytes) -> Iterator[bytes]:
     yield _LZ4_HEAD
     for begin in range(0, len(payload), _LZ4_BLOCK):
         raw = payload[begin : begin + _LZ4_BLOCK]
-        block: bytes = codec.compress(raw, asbytes=True)
+        block = codec.compress(pa.py_buffer(raw.data)).to_pybytes()
         if len(block) < len(raw):
             yield len(block).to_bytes(4, "little") + block
         else:

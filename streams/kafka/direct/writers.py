@@ -27,7 +27,9 @@ class DirectSender(Sender):
         """Send at once, and wait for nothing that need not be waited for."""
         now_ms = time.time_ns() // 1_000_000
         try:
-            given = [rows.of_parcel(records, now_ms)] if isinstance(records, Parcel) else rows.of_records(records, now_ms)
+            given = (
+                [rows.of_parcel(records, now_ms)] if isinstance(records, Parcel) else rows.of_records(records, now_ms)
+            )
             for part in given:
                 self.handle.send(part)
         except KafkaException as refused:

@@ -1,0 +1,63 @@
+"""Which of three clients reads and writes: our own words, our own handles of librdkafka, or confluent-kafka's API.
+
+- ``direct``: Kafka's protocol spoken by ourselves, for readers and transactional writers, over plain connections; all else
+  (topics, groups, applications' producers) is as ``native``. The quickest.
+- ``native``: own handles of the library inside the confluent-kafka wheel. TLS and SASL, and every property it knows.
+- ``python``: confluent-kafka's own API.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from samestream.schemas.errors import SettingsError
+from samestream.streams.kafka import librdkafka
+
+CLIENTS = ("direct", "native", "python")
+
+CLIENT = "SAMESTREAM_KAFKA_CLIENT"
+"""The variable that forces one of them."""
+
+_PLAIN = ("", "plaintext")
+_UNSPOKEN = ("sasl.", "ssl.", "enable.ssl.", "enable.sasl.", "broker.address.family", "client.rack", "plugin.")
+_CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+
+
+def chosen(client: str = "", properties: Mapping[str, Any] = {}) -> str:
+    """Which client to use, from the argument, else the environment, else the quickest that can do what is asked.
+
+    properties : librdkafka's, as given by whoever runs this
+    Raises SettingsError for another name, and for a client that cannot be used here.
+    """
+    wanted = client or os.environ.get(CLIENT, "")
+    if wanted not in ("", *CLIENTS):
+        raise SettingsError("no such Kafka client", where=CLIENT, found=wanted, expected=" or ".join(CLIENTS))
+    unspoken, unusable = _unspoken(properties), librdkafka.unusable()
+    if wanted == "native" and unusable:
+        hint = f"unset {CLIENT}, or install a confluent-kafka whose librdkafka is known."
+        raise SettingsError("librdkafka cannot be used", where=CLIENT, found=unusable, hint=hint)
+    if wanted == "direct" and (unspoken or unusable):
+        hint = f"unset {CLIENT}: then another client is chosen, which does the same."
+        raise SettingsError("the direct client cannot be used", where=CLIENT, found=unspoken or unusable, hint=hint)
+    if wanted:
+        return wanted
+    return "python" if unusable else "native" if unspoken else "direct"
+
+
+def _unspoken(properties: Mapping[str, Any]) -> str:
+    """The property that asks for more than plain connections; empty where none does.
+
+    >>> _unspoken({"security.protocol": "SASL_SSL"}), _unspoken({"client.id": "a"})
+    ('security.protocol=SASL_SSL', '')
+    """
+    for name, value in properties.items():
+        told = str(value).lower()
+        if (
+            name.startswith(_UNSPOKEN)
+            or (name == "security.protocol" and told not in _PLAIN)
+            or (name in ("compression.type", "compression.codec") and told not in _CODECS)
+        ):
+            return f"{name}={value}" if name == "security.protocol" else name
+    return ""
