@@ -194,20 +194,12 @@ class KafkaTransactionalWriter:
         if offsets and group is None:
             hint = "pass the group the offsets belong to"
             raise TransportError("Offsets are committed for a consumer group", where=self._who, hint=hint)
-        handle = self._sender.handle
         try:
             if self._refused is not None:
                 what, hint = "A batch was sent only in part, so it is not committed", "see what `send` raised"
                 raise TransportError(what, where=self._who, found=self._refused, hint=hint) from self._refused
-            self._sender.flush()
-            # After a record the broker refused, librdkafka skips a sequence number: the next transaction would fail too,
-            # with an error that names neither. Only a new handle gets a new epoch.
-            self._spent = self._sender.failures > 0
-            self._sender.raise_failures()
-            if offsets and group is not None:
-                send = partial(handle.send_offsets_to_transaction, self._offsets(offsets), self._group(group))
-                self._wait(send, f"adding the offsets of group {group}")
-            self._wait(handle.commit_transaction, "committing")
+            self._complete(offsets or {}, group or "")
+            self._wait(self._sender.handle.commit_transaction, "committing")
             self._active, self._committed_s = False, time.monotonic()
         except FencedError:
             self._active = False
@@ -216,6 +208,23 @@ class KafkaTransactionalWriter:
             with suppress(TransportError):  # the first error says more
                 self.abort()
             raise
+
+    def _complete(self, offsets: Mapping[Partition, int], group: str) -> None:
+        """See to it that all that belongs to the transaction is in it."""
+        self._deliver()
+        self._add(offsets, group)
+
+    def _deliver(self) -> None:
+        self._sender.flush()
+        # After a record the broker refused, librdkafka skips a sequence number: the next transaction would fail too,
+        # with an error that names neither. Only a new handle gets a new epoch.
+        self._spent = self._sender.failures > 0
+        self._sender.raise_failures()
+
+    def _add(self, offsets: Mapping[Partition, int], group: str) -> None:
+        if offsets:
+            send = partial(self._sender.handle.send_offsets_to_transaction, self._offsets(offsets), self._group(group))
+            self._wait(send, f"adding the offsets of group {group}")
 
     def _offsets(self, offsets: Mapping[Partition, int]) -> Any:
         return [TopicPartition(*part, offset) for part, offset in offsets.items()]

@@ -51,7 +51,7 @@ def at_offsets(parts: list[bytes], first: int) -> bytearray:
 
 def read(data: bytearray, first: int = 0) -> list[tuple[int, int, bytes | None, bytes | None]]:
     view = memoryview(data)
-    found = batches.columns(view, list(batches.heads(view, 0, len(view))), first)
+    found = batches.columns([(view, head) for head in batches.heads(view, 0, len(view))], first)
     return list(zip(found.offsets.tolist(), found.known_us.tolist(), found.keys, found.values, strict=True))
 
 
@@ -164,7 +164,7 @@ def test_only_committed_records_are_visible() -> None:
     view = memoryview(at_offsets(log, 0))
     found = list(batches.heads(view, 0, len(view)))
     seen = batches.visible(view, found, [(1, 0), (2, 9), (1, 8)])
-    assert [batches.columns(view, [head], 0).values[0] for head in seen] == [
+    assert [batches.columns([(view, head)], 0).values[0] for head in seen] == [
         b"kept",
         b"no transaction",
         b"kept in the next",

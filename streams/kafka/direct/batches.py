@@ -88,7 +88,7 @@ def visible(data: memoryview, found: Sequence[Head], aborted: Sequence[tuple[int
 
 def _control_type(data: memoryview, head: Head) -> int:
     """What the one record of a control batch says: 0 aborted, 1 committed; its key is a version and that."""
-    rows = columns(data, [head], head.offset)
+    rows = columns([(data, head)], head.offset)
     key = rows.keys[0] or b""
     return int.from_bytes(key[2:4], "big") if len(key) >= 4 else -1
 
@@ -116,20 +116,19 @@ class Columns:
         return Columns(self.offsets[begin:end], self.known_us[begin:end], self.keys[begin:end], self.values[begin:end])
 
 
-def columns(data: memoryview, wanted: Sequence[Head], first_offset: int, check: bool = True) -> Columns:
-    """The records of batches from an offset on.
+def columns(wanted: Sequence[tuple[memoryview, Head]], first_offset: int, check: bool = True) -> Columns:
+    """The records of batches, each in its answer, from an offset on.
 
     check : whether to compute their checksums
     Raises CorruptBatchError, naming the batch.
     """
-    whole = np.frombuffer(data, np.uint8)
-    payloads = [_payload(data, whole, head, check) for head in wanted]
-    count, room = sum(head.records for head in wanted), max(sum(len(payload) for payload in payloads), 1)
+    payloads = [_payload(data, head, check) for data, head in wanted]
+    count, room = sum(head.records for _, head in wanted), max(sum(len(payload) for payload in payloads), 1)
     offsets, stamps_ms = np.empty(count, np.int64), np.empty(count, np.int64)
     bounds, there = np.zeros((2, count + 1), np.int64), np.empty((2, count), np.uint8)
     keys, values = np.empty(room, np.uint8), np.empty(room, np.uint8)
     row = 0
-    for head, payload in zip(wanted, payloads, strict=True):
+    for (_, head), payload in zip(wanted, payloads, strict=True):
         append_ms = head.greatest_ms if head.attributes & _APPENDED else -1
         found = kernel.unpack(
             payload, 0, len(payload), head.records, head.offset, head.base_ms, append_ms, first_offset, row,
@@ -148,12 +147,13 @@ def columns(data: memoryview, wanted: Sequence[Head], first_offset: int, check: 
 
 def compile_now() -> None:
     """Compile while nobody waits."""
-    columns(memoryview(bytearray(0)), [], 0)
+    columns([], 0)
     kernel.crc32c(np.zeros(1, np.uint8), 0, 1, kernel.TABLES)
 
 
-def _payload(data: memoryview, whole: Bytes, head: Head, check: bool) -> Bytes:
+def _payload(data: memoryview, head: Head, check: bool) -> Bytes:
     """The records of a batch as they were before they were compressed."""
+    whole = np.frombuffer(data, np.uint8)
     if check:
         (told,) = struct.unpack_from(">I", data, head.begin + CRC_FROM - 4)
         if kernel.crc32c(whole, head.begin + CRC_FROM, head.end, kernel.TABLES) != told:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -104,16 +104,22 @@ class Connection:
         self._filled += got
 
     def ask(self, kind: int, body: bytes, timeout_s: float = _ANSWER_S) -> Answer:
-        """One question, answered at once; nothing else may be under way. Raises KafkaException, and is closed then."""
+        """One question, answered at once; see `ask_all`."""
+        return self.ask_all(kind, [body], timeout_s)[0]
+
+    def ask_all(self, kind: int, bodies: Sequence[bytes], timeout_s: float = _ANSWER_S) -> list[Answer]:
+        """Some questions in one exchange; nothing else may be under way. Raises KafkaException, and is closed then."""
         try:
-            self.send(kind, body)
-            answer = self.receive(timeout_s)
-            if answer is None:
+            for body in bodies:
+                self.send(kind, body)
+            answers = [self.receive(timeout_s) for _ in bodies]
+            found = [answer for answer in answers if answer is not None]
+            if len(found) < len(bodies):
                 raise _network(self.broker, TimeoutError("no answer"))
         except BaseException:  # Ctrl-C, too: the answer that comes later would be taken for that to the next question
             self.close()
             raise
-        return answer
+        return found
 
     def close(self) -> None:
         """Close; twice does no harm."""

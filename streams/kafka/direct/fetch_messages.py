@@ -1,21 +1,23 @@
-"""Asking a broker for record batches: Kafka's Fetch request."""
+"""Asking a broker for record batches, and where partitions end: Kafka's Fetch and ListOffsets requests."""
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from samestream.streams.kafka.direct.messages import INT16, INT32, Answer, array, by_topic, text
+from samestream.streams.kafka.direct.messages import INT8, INT16, INT32, INT64, Answer, array, by_topic, text
 from samestream.streams.transport import Partition
 
 _READ_COMMITTED = 1
+_LATEST = -1
 _UNKNOWN_EPOCH = -1
 _HEAD = struct.Struct(">iiiibii")
 _POSITION = struct.Struct(">iqqi")
 _PART = struct.Struct(">ihqqqi")
 _ABORTED = struct.Struct(">qq")
 _RECORDS = struct.Struct(">ii")
+_END = struct.Struct(">ihqq")
 
 
 class Part(NamedTuple):
@@ -61,3 +63,21 @@ def fetched_of(answer: Answer) -> tuple[int, list[Part]]:
             part = Partition(topic, number)
             found.append(Part(part, failed, high, stable, aborted, begin, begin + max(length, 0)))  # type: ignore[arg-type]
     return error, found
+
+
+def ends_body(partitions: Iterable[Partition], committed: bool) -> bytes:
+    """Ask for the last stable offsets, or for the high watermarks."""
+    rows = dict.fromkeys(partitions, INT64.pack(_LATEST))
+    return INT32.pack(-1) + INT8.pack(_READ_COMMITTED if committed else 0) + by_topic(rows)
+
+
+def ends_of(answer: Answer) -> dict[Partition, tuple[int, int]]:
+    """The error and the offset of each partition."""
+    answer.number(INT32)
+    found = {}
+    for _ in range(answer.count()):
+        topic = answer.text()
+        for _ in range(answer.count()):
+            number, error, _, offset = answer.take(_END)
+            found[Partition(topic, number)] = error, offset
+    return found

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
@@ -53,6 +53,13 @@ class _Batch:
     not_before_s: float = 0.0
 
 
+class _Request(NamedTuple):
+    """What was sent at once to one broker, and when."""
+
+    sent_s: float
+    batches: dict[Partition, _Batch]
+
+
 class DirectProducer:
     """What `Sender` and `KafkaTransactionalWriter` ask of a producer handle.
 
@@ -76,7 +83,7 @@ class DirectProducer:
         self._proven: set[Partition] = set()  # by having taken something from us where it is led now
         self._has_offsets = False
         self._waiting: dict[Partition, deque[_Batch]] = {}
-        self._asked: dict[Connection, deque[dict[Partition, _Batch]]] = {}
+        self._asked: dict[Connection, deque[_Request]] = {}
         self.failures = 0
         self.first: tuple[KafkaError, str] | None = None
         self.is_spoiled = False
@@ -90,6 +97,7 @@ class DirectProducer:
         body = transaction_messages.identity_body(self._id, self._timeout_ms)
         self._identity = self._until(timeout_s, lambda: self._identified(body))
         self._sequences.clear()
+        self._proven.clear()
 
     def _identified(self, body: bytes) -> Identity:
         answer = self._coordinator(TRANSACTION, self._id).ask(messages.INIT_PRODUCER, body, _ANSWER_S)
@@ -273,14 +281,11 @@ class DirectProducer:
 
     def _give_up_old(self) -> None:
         now_s = time.monotonic()
-        for part, batches_of in list(self._waiting.items()):
-            if batches_of and now_s - batches_of[0].given_s > self._timeout_ms / 1000:
+        for part, waiting in list(self._waiting.items()):
+            if now_s - waiting[0].given_s > self._timeout_ms / 1000:
                 self._refused(part, KafkaError(KafkaError._MSG_TIMED_OUT))
         for connection, requests in list(self._asked.items()):
-            if all(batch.sent is not connection for request in requests for batch in request.values()):
-                continue
-            oldest_s = min(batch.given_s for request in requests for batch in request.values())
-            if now_s - oldest_s > _ANSWER_S:
+            if now_s - requests[0].sent_s > _ANSWER_S:
                 self._lost(connection, "no answer")
 
     def _push(self) -> None:
@@ -296,8 +301,13 @@ class DirectProducer:
                 return
 
     def _next(self, now_s: float) -> Iterator[tuple[Partition, _Batch]]:
+        """Of each partition the first batch that is not under way, if it may be.
+
+        One at a time until a partition has taken one: were the first refused for a moment and the second not, Kafka would
+        take the second for the first that it has ever seen of us, and the first for one out of order.
+        """
         for part, waiting in self._waiting.items():
-            for batch in list(waiting)[:_UNDER_WAY]:
+            for batch in list(waiting)[: _UNDER_WAY if part in self._proven else 1]:
                 if batch.sent is None:
                     if batch.not_before_s <= now_s:
                         yield part, batch
@@ -320,8 +330,6 @@ class DirectProducer:
             connection = self._cluster.connection(leader)
             if connection is None:
                 return False
-            if connection not in self._asked:
-                self._asked[connection] = deque()
             written = {part: batch.built.data for part, batch in request.items()}
             connection.send(messages.PRODUCE, transaction_messages.produce_body(self._id, _PRODUCE_MS, written))
         except KafkaException as refused:
@@ -330,7 +338,7 @@ class DirectProducer:
             return False
         for batch in request.values():
             batch.sent = connection
-        self._asked[connection].append(request)
+        self._asked.setdefault(connection, deque()).append(_Request(time.monotonic(), request))
         return True
 
     def _receive(self, connection: Connection) -> None:
@@ -349,7 +357,7 @@ class DirectProducer:
             request = self._asked[connection].popleft()
             if not self._asked[connection]:
                 del self._asked[connection]
-            for part, batch in request.items():
+            for part, batch in request.batches.items():
                 self._acknowledged(part, batch, errors.get(part, KafkaError._BAD_MSG))
 
     def _acknowledged(self, part: Partition, batch: _Batch, error: int) -> None:

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
@@ -18,9 +18,9 @@ from samestream.streams.kafka.direct import batches, fetch_messages, messages
 from samestream.streams.kafka.direct.batches import Columns, CorruptBatchError, Head
 from samestream.streams.kafka.direct.cluster import Cluster, Connection, readable
 from samestream.streams.kafka.direct.messages import Broker
-from samestream.streams.kafka.errors import SLICE_S
+from samestream.streams.kafka.errors import LOG, SLICE_S
 from samestream.streams.kafka.reader import KafkaReader
-from samestream.streams.transport import Fetched, Partition
+from samestream.streams.transport import Ends, Fetched, Partition
 
 _LOST_S = 30.0  # a fetch that is not answered for so long never will be
 _FRESH_S = 0.003  # what was under way may have been answered long ago: how long something newer is waited for
@@ -39,15 +39,14 @@ _LOW_BYTES = 512 * 1024  # of a partition of which less is here, more is asked f
 _LEAST_BYTES = 64 * 1024  # what is asked for of one partition, however many there are
 
 
-@dataclass
-class _Taken:
-    """What an answer brought of one partition, not decoded yet.
+class _Waiting(NamedTuple):
+    """A batch that is not decoded yet, in the answer that brought it; without a head, what holds no committed record.
 
-    next_offset : where the partition goes on after these, control records and aborted ones included
+    next_offset : where the partition goes on after it
     """
 
     data: memoryview
-    heads: list[Head]
+    head: Head | None
     next_offset: int
 
 
@@ -57,13 +56,12 @@ class Course:
 
     asked : from where the next request fetches
     first : the offset from which on records are wanted: an answer may begin before it
-    taken : undecoded answers, oldest first
     rest : decoded records that went over a limit
     """
 
     asked: int
     first: int
-    taken: deque[_Taken] = field(default_factory=deque)
+    waiting: deque[_Waiting] = field(default_factory=deque)
     rest: Columns | None = None
     under_way: bool = False
     not_before_s: float = 0.0
@@ -72,30 +70,45 @@ class Course:
     @property
     def count(self) -> int:
         """How many records are here, at most."""
-        here = sum(head.records for taken in self.taken for head in taken.heads)
+        here = sum(waiting.head.records for waiting in self.waiting if waiting.head is not None)
         return here + (len(self.rest) if self.rest is not None else 0)
 
     @property
     def is_low(self) -> bool:
         """Whether more should be asked for."""
-        return self.rest is None and sum(t.heads[-1].end - t.heads[0].begin for t in self.taken if t.heads) < _LOW_BYTES
+        heads = (waiting.head for waiting in self.waiting)
+        return self.rest is None and sum(head.end - head.begin for head in heads if head is not None) < _LOW_BYTES
+
+    def take_in(self, data: memoryview, wanted: Sequence[Head], next_offset: int) -> None:
+        """Keep what an answer brought."""
+        self.waiting.extend(_Waiting(data, head, head.last + 1) for head in wanted if head.last >= self.asked)
+        if not wanted or wanted[-1].last + 1 < next_offset:
+            self.waiting.append(_Waiting(data, None, next_offset))
+        self.asked = next_offset
 
     def passed(self) -> int | None:
         """Where the partition is once it is known that no record comes before; None where one may be here."""
         there = None
-        while self.rest is None and self.taken and not self.taken[0].heads:
-            there = self.taken.popleft().next_offset
+        while self.rest is None and self.waiting and self.waiting[0].head is None:
+            there = self.waiting.popleft().next_offset
         return there
 
     def decode(self, most: int, check: bool) -> Columns:
         """The next records, as many at most: whole batches, unless one alone is more. Raises CorruptBatchError."""
         if self.rest is None:
-            taken, count = self.taken[0], 0
-            wanted = list[Head]()
-            while taken.heads and (not wanted or count + taken.heads[0].records <= most):
-                count += taken.heads[0].records
-                wanted.append(taken.heads.pop(0))
-            self.rest = batches.columns(taken.data, wanted, self.first, check)
+            wanted, count = list[tuple[memoryview, Head]](), 0
+            while self.waiting:
+                data, head, _ = self.waiting[0]
+                if head is None:
+                    if len(self.waiting) == 1:
+                        break  # nothing else says where the partition goes on
+                elif wanted and count + head.records > most:
+                    break
+                else:
+                    wanted.append((data, head))
+                    count += head.records
+                self.waiting.popleft()
+            self.rest = batches.columns(wanted, self.first, check)
         found = self.rest.between(0, most)
         self.rest = self.rest.between(most, len(self.rest)) if most < len(self.rest) else None
         return found
@@ -129,6 +142,15 @@ class DirectReader(KafkaReader):
         if not found:
             self._raise_failure()
         return found
+
+    def ends(self) -> dict[Partition, Ends]:
+        """Asked of the leaders on connections of our own; where that fails, as the other clients ask."""
+        consumer: DirectConsumer = self._consumer
+        try:
+            return consumer.ends()
+        except (KafkaException, ValueError) as refused:
+            LOG.info("asking where partitions end: %s", refused)
+            return super().ends()
 
     def _note_told(self) -> None:
         failures = self._consumer.failures
@@ -216,8 +238,30 @@ class DirectConsumer:
         return {
             part: course
             for part, course in self._courses.items()
-            if (course.taken or course.rest is not None) and part not in self._paused
+            if (course.waiting or course.rest is not None) and part not in self._paused
         }
+
+    def ends(self) -> dict[Partition, Ends]:
+        """Where the partitions end, in one exchange with each leader. Raises KafkaException where one does not say."""
+        by_leader: dict[Broker, list[Partition]] = {}
+        if unknown := [part for part in self._courses if part not in self._cluster.leaders]:
+            self._find(unknown)
+        for part in self._courses:
+            if (leader := self._cluster.leaders.get(part)) is None:
+                raise KafkaException(KafkaError(_NO_LEADER))
+            by_leader.setdefault(leader, []).append(part)
+        found = {}
+        for leader, parts in by_leader.items():
+            bodies = [fetch_messages.ends_body(parts, committed) for committed in (True, False)]
+            answers = self._cluster.asking(leader).ask_all(messages.LIST_OFFSETS, bodies)
+            stable, high = map(fetch_messages.ends_of, answers)
+            for part in parts:
+                errors = stable[part][0], high[part][0]
+                if any(errors):
+                    self._cluster.leaders.pop(part, None)
+                    raise KafkaException(KafkaError(max(errors)))
+                found[part] = Ends(stable[part][1], high[part][1])
+        return found
 
     def exchange(self, timeout_s: float) -> bool:
         """Ask for what nobody asks for yet, and wait for answers; whether any came."""
@@ -344,6 +388,4 @@ class DirectConsumer:
             course.not_before_s = time.monotonic() + _AGAIN_S
             return
         if found and found[-1].last >= course.asked:
-            wanted = [head for head in wanted if head.last >= course.asked]
-            course.asked = found[-1].last + 1
-            course.taken.append(_Taken(data, wanted, course.asked))
+            course.take_in(data, wanted, found[-1].last + 1)
