@@ -105,7 +105,7 @@ bench-state: $(VENV)/.ready ## How state grows: events a second and memory, by k
 bench-snapshots: $(VENV)/.ready ## What snapshots of state cost: the pause, the writing, taking them up again (ARGS="--keys N ...")
 	$(BIN)/python bench/snapshots.py $(ARGS)
 
-bench-transport: $(VENV)/.ready ## What moving records costs: our own librdkafka handles beside confluent-kafka's API
+bench-transport: $(VENV)/.ready ## What moving records costs by each of the three Kafka clients
 	$(BIN)/python bench/transport.py $(ARGS)
 
 bench-profile: $(VENV)/.ready ## Where the time goes: CPU seconds per million events and step of the feature processor

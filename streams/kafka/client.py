@@ -20,9 +20,12 @@ CLIENTS = ("direct", "native", "python")
 CLIENT = "SAMESTREAM_KAFKA_CLIENT"
 """The variable that forces one of them."""
 
-_PLAIN = ("", "plaintext")
-_UNSPOKEN = ("sasl.", "ssl.", "enable.ssl.", "enable.sasl.", "broker.address.family", "client.rack", "plugin.")
-_CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+_SECRET = ("sasl.", "ssl.", "enable.ssl.", "enable.sasl.")
+_HEEDED = {
+    *("bootstrap.servers", "client.id", "security.protocol", "receive.message.max.bytes"),
+    *("check.crcs", "fetch.max.bytes", "fetch.message.max.bytes", "fetch.min.bytes", "fetch.wait.max.ms"),
+    *("batch.size", "compression.type", "message.max.bytes", "transaction.timeout.ms"),
+}
 
 
 def chosen(client: str = "", properties: Mapping[str, Any] = {}) -> str:
@@ -34,30 +37,29 @@ def chosen(client: str = "", properties: Mapping[str, Any] = {}) -> str:
     wanted = client or os.environ.get(CLIENT, "")
     if wanted not in ("", *CLIENTS):
         raise SettingsError("no such Kafka client", where=CLIENT, found=wanted, expected=" or ".join(CLIENTS))
-    unspoken, unusable = _unspoken(properties), librdkafka.unusable()
+    secret, unusable = _secret(properties), librdkafka.unusable()
     if wanted == "native" and unusable:
         hint = f"unset {CLIENT}, or install a confluent-kafka whose librdkafka is known."
         raise SettingsError("librdkafka cannot be used", where=CLIENT, found=unusable, hint=hint)
-    if wanted == "direct" and (unspoken or unusable):
+    if wanted == "direct" and (secret or unusable):
         hint = f"unset {CLIENT}: then another client is chosen, which does the same."
-        raise SettingsError("the direct client cannot be used", where=CLIENT, found=unspoken or unusable, hint=hint)
+        raise SettingsError("the direct client cannot be used", where=CLIENT, found=secret or unusable, hint=hint)
     if wanted:
         return wanted
-    return "python" if unusable else "native" if unspoken else "direct"
+    if unusable:
+        return "python"
+    return "direct" if not secret and properties.keys() <= _HEEDED else "native"
 
 
-def _unspoken(properties: Mapping[str, Any]) -> str:
+def _secret(properties: Mapping[str, Any]) -> str:
     """The property that asks for more than plain connections; empty where none does.
 
-    >>> _unspoken({"security.protocol": "SASL_SSL"}), _unspoken({"client.id": "a"})
+    >>> _secret({"security.protocol": "SASL_SSL"}), _secret({"security.protocol": "plaintext"})
     ('security.protocol=SASL_SSL', '')
     """
     for name, value in properties.items():
-        told = str(value).lower()
-        if (
-            name.startswith(_UNSPOKEN)
-            or (name == "security.protocol" and told not in _PLAIN)
-            or (name in ("compression.type", "compression.codec") and told not in _CODECS)
-        ):
-            return f"{name}={value}" if name == "security.protocol" else name
+        if name == "security.protocol" and str(value).lower() != "plaintext":
+            return f"{name}={value}"
+        if name.startswith(_SECRET):
+            return name
     return ""

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
+from samestream.schemas.errors import SettingsError
 from samestream.streams.kafka.direct import batches, messages, transaction_messages
 from samestream.streams.kafka.direct import rows as packing
 from samestream.streams.kafka.direct.cluster import Cluster, Connection, readable
@@ -71,7 +72,11 @@ class DirectProducer:
         self._timeout_ms = int(settings.get("transaction.timeout.ms", 60_000))
         self._limit = int(settings.get("batch.size", 1_000_000))
         self._largest = int(settings["message.max.bytes"])
-        self._codec = packing.CODECS[str(settings["compression.type"])]
+        codec = str(settings["compression.type"])
+        if codec not in packing.CODECS:
+            known = ", ".join(sorted(packing.CODECS))
+            raise SettingsError("no such compression", where="compression.type", found=codec, expected=known)
+        self._codec = packing.CODECS[codec]
         most = int(settings["receive.message.max.bytes"])
         self._cluster = Cluster(str(settings["bootstrap.servers"]), str(settings["client.id"]), most)
         self._coordinators: dict[tuple[int, str], Broker] = {}
