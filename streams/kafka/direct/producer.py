@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
@@ -22,26 +22,15 @@ from samestream.streams.kafka.direct import rows as packing
 from samestream.streams.kafka.direct.cluster import Cluster, Connection, readable
 from samestream.streams.kafka.direct.messages import Broker
 from samestream.streams.kafka.direct.rows import Built, Rows, later
-from samestream.streams.kafka.direct.transaction_messages import GROUP, TRANSACTION, Identity
-from samestream.streams.kafka.errors import FENCED, LOG, PASSING
+from samestream.streams.kafka.direct.transaction import AGAIN, ANSWER_S, PATIENCE_S, Transaction
+from samestream.streams.kafka.errors import FENCED, LOG
 from samestream.streams.transport import Partition
 
-_ANSWER_S = 30.0  # one question; what is asked again while the first may still be worked on would fence ourselves
-_PATIENCE_S = 60.0  # Kafka itself gives a transaction up after 60 s
-_SOON_S, _LATER_S = 0.001, 0.02  # how soon after a refusal a coordinator is asked again
+_LATER_S = 0.02  # how soon something refused is sent again
 _LINGER_S = 1.0  # how long sending waits for a partition that has not answered yet
 _UNDER_WAY = 5  # batches of a partition: of so many Kafka remembers the numbers
 _PRODUCE_MS = 30_000
 _DUPLICATE = 46  # DUPLICATE_SEQUENCE_NUMBER: it had arrived
-_CONCURRENT = 51  # CONCURRENT_TRANSACTIONS: the last one is being written out
-_AGAIN = PASSING | {
-    KafkaError.NOT_ENOUGH_REPLICAS,
-    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    _CONCURRENT,
-}
-
-Answered = TypeVar("Answered")
 
 
 @dataclass(eq=False)
@@ -68,7 +57,6 @@ class DirectProducer:
     """
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        self._id = str(settings["transactional.id"])
         self._timeout_ms = int(settings.get("transaction.timeout.ms", 60_000))
         self._limit = int(settings.get("batch.size", 1_000_000))
         self._largest = int(settings["message.max.bytes"])
@@ -79,14 +67,9 @@ class DirectProducer:
         self._codec = packing.CODECS[codec]
         most = int(settings["receive.message.max.bytes"])
         self._cluster = Cluster(str(settings["bootstrap.servers"]), str(settings["client.id"]), most)
-        self._coordinators: dict[tuple[int, str], Broker] = {}
-        self._identity: Identity | None = None
-        self._active = False
-        self._fatal: KafkaError | None = None
+        self._transaction = Transaction(self._cluster, str(settings["transactional.id"]), self._timeout_ms)
         self._sequences: dict[Partition, int] = {}
-        self._joined: set[Partition] = set()
         self._proven: set[Partition] = set()  # by having taken something from us where it is led now
-        self._has_offsets = False
         self._waiting: dict[Partition, deque[_Batch]] = {}
         self._asked: dict[Connection, deque[_Request]] = {}
         self.failures = 0
@@ -95,130 +78,42 @@ class DirectProducer:
         packing.compile_now()
         batches.compile_now()
 
-    # transactions
-
     def init_transactions(self, timeout_s: float) -> None:
         """Take the identity over; what an older producer left open is decided first."""
-        body = transaction_messages.identity_body(self._id, self._timeout_ms)
-        self._identity = self._until(timeout_s, lambda: self._identified(body))
+        self._transaction.take_over(timeout_s)
         self._sequences.clear()
         self._proven.clear()
 
-    def _identified(self, body: bytes) -> Identity:
-        answer = self._coordinator(TRANSACTION, self._id).ask(messages.INIT_PRODUCER, body, _ANSWER_S)
-        error, identity = transaction_messages.identity_of(answer)
-        self._check(error, TRANSACTION, self._id)
-        return identity
-
     def begin_transaction(self) -> None:
-        """Start a transaction; Kafka hears of it with the first record."""
-        if self._fatal is not None:
-            raise KafkaException(self._fatal)
-        if self._identity is None or self._active:
-            raise KafkaException(KafkaError(KafkaError._STATE, "there is no identity, or a transaction is open"))
-        self._active = True
+        """Start a transaction."""
+        self._transaction.begin()
         self._cluster.grow_old()
 
     def send_offsets_to_transaction(self, offsets: Mapping[Partition, int], group: str, timeout_s: float) -> None:
         """Add the offsets of a group whose members assign by hand."""
-        identity = self._writing()
-        if not self._has_offsets:
-            joining = transaction_messages.offsets_joined_body(self._id, identity, group)
-            self._until(timeout_s, lambda: self._ask_transaction(messages.ADD_OFFSETS, joining))
-            self._has_offsets = True
-        body = transaction_messages.offsets_body(self._id, identity, group, offsets)
-
-        def commit() -> None:
-            answer = self._coordinator(GROUP, group).ask(messages.COMMIT_OFFSETS, body, _ANSWER_S)
-            for error in transaction_messages.partition_errors(answer).values():
-                self._check(error, GROUP, group)
-
-        self._until(timeout_s, commit)
+        self._transaction.add_offsets(offsets, group, timeout_s)
 
     def commit_transaction(self, timeout_s: float) -> None:
         """Commit; everything sent must have been flushed."""
-        self._end(True, timeout_s)
+        self._transaction.end(True, timeout_s)
 
     def abort_transaction(self, timeout_s: float) -> None:
         """Drop what is on its way, and abort."""
-        if self._waiting:
-            # whether these arrived is not known, so their numbers are not to be used again: somebody has to begin anew
+        if self._waiting or self._transaction.is_deciding:
+            # what became of these is not known, so somebody has to begin anew
             self.is_spoiled = True
             self.purge(blocking=False)
-        self._end(False, timeout_s)
-
-    def _end(self, commit: bool, timeout_s: float) -> None:
-        identity = self._writing()
-        if self._joined or self._has_offsets:
-            body = transaction_messages.end_body(self._id, identity, commit)
-            self._until(timeout_s, lambda: self._ask_transaction(messages.END_TRANSACTION, body))
-        self._active, self._has_offsets = False, False
-        self._joined.clear()
-
-    def _ask_transaction(self, kind: int, body: bytes) -> None:
-        answer = self._coordinator(TRANSACTION, self._id).ask(kind, body, _ANSWER_S)
-        self._check(transaction_messages.error_of(answer), TRANSACTION, self._id)
-
-    def _writing(self) -> Identity:
-        if self._fatal is not None:
-            raise KafkaException(self._fatal)
-        if self._identity is None or not self._active:
-            raise KafkaException(KafkaError(KafkaError._STATE, "there is no transaction"))
-        return self._identity
-
-    # coordinators
-
-    def _until(self, timeout_s: float, call: Callable[[], Answered]) -> Answered:
-        """Call again and again while what is raised passes, for so long; it is raised as what may be tried again."""
-        deadline_s, pause_s = time.monotonic() + timeout_s, _SOON_S
-        while True:
-            try:
-                return call()
-            except KafkaException as caught:
-                error: KafkaError = caught.args[0]
-                if error.fatal() or error.code() not in _AGAIN or self._fatal is not None:
-                    raise
-                if time.monotonic() + pause_s > deadline_s:
-                    raise KafkaException(KafkaError(error.code(), error.str(), retriable=True)) from caught
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LATER_S)
-
-    def _coordinator(self, kind: int, name: str) -> Connection:
-        """The connection to who coordinates something. Raises KafkaException."""
-        broker = self._coordinators.get((kind, name))
-        if broker is None:
-            body = transaction_messages.coordinator_body(name, kind)
-            answer = self._cluster.ask_any(messages.FIND_COORDINATOR, body, _ANSWER_S)
-            error, broker = transaction_messages.coordinator_of(answer)
-            self._check(error, kind, name)
-            self._coordinators[kind, name] = broker
-        return self._cluster.asking(broker)
-
-    def _check(self, error: int, kind: int, name: str) -> None:
-        """Raise KafkaException for an error of a coordinator, after noting what follows from it."""
-        if not error:
-            return
-        if error in (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE):
-            self._coordinators.pop((kind, name), None)
-        self._raise(error)
-
-    def _raise(self, code: int) -> None:
-        found = KafkaError(code, fatal=code in FENCED)
-        if code in FENCED:
-            self._fatal = found
-        raise KafkaException(found)
-
-    # records
+        self._transaction.end(False, timeout_s)
 
     def send(self, rows: Rows) -> None:
         """Number records, and send them as far as can be without waiting. Raises KafkaException where one is refused."""
-        identity = self._writing()
+        identity = self._transaction.writing()
         if not len(rows.stamps_ms):
             return
         if rows.largest() > self._largest:
             found = f"a record of {rows.largest()} bytes, where message.max.bytes is {self._largest}"
             raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, found))
-        partitions = self._until(_PATIENCE_S, lambda: self._partitions(rows.topic))
+        partitions = self._transaction.until(PATIENCE_S, lambda: self._partitions(rows.topic))
         numbers = rows.decided(partitions, int(time.monotonic() * 1000) % partitions)
         if not 0 <= numbers.min() <= numbers.max() < partitions:
             raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION, f"{rows.topic} has {partitions} partitions"))
@@ -229,10 +124,8 @@ class DirectProducer:
             for n in range(partitions)
             if edges[n] < edges[n + 1]
         }
-        if new := [part for part in written if part not in self._joined]:
-            body = transaction_messages.partitions_body(self._id, identity, new)
-            self._until(_PATIENCE_S, lambda: self._join(body))
-            self._joined.update(new)
+        if new := [part for part in written if part not in self._transaction.joined]:
+            self._transaction.join(new, PATIENCE_S)
         now_s = time.monotonic()
         for part, chosen in written.items():
             sequence = self._sequences.get(part, 0)
@@ -256,11 +149,6 @@ class DirectProducer:
                 )
         return self._cluster.counts[topic]
 
-    def _join(self, body: bytes) -> None:
-        answer = self._coordinator(TRANSACTION, self._id).ask(messages.ADD_PARTITIONS, body, _ANSWER_S)
-        for error in transaction_messages.partition_errors(answer).values():
-            self._check(error, TRANSACTION, self._id)
-
     def poll(self, timeout_s: float) -> None:
         """Send what can be sent, take answers in. Raises KafkaException once another producer has taken over."""
         self._push()
@@ -270,8 +158,7 @@ class DirectProducer:
             self._push()
         elif not self._asked and self._waiting:
             time.sleep(min(timeout_s, _LATER_S))
-        if self._fatal is not None:
-            raise KafkaException(self._fatal)
+        self._transaction.check_alive()
 
     def flush(self, timeout_s: float) -> bool:
         """Wait for all acknowledgements; whether some are missing still."""
@@ -290,7 +177,7 @@ class DirectProducer:
             if now_s - waiting[0].given_s > self._timeout_ms / 1000:
                 self._refused(part, KafkaError(KafkaError._MSG_TIMED_OUT))
         for connection, requests in list(self._asked.items()):
-            if now_s - requests[0].sent_s > _ANSWER_S:
+            if now_s - requests[0].sent_s > ANSWER_S:
                 self._lost(connection, "no answer")
 
     def _push(self) -> None:
@@ -336,7 +223,9 @@ class DirectProducer:
             if connection is None:
                 return False
             written = {part: batch.built.data for part, batch in request.items()}
-            connection.send(messages.PRODUCE, transaction_messages.produce_body(self._id, _PRODUCE_MS, written))
+            connection.send(
+                messages.PRODUCE, transaction_messages.produce_body(self._transaction.id, _PRODUCE_MS, written)
+            )
         except KafkaException as refused:
             LOG.info("writing to %s: %s", leader, refused.args[0].str())
             self._lost_broker(leader)
@@ -375,8 +264,8 @@ class DirectProducer:
             if not waiting:
                 del self._waiting[part]
         elif error in FENCED:
-            self._fatal = KafkaError(error, fatal=True)
-        elif error in _AGAIN:
+            self._transaction.fatal = KafkaError(error, fatal=True)
+        elif error in AGAIN:
             LOG.info("writing to %s: %s", part, KafkaError(error).str())
             self._cluster.leaders.pop(part, None)
             self._proven.discard(part)

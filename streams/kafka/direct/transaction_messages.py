@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from samestream.streams.kafka.direct.messages import INT8, INT16, INT32, INT64, Answer, Broker, by_topic, text
@@ -13,6 +13,7 @@ TRANSACTION, GROUP = 1, 0
 """What a coordinator may be of."""
 
 _ALL_IN_SYNC = -1
+_NOT_ATTEMPTED = 55  # OPERATION_NOT_ATTEMPTED: another partition is to blame
 _IDENTITY = struct.Struct(">qh")
 _PRODUCED = struct.Struct(">hqqq")
 
@@ -54,7 +55,7 @@ def _whose(transactional_id: str, identity: Identity) -> bytes:
     return text(transactional_id) + _IDENTITY.pack(*identity)
 
 
-def partitions_body(transactional_id: str, identity: Identity, partitions: list[Partition]) -> bytes:
+def partitions_body(transactional_id: str, identity: Identity, partitions: Sequence[Partition]) -> bytes:
     """Let partitions join the transaction."""
     return _whose(transactional_id, identity) + by_topic(dict.fromkeys(partitions, b""))
 
@@ -63,6 +64,12 @@ def partition_errors(answer: Answer) -> dict[Partition, int]:
     """The error of each partition, of those that joined or of those whose offsets were committed."""
     answer.number(INT32)
     return {part: answer.number(INT16) for part in _parts(answer)}
+
+
+def first_error(answer: Answer) -> int:
+    """The first error of any partition that says something; 0 where all is well."""
+    errors = [error for error in partition_errors(answer).values() if error]
+    return next((error for error in errors if error != _NOT_ATTEMPTED), errors[0] if errors else 0)
 
 
 def _parts(answer: Answer) -> Iterator[Partition]:

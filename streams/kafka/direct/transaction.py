@@ -1,0 +1,179 @@
+"""A transaction of ours, as its coordinators know it: who writes, what has joined, and how it ends.
+
+Errors come as confluent-kafka's `KafkaException`. Whatever passes is asked again for as long as is given, and then raised as what
+may be tried again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
+
+from samestream.streams.kafka.direct import messages, transaction_messages
+from samestream.streams.kafka.direct.cluster import Cluster, Connection
+from samestream.streams.kafka.direct.messages import Broker
+from samestream.streams.kafka.direct.transaction_messages import GROUP, TRANSACTION, Identity
+from samestream.streams.kafka.errors import ABSENT, FENCED, PASSING
+from samestream.streams.transport import Partition
+
+ANSWER_S = 30.0
+"""How long an answer is waited for: what is asked again while the first may still be worked on would fence ourselves."""
+
+PATIENCE_S = 60.0
+"""How long what passes is waited for; Kafka itself gives a transaction up after that."""
+
+CONCURRENT = 51
+"""CONCURRENT_TRANSACTIONS: the last one is being written out."""
+
+AGAIN = PASSING | {
+    KafkaError.NOT_ENOUGH_REPLICAS,
+    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    CONCURRENT,
+}
+"""The errors that pass."""
+
+_SOON_S, _LATER_S = 0.001, 0.02  # how soon after a refusal a coordinator is asked again
+
+Answered = TypeVar("Answered")
+
+
+class Transaction:
+    """One transaction after another, under one transactional id.
+
+    joined : the partitions that belong to the present one
+    fatal : the error after which nothing more can be done under this identity
+    """
+
+    def __init__(self, cluster: Cluster, transactional_id: str, timeout_ms: int) -> None:
+        self.id = transactional_id
+        self._cluster, self._timeout_ms = cluster, timeout_ms
+        self._coordinators: dict[tuple[int, str], Broker] = {}
+        self._identity: Identity | None = None
+        self._active = False
+        self._begun = False  # whether the coordinator may have heard of it
+        self._has_offsets = False
+        self.is_deciding = False
+        self.joined: set[Partition] = set()
+        self.fatal: KafkaError | None = None
+
+    def take_over(self, timeout_s: float) -> None:
+        """Become who writes under the id; what an older writer left open is decided first."""
+        body = transaction_messages.identity_body(self.id, self._timeout_ms)
+
+        def ask() -> Identity:
+            answer = self._coordinator(TRANSACTION, self.id).ask(messages.INIT_PRODUCER, body, ANSWER_S)
+            error, identity = transaction_messages.identity_of(answer)
+            self._check(error, TRANSACTION, self.id)
+            return identity
+
+        self._identity = self.until(timeout_s, ask)
+
+    def begin(self) -> None:
+        """Start one; Kafka hears of it with the first partition."""
+        self.check_alive()
+        if self._identity is None or self._active:
+            raise KafkaException(KafkaError(KafkaError._STATE, "there is no identity, or a transaction is open"))
+        self._active = True
+
+    def check_alive(self) -> None:
+        """Raise what was fatal."""
+        if self.fatal is not None:
+            raise KafkaException(self.fatal)
+
+    def writing(self) -> Identity:
+        """Who writes. Raises KafkaException outside of a transaction."""
+        self.check_alive()
+        if self._identity is None or not self._active:
+            raise KafkaException(KafkaError(KafkaError._STATE, "there is no transaction"))
+        return self._identity
+
+    def join(self, partitions: Sequence[Partition], timeout_s: float) -> None:
+        """Let partitions belong to it; records may be sent to them after that."""
+        body = transaction_messages.partitions_body(self.id, self.writing(), partitions)
+        self._begun = True
+
+        def ask() -> None:
+            answer = self._coordinator(TRANSACTION, self.id).ask(messages.ADD_PARTITIONS, body, ANSWER_S)
+            self._check(transaction_messages.first_error(answer), TRANSACTION, self.id)
+
+        self.until(timeout_s, ask)
+        self.joined.update(partitions)
+
+    def add_offsets(self, offsets: Mapping[Partition, int], group: str, timeout_s: float) -> None:
+        """Let the offsets of a group belong to it."""
+        identity = self.writing()
+        if not self._has_offsets:
+            self._begun = True
+            joining = transaction_messages.offsets_joined_body(self.id, identity, group)
+            self.until(timeout_s, lambda: self._ask(messages.ADD_OFFSETS, joining))
+            self._has_offsets = True
+        body = transaction_messages.offsets_body(self.id, identity, group, offsets)
+
+        def ask() -> None:
+            answer = self._coordinator(GROUP, group).ask(messages.COMMIT_OFFSETS, body, ANSWER_S)
+            self._check(transaction_messages.first_error(answer), GROUP, group)
+
+        self.until(timeout_s, ask)
+
+    def end(self, commit: bool, timeout_s: float) -> None:
+        """Commit or abort it. While a commit is not answered, ``is_deciding`` is true: nobody knows what became of it."""
+        identity = self.writing()
+        self.is_deciding |= commit
+        if self._begun:
+            body = transaction_messages.end_body(self.id, identity, commit)
+            try:
+                self.until(timeout_s, lambda: self._ask(messages.END_TRANSACTION, body))
+            except KafkaException as refused:
+                # the coordinator never heard of it, so there is nothing to abort
+                if self.is_deciding or refused.args[0].code() != KafkaError.INVALID_TXN_STATE:
+                    raise
+        self._active = self._begun = self._has_offsets = self.is_deciding = False
+        self.joined.clear()
+
+    def _ask(self, kind: int, body: bytes) -> None:
+        answer = self._coordinator(TRANSACTION, self.id).ask(kind, body, ANSWER_S)
+        self._check(transaction_messages.error_of(answer), TRANSACTION, self.id)
+
+    def until(self, timeout_s: float, call: Callable[[], Answered]) -> Answered:
+        """Call again and again while what is raised passes, for so long."""
+        deadline_s, pause_s = time.monotonic() + timeout_s, _SOON_S
+        while True:
+            try:
+                return call()
+            except KafkaException as caught:
+                error: KafkaError = caught.args[0]
+                if error.fatal() or error.code() not in AGAIN or self.fatal is not None:
+                    raise
+                if error.code() in ABSENT:
+                    self._coordinators.clear()  # somebody else may coordinate by now
+                if time.monotonic() + pause_s > deadline_s:
+                    raise KafkaException(KafkaError(error.code(), error.str(), retriable=True)) from caught
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LATER_S)
+
+    def _coordinator(self, kind: int, name: str) -> Connection:
+        """The connection to who coordinates something."""
+        broker = self._coordinators.get((kind, name))
+        if broker is None:
+            body = transaction_messages.coordinator_body(name, kind)
+            error, broker = transaction_messages.coordinator_of(
+                self._cluster.ask_any(messages.FIND_COORDINATOR, body, ANSWER_S)
+            )
+            self._check(error, kind, name)
+            self._coordinators[kind, name] = broker
+        return self._cluster.asking(broker)
+
+    def _check(self, error: int, kind: int, name: str) -> None:
+        """Raise KafkaException for an error of a coordinator, after noting what follows from it."""
+        if not error:
+            return
+        if error in (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE):
+            self._coordinators.pop((kind, name), None)
+        if error in FENCED:
+            self.fatal = KafkaError(error, fatal=True)
+            self.check_alive()
+        raise KafkaException(KafkaError(error))
