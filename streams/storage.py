@@ -69,7 +69,11 @@ class Storage:
     def list(self, folder: str, *, recursive: bool = False) -> list[pafs.FileInfo]:
         """Return what lies directly in a folder, or anywhere below it; nothing if there is no such folder."""
         selector = pafs.FileSelector(folder, allow_not_found=True, recursive=recursive)
-        found: list[pafs.FileInfo] = self.filesystem.get_file_info(selector)
+        try:
+            found: list[pafs.FileInfo] = self.filesystem.get_file_info(selector)
+        except FileNotFoundError:
+            # it was made while pyarrow was looking: absent when it was opened, there when it was asked whether it is
+            found = self.filesystem.get_file_info(selector)
         return found
 
     def write(self, path: str, content: bytes) -> None:
