@@ -38,7 +38,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[MemoryTransport, F
     harness.work_off(transport, FeatureTask(PLAN), batch_records=23)
     log, stop = FeatureLog(tmp_path_factory.mktemp("log"), partition_by="hour"), threading.Event()
     writer = LogWriter(transport, PLAN, log, provision.store(transport, PLAN), batch_rows=40)
-    end = sum(len(part) for topic in writer._inputs for part in transport.read_all(topic))
+    end = sum(len(part) for topic in writer._topics for part in transport.read_all(topic))
     thread = threading.Thread(target=writer.run, args=(stop,))
     thread.start()
     while thread.is_alive() and writer.health.events < end:

@@ -37,7 +37,7 @@ def write(transport: MemoryTransport, log: FeatureLog, plan: Plan = harness.PLAN
     writer, stop = LogWriter(transport, plan, log, provision.store(transport, plan), **options), threading.Event()  # type: ignore[arg-type]
     ends = {
         (part.partition.topic, part.partition.partition): int(part.offsets[-1]) + 1
-        for topic in writer._inputs
+        for topic in writer._topics
         for part in transport.read_all(topic)
     }
     thread = threading.Thread(target=writer.run, args=(stop,))
