@@ -133,10 +133,10 @@ class WindowPeer:
             return incidents({group: days > limit for group, days in groups.items()})
 
         levels = np.unique(scores[np.isfinite(scores)])
-        low, high = 0, len(levels) - 1
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if opened(float(levels[middle])) <= allowed else (middle + 1, high)
+        # from the calmest down: one that always alarms is a single run of days, and no calm one
+        low = len(levels) - 1
+        while low > 0 and opened(float(levels[low - 1])) <= allowed:
+            low -= 1
         self.limit = float(levels[low])
         return opened(self.limit) * self.every
 
@@ -371,27 +371,28 @@ class StreamPeer:
 
     def tune(self, allowed: int) -> int:
         """Take the most sensitive parameter that opens no more incidents on the clean year; how many it opens."""
-        opened = 0
-        for limit in self._grid:
-            self.limit = limit
+        opened, self.limit, best = 0, self._grid[-1], 0
+        # from the calmest on: one that always alarms is a single run of days, and no calm one
+        for number, limit in enumerate(reversed(self._grid)):
             alarms = {group: np.zeros(DAYS, np.bool_) for group, _ in self._year.streams}
             opened = 0
             for (group, name), stream in self._year.streams.items():
                 low = stream.bounds[FROM_DAY - 7]
                 at_us, steps = self._steps(group, name, stream.known_us[low:], stream.values[low:])
-                detector = self._make(self.limit)
+                detector = self._make(limit)
                 for time_us, value in zip(at_us, steps, strict=True):
                     detector.update(value)
                     if detector.drift_detected:
                         day = min(self._year.day(time_us), DAYS - 1)
                         alarms[group][day] |= day >= FROM_DAY
-                        detector = self._make(self.limit)
+                        detector = self._make(limit)
                 opened = incidents(alarms)
-                if opened > allowed and self.limit is not self._grid[-1]:
+                if opened > allowed and number:
                     break
-            if opened <= allowed:
-                break
-        return opened
+            if opened > allowed:
+                return best if number else opened
+            self.limit, best = limit, opened
+        return best
 
     def close(self) -> None:
         """Nothing of it runs."""
