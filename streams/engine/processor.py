@@ -162,10 +162,13 @@ class _Loop:
         self._sizes: dict[Partition, float] = {}  # of a record, about, as they last came
         self._refused: TransportError | None = None
         self._moved_s = time.monotonic()
+        self._has_read = False  # for the next turn, while the last batch was on its way
 
     def turn(self) -> None:
         pending = self._merge.pending.values()
-        self._read(0.0 if any(held.count for held in pending) else 0.2)
+        if not self._has_read:
+            self._read(0.0 if any(held.count for held in pending) else 0.2)
+        self._has_read = False
         if not any(held.count for held in pending):
             self._p.health.flows()
             self._course.keep()
@@ -307,6 +310,9 @@ class _Loop:
         self._writer.send(written)
         self._writer.send(rejects(batch, p.task.owned, p._side_partitions))
         self._writer.send([record])
+        if 2 * len(batch) > p._batch_records:  # there is likely more: read it while the broker writes
+            self._read(0.0)
+            self._has_read = True
         self._writer.commit(moved, p._identity)
         course.commit(entry, record.value or b"")
         health = p.health
