@@ -33,6 +33,8 @@ AGED, PLACE = "model_aged", "labels"
 LEAST_LEVEL = 8.0
 ACCEPTED_US = 14 * DAY_US
 """An aged model that nobody replaces is the usual one from then on, and another history is gathered."""
+TAUGHT = 2.0
+"""Times the limit that a day may count for in the limits to come."""
 KEPT_DAYS, KEPT_ERRORS = 400, 100_000
 LEAST_NOW = 50
 """Errors in the last day that it takes to say that a model has recovered."""
@@ -58,6 +60,11 @@ class _Day:
 
     def note(self, look: str, level: float) -> None:
         self.peaks[look] = max(level, self.peaks.get(look, 0.0))
+
+    def cut_at(self, most: float | None, scales: Mapping[str, float]) -> None:
+        """Let no level count for more than so much, on the common scale: what is far beyond the limit is no usual day."""
+        if most is not None:
+            self.peaks = {look: min(level, most * scales.get(look, 1.0)) for look, level in self.peaks.items()}
 
 
 class OutcomeWatch:
@@ -163,7 +170,6 @@ class OutcomeWatch:
         }
         rise = float(after.mean() - before.mean()) / max(float(before.mean()), 1e-9)
         self._observe(known_us, Finding(AGED, min(0.3 + rise, 1.0), evidence))
-        self._stream.reset()
 
     def _observe(self, at_us: int, *findings: Finding) -> None:
         self._book.observe(self._model, list(findings), at_us, place=PLACE, affected=())
@@ -203,7 +209,9 @@ class OutcomeWatch:
     def _close_day(self, ended_us: int) -> None:
         assert self._day is not None
         self._look_at_windows(ended_us)
-        if self._day.good and self._aged is None and self._day.peaks:
+        if self._day.good and self._day.peaks:
+            # days that alarmed, too: without them the limit would stay below what the world does, and alarm for ever
+            self._day.cut_at(TAUGHT * self._limit if self._limit is not None else None, self._scales)
             self._history.append(self._day)
             self._days.append(np.array(self._today))
             del self._history[:-KEPT_DAYS], self._days[:-KEPT_DAYS]

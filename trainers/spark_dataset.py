@@ -169,10 +169,13 @@ def _living(rows: Any) -> tuple[Any, int]:
 def _placed(rows: pa.Table, input: Input, session: Any) -> Any:
     """A user's own rows as a DataFrame, times by way of whole numbers: none passes through Python's or Java's calendars."""
     time_us = pa.array(dataset_vectors.times_of(rows, input.time))
-    plain = pa.table(
-        {"_partition": rows["_partition"], "_offset": rows["_offset"], "entity": rows[input.key], "event_time": time_us}
-    )
-    return session.createDataFrame(plain).selectExpr(
+    columns: dict[str, Any] = {
+        "_partition": rows["_partition"],
+        "_offset": rows["_offset"],
+        "entity": rows[input.key],
+        "event_time": time_us,
+    }
+    return session.createDataFrame(pa.table(columns)).selectExpr(
         "_partition", "_offset", "entity", "timestamp_micros(event_time) AS event_time"
     )
 

@@ -6,7 +6,7 @@ headers; every number but the attributes is a zigzag varint. Nothing is read pas
 
 # mypy: disable-error-code="arg-type, assignment, return-value"
 # what is compiled reads single words; NumPy's stubs cannot tell them from Python's
-# pyright: reportArgumentType=false, reportReturnType=false, reportAssignmentType=false
+# pyright: reportArgumentType=false, reportReturnType=false, reportAssignmentType=false, reportCallIssue=false
 
 from __future__ import annotations
 
