@@ -19,6 +19,7 @@ _REPEATED = {
     "command",
     "alarms_per_week_declared",
     "importance",
+    "order",
 }
 """What only repeats the other lines is left out of the short form."""
 
@@ -69,7 +70,7 @@ def lines(one: Mapping[str, Any], whole: bool = False) -> Iterator[str]:
         told = "  ".join(f"{name}={value}" for name, value in evidence.items() if name not in {*_REPEATED, "moved"})
         if told:
             yield f"  {_cut(told, whole)}"
-        for name, said in by_size(moved):
+        for name, said in by_size(moved, evidence.get("order")):
             yield f"  {_cut(f'{name} moved: {_sizes(said)}', whole)}"
         return
     for name, value in evidence.items():
@@ -78,15 +79,23 @@ def lines(one: Mapping[str, Any], whole: bool = False) -> Iterator[str]:
             yield from (f"    {line}" for line in histogram(value))
         elif name != "moved" or not moved:
             yield f"  {name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
-    for name, said in by_size(moved):
+    for name, said in by_size(moved, evidence.get("order")):
         yield f"  {name} moved: {_sizes(said)}"
         yield from (f"    {line}" for line in _details(said))
 
 
-def by_size(moved: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """What moved, the one that is furthest beyond its limit first."""
+def by_size(moved: Mapping[str, Any], order: Any = None) -> list[tuple[str, dict[str, Any]]]:
+    """What moved: in the order told, where there is one, then the one that is furthest beyond its limit first."""
     found = [(name, said) for name, said in moved.items() if isinstance(said, dict)]
-    return sorted(found, key=lambda one: (-one[1].get("psi", 0) / max(one[1].get("psi_limit", 1), 1e-9), one[0]))
+    first = {name: place for place, name in enumerate(order)} if isinstance(order, list) else {}
+    return sorted(
+        found,
+        key=lambda one: (
+            first.get(one[0], len(first)),
+            -one[1].get("psi", 0) / max(one[1].get("psi_limit", 1), 1e-9),
+            one[0],
+        ),
+    )
 
 
 def _sizes(said: Mapping[str, Any]) -> str:

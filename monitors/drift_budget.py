@@ -195,6 +195,20 @@ class Levels:
             self._calibrate(unit)
         return self._raised.get(name)
 
+    def ordered(self, ratios: Mapping[str, float]) -> list[str]:
+        """Names that moved in one window, the least to be expected first. ratios : as `note` takes them.
+
+        How seldom a name went so far is the share of its own days on which it did, adjusted for how many names there are
+        (Benjamini and Yekutieli, 2001, whatever their dependence). It orders, and decides nothing: at the far end, where most
+        names that moved are, no day of the past went so far, and the ratio orders them.
+        """
+        seldom = {}
+        for name, ratio in ratios.items():
+            peaks = np.array([peak for peak in self._names[name].peaks.values() if peak != _FAULTY])
+            seldom[name] = (1 + int(np.count_nonzero(peaks >= ratio))) / (1 + len(peaks))
+        adjusted = adjusted_for_many(seldom)
+        return sorted(ratios, key=lambda name: (adjusted[name], -ratios[name] / self._raised.get(name, 1.0), name))
+
     def _count(self, name: str) -> int:
         peaks = list(self._names[name].peaks.values())  # at once: metrics ask from another thread
         return sum(peak != _FAULTY for peak in peaks)
@@ -243,3 +257,18 @@ def groups_of(lineage: Lineage) -> dict[str, int]:
         events = {event: number if group in linked else group for event, group in events.items()}
         events |= dict.fromkeys(read, number)
     return found
+
+
+def adjusted_for_many(seldom: Mapping[str, float]) -> dict[str, float]:
+    """Shares of the past adjusted for how many are looked at, at most 1: Benjamini and Yekutieli's step up.
+
+    >>> adjusted_for_many({"a": 0.01, "b": 0.02, "c": 0.5})
+    {'a': 0.055, 'b': 0.055, 'c': 0.9167}
+    """
+    order = sorted(seldom, key=lambda name: (-seldom[name], name))
+    many = len(order) * sum(1 / place for place in range(1, len(order) + 1))
+    found, least = {}, 1.0
+    for place, name in zip(range(len(order), 0, -1), order, strict=True):
+        least = min(least, seldom[name] * many / place)
+        found[name] = round(least, 4)
+    return {name: found[name] for name in seldom}

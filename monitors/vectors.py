@@ -90,6 +90,7 @@ class FeatureWatch:
         self._persistence = Persistence(window_us, filters.lasting_us)
         self._incidents: list[Incident] = []
         self._calm = CalmRows(window_us)
+        self._order: list[str] = []  # of what moved in the window that is looked at
 
     def add_reference(self, reference: Reference) -> None:
         """Take note of a model version."""
@@ -111,16 +112,20 @@ class FeatureWatch:
         )
 
     def _evaluate(self, window: Window) -> None:
-        settled, restless = [], set()
+        settled, restless, looked = [], set(), {}
         for name in self._lineage.features:
             explaining = self._book.holding(self._lineage.causes_of(name), window.start_us - DAY_US, window.end_us)
             if explaining is not None:
                 window.spoiled.add(name)
             speaks, found = self._limit_of(name, window)
             measured = found[1].measure(window.profiles[name]) if found is not None else None
-            moved = measured is not None and measured.moved
+            looked[name] = explaining, speaks, measured
             if measured is not None and explaining is None:
                 self.levels.note(name, window.start_us, window.end_us, measured.ratio)
+        ratios = {name: measured.ratio for name, (_, _, measured) in looked.items() if measured and measured.moved}
+        self._order = self.levels.ordered(ratios) if len(ratios) > 1 else []
+        for name, (explaining, speaks, measured) in looked.items():
+            moved = measured is not None and measured.moved
             if self._trailing and explaining is None:
                 accepted = self._trailing[name].keep(window.start_us, window.end_us, window.profiles[name], moved)
                 if accepted:
@@ -133,8 +138,7 @@ class FeatureWatch:
             if moved and explaining is not None:
                 if name not in explaining.moved:
                     explaining.moved.add(name)
-                    told = {"moved": {name: self._evidence(name, measured, window)}}
-                    self._book.update(explaining, window.end_us, told)
+                    self._book.update(explaining, window.end_us, self._told(name, measured, window))
                 moved = False
             if moved and self._persistence.moved(name, window):
                 if speaks:
@@ -200,6 +204,11 @@ class FeatureWatch:
         matched = self._matched[name].limit(window.start_us) if name in self._matched else None
         return ("training", trained) if matched is None else (f"training, {matched[0]}", matched[1])
 
+    def _told(self, name: str, measured: Measured, window: Window) -> dict[str, Any]:
+        """What is told of a feature that moved; where others moved in the same window, in which order to look at them."""
+        order = {"order": self._order} if self._order else {}
+        return {"moved": {name: self._evidence(name, measured, window)}, **order}
+
     def _evidence(self, name: str, measured: Measured, window: Window) -> dict[str, Any]:
         _, found = self._limit_of(name, window)
         assert found is not None  # the window was measured by it
@@ -239,10 +248,9 @@ class FeatureWatch:
             if incident.closed_at_us is None and (name in incident.moved or self._shares_a_source(incident, causes)):
                 if name not in incident.moved:
                     incident.moved.add(name)
-                    self._book.update(incident, at_us, {"moved": {name: self._evidence(name, measured, window)}})
+                    self._book.update(incident, at_us, self._told(name, measured, window))
                 return
-        evidence = self._evidence(name, measured, window)
-        told = {"moved": {name: evidence}, "history_days": self.levels.days}
+        told = {**self._told(name, measured, window), "history_days": self.levels.days}
         finding = Finding("world_changed", measured.extent, told)
         incident = self._book.open(causes[0] if causes else name, finding, at_us, [name])
         incident.moved.add(name)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import doctest
+
 import made_streams as made
 import pytest
 from made_streams import DAY
 
+from samestream.monitors import drift_budget
 from samestream.monitors.declared import Declared, calibration, drift, quality, silence
 from samestream.monitors.drift_budget import Levels, PastWindow, Share, drift_per_week, groups_of
 from samestream.monitors.incidents import Lineage
@@ -103,6 +106,21 @@ def test_the_past_is_judged_by_the_windows_of_other_weeks() -> None:
     far, near = 0.6 / 0.25, 0.1 / 0.25
     restless = (far + near + near) / 3 / 0.8  # what its own worst days add
     assert levels.raised("a", 28 * DAY) == pytest.approx(far * restless)
+
+
+def test_what_moved_together_is_ordered_by_how_seldom_each_went_so_far() -> None:
+    """b went further than a, as it does every other day; a never did; c went as far as a, beyond a limit that was raised."""
+    levels = Levels({"a": 0, "b": 1, "c": 2}, DAY, HALF)
+    for day in range(30):
+        levels.raised("a", day * DAY)
+        for name, ratio in (("a", 0.2), ("b", 0.9 if day % 4 < 2 else 0.2), ("c", 0.3)):
+            levels.note(name, day * DAY, (day + 1) * DAY, ratio)
+    assert levels.ordered({"b": 0.9, "a": 0.8, "c": 1.7}) == ["c", "a", "b"]
+    assert levels.ordered({"b": 3.0, "a": 2.0, "c": 1.7}) == ["b", "a", "c"]  # none ever went so far: by size
+
+
+def test_the_example_of_adjusting() -> None:
+    assert doctest.testmod(drift_budget).failed == 0
 
 
 def test_features_of_one_source_are_one_incident() -> None:

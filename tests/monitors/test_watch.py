@@ -153,6 +153,19 @@ def test_drift_is_no_incident_below_the_shortest_history() -> None:
     assert opened(0.4) == []
 
 
+def test_features_that_move_together_are_told_in_order() -> None:
+    moved = moved_world(60.0)
+    columns = {**moved.vectors.columns, "departures": moved.vectors.columns["departures"] + 500.0}
+    columns["departures"] = np.where(
+        moved.vectors.known_us >= STRUCK_US, columns["departures"], columns["departures"] - 500
+    )
+    records = made.watched(replace(moved, vectors=replace(moved.vectors, columns=columns)))
+    told = [record for record in records if "order" in record.evidence]
+    assert {name for record in told for name in record.evidence["moved"]} == {"carrier_delay", "departures"}
+    assert {tuple(sorted(record.evidence["order"])) for record in told} == {("carrier_delay", "departures")}
+    assert [record.event for record in records][:2] == ["open", "update"]  # one source, one incident
+
+
 def test_a_move_is_told_by_its_size_its_histogram_and_where_it_sits() -> None:
     moved = next(r for r in made.watched(moved_world(30.0)) if r.event == "open").evidence["moved"]["carrier_delay"]
     sizes = moved["effect_sizes"]
