@@ -43,8 +43,11 @@ def encode(plan: Plan, event: str, key: Any, known_us: int, **values: Any) -> Ou
     )
 
 
-def shop_events(count: int, seed: int = 1) -> list[Outgoing]:
-    """Views, prices and orders of a few users, out of order by seconds, some late, in known-time order."""
+def shop_events(count: int, seed: int = 1, seconds_scale: float = 1.0) -> list[Outgoing]:
+    """Views, prices and orders of a few users, out of order by seconds, some late, in known-time order.
+
+    seconds_scale : how many times as long people look.
+    """
     draw = random.Random(seed)
     out = []
     for number in range(count):
@@ -53,7 +56,7 @@ def shop_events(count: int, seed: int = 1) -> list[Outgoing]:
         user, product = f"u{draw.randrange(5)}", f"p{draw.randrange(3)}"
         kind = draw.random()
         if kind < 0.7:
-            seconds = None if draw.random() < 0.1 else draw.uniform(0, 90)
+            seconds = None if draw.random() < 0.1 else draw.uniform(0, 90) * seconds_scale
             out.append(encode(PLAN, "View", user, known_us, user=user, product=product, seconds=seconds, at=at))
         elif kind < 0.85:
             out.append(encode(PLAN, "Price", product, known_us, product=product, cents=draw.randrange(10_000), at=at))
