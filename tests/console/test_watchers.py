@@ -42,7 +42,7 @@ def test_a_monitor_that_never_spoke_is_told_and_so_is_one_that_fell_behind(
     assert all(one.known_us is None for one in found.values())
     task = MonitorTask(PLAN, SHOP.monitors["BuysHealth"])
     harness.work_off(served, task)
-    rests = {(one.name, one.labels["family"]): one.value for one in measures_of(task)}
+    rests = {(one.name, one.labels.get("family", "")): one.value for one in measures_of(task)}
     assert (rests["monitor_history_days", "sources"], rests["monitor_history_needed_days", "sources"]) == (0, 18)
     assert rests["monitor_share_week", "features"] == 0.5
     assert rests["monitor_blind", "sources"] == 0
