@@ -115,9 +115,11 @@ def test_status_names_what_has_not_run_yet(rejected: MemoryTransport, cli: Cli) 
         return line.removeprefix("not yet run: ")
 
     log = "log (it has written nothing yet)"
-    assert waiting() == f"scorer.LateArrival, outcomes.LateArrival, monitor.LateArrival, parity, {log}"
+    assert waiting() == (
+        f"scorer.LateArrival, outcomes.LateArrival, monitor.LateArrival, monitor.LateArrival.outcomes, parity, {log}"
+    )
     writer = rejected.transactional_writer("flights.scorer.LateArrival")  # as a scorer that had nothing to do yet
     writer.open()
     writer.begin()
     writer.commit({Partition("flights.models", 0): 0}, "flights.scorer.LateArrival")
-    assert waiting() == f"outcomes.LateArrival, monitor.LateArrival, parity, {log}"
+    assert waiting() == f"outcomes.LateArrival, monitor.LateArrival, monitor.LateArrival.outcomes, parity, {log}"
