@@ -89,7 +89,7 @@ def visible(data: memoryview, found: Sequence[Head], aborted: Sequence[tuple[int
 def _control_type(data: memoryview, head: Head) -> int:
     """What the one record of a control batch says: 0 aborted, 1 committed; its key is a version and that."""
     rows = columns([(data, head)], head.offset)
-    key = rows.keys[0] or b""
+    key = (rows.keys[0] if len(rows) else None) or b""  # compaction may leave a batch without its record
     return int.from_bytes(key[2:4], "big") if len(key) >= 4 else -1
 
 

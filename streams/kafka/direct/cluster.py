@@ -18,6 +18,7 @@ from samestream.streams.transport import Partition
 
 _CONNECT_S = 2.0
 _ANSWER_S = 3.0  # for a question; the answer to a fetch is waited for elsewhere
+_SEND_S = 30.0  # Kafka does not read on while it works on what came before
 _AGAIN_S = 0.1  # how long a broker that refused is left alone
 _OLD_S = 300.0  # how long the number of a topic's partitions is believed
 
@@ -58,7 +59,7 @@ class Connection:
     def send(self, kind: int, body: bytes) -> None:
         """Send a request; the answers come by `receive`."""
         self._correlation = (self._correlation + 1) & 0x7FFFFFFF
-        self._socket.settimeout(_ANSWER_S)
+        self._socket.settimeout(_SEND_S)
         try:
             self._socket.sendall(messages.request(kind, self._correlation, self._client_id, body))
         except OSError as broken:
@@ -176,7 +177,11 @@ class Cluster:
 
         Raises KafkaException where no broker answers.
         """
-        found = messages.leaders_of(self.ask_any(messages.METADATA, messages.metadata_body(sorted(set(topics)))))
+        answer = self.ask_any(messages.METADATA, messages.metadata_body(sorted(set(topics))))
+        try:
+            found = messages.leaders_of(answer)
+        except ValueError as broken:
+            raise KafkaException(KafkaError(KafkaError._BAD_MSG, str(broken))) from broken
         self.leaders.update(found.leaders)
         self.counts.update(found.counts)
         return found.errors

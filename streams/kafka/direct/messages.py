@@ -160,8 +160,10 @@ def leaders_of(answer: Answer) -> Leaders:
         answer.number(INT8)  # whether internal
         if error:
             found.errors[Partition(topic, -1)] = error
-        found.counts[topic] = answer.count()
-        for _ in range(found.counts[topic]):
+        count = answer.count()
+        if not error:
+            found.counts[topic] = count
+        for _ in range(count):
             error, number, leader = answer.number(INT16), answer.number(INT32), answer.number(INT32)
             answer.number(INT32)  # epoch
             for _ in range(3):  # replicas, those in sync, those away

@@ -30,6 +30,7 @@ _LATER_S = 0.02  # how soon something refused is sent again
 _LINGER_S = 1.0  # how long sending waits for a partition that has not answered yet
 _UNDER_WAY = 5  # batches of a partition: of so many Kafka remembers the numbers
 _PRODUCE_MS = 30_000
+_REQUEST_BYTES = 32 * 1024 * 1024  # brokers take no more than 100 MB
 _DUPLICATE = 46  # DUPLICATE_SEQUENCE_NUMBER: it had arrived
 
 
@@ -75,6 +76,7 @@ class DirectProducer:
         self.failures = 0
         self.first: tuple[KafkaError, str] | None = None
         self.is_spoiled = False
+        self._is_unknown = False  # whether a batch was given up without an answer
         packing.compile_now()
         batches.compile_now()
 
@@ -98,12 +100,17 @@ class DirectProducer:
         self._transaction.end(True, timeout_s)
 
     def abort_transaction(self, timeout_s: float) -> None:
-        """Drop what is on its way, and abort."""
-        if self._waiting or self._transaction.is_deciding:
-            # what became of these is not known, so somebody has to begin anew
+        """Drop what is on its way, and abort.
+
+        Where nobody knows what became of something, the transaction is left to whoever takes the identity over: a request that
+        is still in a broker's queue would come after the mark of the end, and be taken for the next transaction's.
+        """
+        if self._waiting or self._asked or self._is_unknown or self._transaction.is_deciding:
             self.is_spoiled = True
             self.purge(blocking=False)
-        self._transaction.end(False, timeout_s)
+            self._transaction.leave()
+        else:
+            self._transaction.end(False, timeout_s)
 
     def send(self, rows: Rows) -> None:
         """Number records, and send them as far as can be without waiting. Raises KafkaException where one is refused."""
@@ -130,9 +137,9 @@ class DirectProducer:
         for part, chosen in written.items():
             sequence = self._sequences.get(part, 0)
             for batch in packing.built(rows, chosen, self._codec, self._limit, identity, sequence):
+                # first: whatever interrupts this, a number is never given twice
+                self._sequences[part] = sequence = later(sequence, batch.records)
                 self._waiting.setdefault(part, deque()).append(_Batch(batch, now_s))
-                sequence = later(sequence, batch.records)
-            self._sequences[part] = sequence
         self.poll(0.0)
         # nobody sends again in the background: what a leader may refuse, since it hardly is one, would wait for the commit
         while self._waiting.keys() & written.keys() - self._proven and time.monotonic() - now_s < _LINGER_S:
@@ -163,18 +170,19 @@ class DirectProducer:
     def flush(self, timeout_s: float) -> bool:
         """Wait for all acknowledgements; whether some are missing still."""
         deadline_s = time.monotonic() + timeout_s
-        while self._waiting:
+        while self._waiting or self._asked:
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
                 break
             self.poll(min(left_s, 0.2))
             self._give_up_old()
-        return bool(self._waiting)
+        return bool(self._waiting or self._asked)
 
     def _give_up_old(self) -> None:
         now_s = time.monotonic()
         for part, waiting in list(self._waiting.items()):
             if now_s - waiting[0].given_s > self._timeout_ms / 1000:
+                self._is_unknown = True
                 self._refused(part, KafkaError(KafkaError._MSG_TIMED_OUT))
         for connection, requests in list(self._asked.items()):
             if now_s - requests[0].sent_s > ANSWER_S:
@@ -185,27 +193,34 @@ class DirectProducer:
         now_s = time.monotonic()
         while True:
             ready: dict[Broker, dict[Partition, _Batch]] = {}
-            for part, batch in self._next(now_s):
-                if (leader := self._leader(part, now_s)) is not None:
+            sizes: dict[Broker, int] = {}
+            for part, batch, before in self._next(now_s):
+                leader = self._leader(part, batch, now_s)
+                if leader is None or (before is not None and before.broker != leader):
+                    continue  # what is under way to the last leader is answered first
+                sizes[leader] = sizes.get(leader, 0) + len(batch.built.data)
+                if sizes[leader] <= _REQUEST_BYTES or leader not in ready:
                     ready.setdefault(leader, {})[part] = batch
             sent = [self._send_one(leader, request) for leader, request in ready.items()]
             if not any(sent):
                 return
 
-    def _next(self, now_s: float) -> Iterator[tuple[Partition, _Batch]]:
-        """Of each partition the first batch that is not under way, if it may be.
+    def _next(self, now_s: float) -> Iterator[tuple[Partition, _Batch, Connection | None]]:
+        """Of each partition the first batch that is not under way, if it may be, and where the one before it is.
 
         One at a time until a partition has taken one: were the first refused for a moment and the second not, Kafka would
         take the second for the first that it has ever seen of us, and the first for one out of order.
         """
         for part, waiting in self._waiting.items():
+            before = None
             for batch in list(waiting)[: _UNDER_WAY if part in self._proven else 1]:
                 if batch.sent is None:
                     if batch.not_before_s <= now_s:
-                        yield part, batch
+                        yield part, batch, before
                     break
+                before = batch.sent
 
-    def _leader(self, part: Partition, now_s: float) -> Broker | None:
+    def _leader(self, part: Partition, batch: _Batch, now_s: float) -> Broker | None:
         """Who leads a partition; None where that cannot be said now, and nothing is asked for a moment."""
         if part not in self._cluster.leaders:
             try:
@@ -214,7 +229,7 @@ class DirectProducer:
                 LOG.info("asking who leads %s: %s", part, refused.args[0].str())
         leader = self._cluster.leaders.get(part)
         if leader is None:
-            self._waiting[part][0].not_before_s = now_s + _LATER_S
+            batch.not_before_s = now_s + _LATER_S
         return leader
 
     def _send_one(self, leader: Broker, request: dict[Partition, _Batch]) -> bool:
@@ -252,12 +267,15 @@ class DirectProducer:
             if not self._asked[connection]:
                 del self._asked[connection]
             for part, batch in request.batches.items():
-                self._acknowledged(part, batch, errors.get(part, KafkaError._BAD_MSG))
+                self._acknowledged(connection, part, batch, errors.get(part, KafkaError._BAD_MSG))
 
-    def _acknowledged(self, part: Partition, batch: _Batch, error: int) -> None:
+    def _acknowledged(self, connection: Connection, part: Partition, batch: _Batch, error: int) -> None:
         waiting = self._waiting.get(part)
-        if not waiting or waiting[0] is not batch:
-            return  # given up, or behind one that is sent again: so will this be
+        if not waiting or batch.sent is not connection:
+            return  # given up, or sent again since
+        if waiting[0] is not batch:
+            batch.sent = None  # it overtook one that another broker has: sent again, it is at worst a duplicate
+            return
         if error in (0, _DUPLICATE):
             waiting.popleft()
             self._proven.add(part)
@@ -290,10 +308,11 @@ class DirectProducer:
         """What was under way there is sent again, wherever its partitions are led then."""
         for connection in [asked for asked in self._asked if asked.broker == broker]:
             del self._asked[connection]
-            for waiting in self._waiting.values():
+            for part, waiting in self._waiting.items():
                 for batch in waiting:
                     if batch.sent is connection:
                         batch.sent = None
+                        self._proven.discard(part)
         self._cluster.failed(broker)
 
     def purge(self, blocking: bool) -> None:
@@ -304,5 +323,5 @@ class DirectProducer:
         self._asked.clear()
 
     def close(self) -> None:
-        """Abort what is open, as far as that takes no time, and close all connections."""
+        """Close all connections."""
         self._cluster.close()

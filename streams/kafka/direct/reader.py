@@ -86,6 +86,15 @@ class Course:
             self.waiting.append(_Waiting(data, None, next_offset))
         self.asked = next_offset
 
+    def detach(self) -> None:
+        """Copy what waits, so that it does not keep whole answers alive."""
+        for _ in range(len(self.waiting)):
+            data, head, next_offset = self.waiting.popleft()
+            if head is not None:
+                data = memoryview(bytearray(data[head.begin : head.end]))
+                head = head._replace(begin=0, end=len(data))
+            self.waiting.append(_Waiting(data, head, next_offset))
+
     def passed(self) -> int | None:
         """Where the partition is once it is known that no record comes before; None where one may be here."""
         there = None
@@ -171,7 +180,7 @@ class DirectReader(KafkaReader):
         found = []
         there = sorted(self._consumer.deliverable.items(), key=lambda pair: pair[1].count)
         for place, (part, course) in enumerate(there):
-            got = self._decoded(part, course, most // (len(there) - place))
+            got = self._decoded(part, course, -(-most // (len(there) - place)))
             if got:
                 self._next[part] = int(got.offsets[-1]) + 1
                 most -= len(got)
@@ -195,7 +204,7 @@ class DirectConsumer:
         self._most_part_bytes = int(settings["fetch.message.max.bytes"])
         self._wait_ms = int(settings["fetch.wait.max.ms"])
         self._least_bytes = int(settings.get("fetch.min.bytes", 1))
-        self.check = str(settings["check.crcs"]).lower() == "true"
+        self.check = str(settings["check.crcs"]).lower() not in ("false", "0", "no", "f", "n")
         most = int(settings["receive.message.max.bytes"])
         self._cluster = Cluster(str(settings["bootstrap.servers"]), str(settings["client.id"]), most)
         self._courses: dict[Partition, Course] = {}
@@ -213,7 +222,10 @@ class DirectConsumer:
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         """Deliver nothing of these; what is here stays."""
-        self._paused |= {Partition(part.topic, part.partition) for part in partitions}
+        more = {Partition(part.topic, part.partition) for part in partitions} - self._paused
+        self._paused |= more
+        for part in more & self._courses.keys():
+            self._courses[part].detach()
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
         """Deliver these again."""
@@ -256,6 +268,8 @@ class DirectConsumer:
             answers = self._cluster.asking(leader).ask_all(messages.LIST_OFFSETS, bodies)
             stable, high = map(fetch_messages.ends_of, answers)
             for part in parts:
+                if part not in stable or part not in high:
+                    raise KafkaException(KafkaError(KafkaError._BAD_MSG, f"nothing is said of {part}"))
                 errors = stable[part][0], high[part][0]
                 if any(errors):
                     self._cluster.leaders.pop(part, None)
@@ -389,3 +403,5 @@ class DirectConsumer:
             return
         if found and found[-1].last >= course.asked:
             course.take_in(data, wanted, found[-1].last + 1)
+            # last in the next request: a full answer ends before the last ones
+            self._courses[told.partition] = self._courses.pop(told.partition)

@@ -131,6 +131,10 @@ class Transaction:
                 # the coordinator never heard of it, so there is nothing to abort
                 if self.is_deciding or refused.args[0].code() != KafkaError.INVALID_TXN_STATE:
                     raise
+        self.leave()
+
+    def leave(self) -> None:
+        """Leave it to whoever takes the identity over, or to Kafka after its time."""
         self._active = self._begun = self._has_offsets = self.is_deciding = False
         self.joined.clear()
 
@@ -143,7 +147,10 @@ class Transaction:
         deadline_s, pause_s = time.monotonic() + timeout_s, _SOON_S
         while True:
             try:
-                return call()
+                try:
+                    return call()
+                except ValueError as broken:  # an answer that is none
+                    raise KafkaException(KafkaError(KafkaError._BAD_MSG, str(broken))) from broken
             except KafkaException as caught:
                 error: KafkaError = caught.args[0]
                 if error.fatal() or error.code() not in AGAIN or self.fatal is not None:
