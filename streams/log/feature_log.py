@@ -38,7 +38,7 @@ from samestream.streams.storage import Storage
 __all__ = ["ERASED", "KEY_SCHEMA", "Batch", "FeatureLog", "LogFile", "TopicLog"]
 ERASED = "_erased"
 """The column that is true in rows of which personal fields were erased; null or not there in others."""
-_ATTEMPTS = 5
+_ATTEMPTS = 20
 
 
 class FeatureLog:
@@ -76,8 +76,16 @@ class FeatureLog:
 
     def newest(self, topic: str) -> Batch | None:
         """Return the newest batch; None if there is none."""
-        found = self._manifests(topic)
-        return self.manifest(topic, max(found), found[max(found)]) if found else None
+        for attempt in range(_ATTEMPTS):
+            found = self._manifests(topic)
+            if not found:
+                return None
+            try:
+                return self.manifest(topic, max(found), found[max(found)])
+            except FeatureLogError as error:
+                if attempt == _ATTEMPTS - 1 or not isinstance(error.__cause__, FileNotFoundError):
+                    raise  # else it was rewritten meanwhile, and cleared away
+        raise AssertionError
 
     def batches(self, topic: str) -> list[Batch]:
         """Return all batches that count, in order, from the last rewrite on; FeatureLogError if a manifest cannot be read."""
@@ -85,9 +93,9 @@ class FeatureLog:
             found = self._manifests(topic)
             if not found:
                 return []
-            newest = self.manifest(topic, max(found), found[max(found)])
             # A listing taken while a writer is at work may show a number and not the one before: count, do not trust it.
             try:
+                newest = self.manifest(topic, max(found), found[max(found)])
                 before = [self.manifest(topic, number, found.get(number)) for number in range(newest.base, max(found))]
             except FeatureLogError as error:
                 moved_on = isinstance(error.__cause__, FileNotFoundError) and max(self._manifests(topic)) > max(found)

@@ -47,7 +47,12 @@ def test_a_monitor_that_never_spoke_is_told_and_so_is_one_that_fell_behind(
     assert rests["monitor_share_week", "features"] == 0.5
     assert rests["monitor_blind", "sources"] == 0
     parity = ParityWorker(served, PLAN, list(SHOP.monitors.values()), FeatureLog(tmp_path), interval_s=0.0)
-    harness.run_until(parity, lambda: parity.figures["Buys"][REPLAY].compared > 0)  # type: ignore[arg-type]
+
+    def has_spoken() -> bool:
+        standing = next(one for one in seen.standings() if one.name == "parity")
+        return parity.figures["Buys"][REPLAY].compared > 0 and standing.known_us is not None
+
+    harness.run_until(parity, has_spoken)  # type: ignore[arg-type]
     found = {one.name: one for one in seen.standings()}
     assert (found[MONITOR].behind_us, found[MONITOR].missed) == (0, 0)
     assert found["parity"].behind_us == 0
