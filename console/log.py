@@ -168,11 +168,10 @@ def events(
     Example: samestream log events examples/flights.py Departure --out departures.parquet
     """
     import numpy as np
-    import pyarrow.parquet as pq
 
     from samestream.console.offline import check_folder
     from samestream.streams.log.judged_log import judged
-    from samestream.streams.log.vector_file import refuse_existing
+    from samestream.streams.log.vector_file import refuse_existing, write_whole
 
     log, plan, _ = _opened(settings, module)
     if event not in plan.inputs:
@@ -185,16 +184,8 @@ def events(
         )
     check_folder(out, "--out")
     refuse_existing(out, overwrite)
-    found, beside = judged(plan, log, event), out.with_name(f".{out.name}.part")
-    try:
-        pq.write_table(found, beside, compression="zstd")
-        beside.replace(out)
-    except OSError as error:
-        raise FeatureLogError(
-            "the events cannot be written", where=str(out), found=error, hint="make room, or name another file."
-        ) from error
-    finally:
-        beside.unlink(missing_ok=True)
+    found = judged(plan, log, event)
+    write_whole(found, out, "the events")
     applied = int(np.count_nonzero(found["_applied"].to_numpy()))
     typer.echo(f"wrote {len(found):,} events to {out}, {applied:,} of them applied")
 

@@ -68,7 +68,7 @@ def skew(
     from samestream.schemas.app import load
     from samestream.streams.engine.merge_rank import MergeRanks
     from samestream.streams.log.feature_log import FeatureLog
-    from samestream.streams.log.vector_file import refuse_existing
+    from samestream.streams.log.vector_file import refuse_existing, write_whole
     from samestream.streams.log.vector_replay import replayed
     from samestream.streams.log.whole_history import ALWAYS_US, NEVER_US
     from samestream.streams.log.whole_history import begin_us as begin_of
@@ -117,7 +117,7 @@ def skew(
             hint="widen --from and --to; --entity is the trigger's key as text.",
         )
     if out is not None:
-        _write(found, out)
+        write_whole(found.table(), out, "the differences")
     if target is not None:
         target.write_text(json.dumps(figures(found), indent=2) + "\n")
     _show(found, limit)
@@ -231,23 +231,6 @@ def _event(name: str, source: Events, event: int) -> str:
     refused = "" if source.rank[event] < 2**62 else ", never applied"
     happened, known = instant(int(source.time_us[event])), instant(int(source.known_us[event]))
     return f"{name} {source.place(event)}: happened {happened}, known {known}{refused}"
-
-
-def _write(found: LatenessSkew, path: Path) -> None:
-    import pyarrow.parquet as pq
-
-    from samestream.schemas.errors import FeatureLogError
-
-    beside = path.with_name(f".{path.name}.part")
-    try:
-        pq.write_table(found.table(), beside, compression="zstd")
-        beside.replace(path)
-    except OSError as error:
-        raise FeatureLogError(
-            "the differences cannot be written", where=str(path), found=error, hint="make room, or name another file."
-        ) from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _number(value: Any) -> str:

@@ -26,7 +26,8 @@ from flights_year import DAY_US, HOUR_US, Ints, Rows, new_outcome_watch, new_wat
 from intervals import of_rate, of_share
 from kinds import FAULTS, Fault
 from oracle import alarm_us
-from peers import Injection, Year, peers
+from peer_year import Injection, Year
+from peers import peers
 from served_faults import ServedFault, faulty_us, served_faults, strike_at
 from served_year import ServedYear, moved, served_year
 

@@ -134,6 +134,7 @@ def served_year() -> ServedYear:
         old.unlink()
     for model in year.models:
         model.__dict__.pop("_predictor", None)  # it holds handles
+    # what is kept lacks its declarations, which every reader above puts back: no type says so
     bare = replace(year, plan=None, vectors=replace(year.vectors, model=None))  # type: ignore[arg-type]
     kept.write_bytes(pickle.dumps(bare))
     return year

@@ -185,6 +185,19 @@ def refuse_existing(path: Path | None, overwrite: bool, where: str = "--out") ->
         )
 
 
+def write_whole(table: pa.Table, path: Path, what: str) -> None:
+    """Write a table as one Parquet file that appears whole or not at all. Raises FeatureLogError; ``what`` names the rows."""
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        pq.write_table(table, beside, compression="zstd")
+        beside.replace(path)
+    except OSError as error:
+        hint = "make room, or name another file."
+        raise FeatureLogError(f"{what} cannot be written", where=str(path), found=error, hint=hint) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 def _read(part: Path) -> pa.Table:
     return pq.ParquetFile(part, page_checksum_verification=True).read()
 

@@ -147,10 +147,9 @@ class Transaction:
         deadline_s, pause_s = time.monotonic() + timeout_s, _SOON_S
         while True:
             try:
-                try:
-                    return call()
-                except ValueError as broken:  # an answer that is none
-                    raise KafkaException(KafkaError(KafkaError._BAD_MSG, str(broken))) from broken
+                return call()
+            except ValueError as broken:  # an answer that is none
+                raise KafkaException(KafkaError(KafkaError._BAD_MSG, str(broken))) from broken
             except KafkaException as caught:
                 error: KafkaError = caught.args[0]
                 if error.fatal() or error.code() not in AGAIN or self.fatal is not None:
