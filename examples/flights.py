@@ -98,7 +98,7 @@ class LateArrival(Model, on=Boarding, trainer=gradient_boosting(every="1d", hist
     late = label(Arrival.arr_delay > 15, by=Arrival.flight_id, within="1d")
 
 
-class LateArrivalHealth(Monitors, of=LateArrival, alarms="1/week"):
+class LateArrivalHealth(Monitors, of=LateArrival, alarms="1/week", zone="America/New_York"):
     """Is the model healthy, and if not, what kind of thing is wrong?"""
 
     features = parity(), drift(window="1d"), quality(), silence(longer_than="2h")

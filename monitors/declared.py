@@ -31,6 +31,7 @@ from samestream.monitors.checks import (
     quality,
     silence,
 )
+from samestream.schemas.calendar import check_zone
 from samestream.schemas.errors import DeclarationError
 from samestream.schemas.models import Model
 
@@ -67,6 +68,7 @@ class Declared:
 
     alarms_per_week : incidents a week the user accepts, above 0.
     filters : what an incident about a source, features or scores must come to before it is opened.
+    zone : the time zone in whose hours sources live.
     """
 
     of: type[Model]
@@ -74,6 +76,7 @@ class Declared:
     features: tuple[Check, ...] = ()
     scores: tuple[Check, ...] = ()
     filters: Filters = NO_FILTERS
+    zone: str = "UTC"
 
     @property
     def name(self) -> str:
@@ -87,6 +90,8 @@ class Monitors:
     ``alarms`` is the number of alarms the user accepts, such as ``"1/week"`` (hour, day, week, month of 30 days).
     ``lasting`` and ``min_rows`` hold an incident about a source, features or scores back until what is wrong has held for so long
     (``"30m"``) and for so many events or vectors; parity and labels speak at once.
+    ``zone`` is the time zone in whose hours people live (``"America/New_York"``): what is usual of a source is learned by its
+    hours, and when it is silent, too, so that an evening stays an evening when clocks are changed.
     The declaration is kept in ``__monitors__``.
 
     Raises DeclarationError, when the class is made, for anything that does not mean a monitor.
@@ -95,7 +100,14 @@ class Monitors:
     __monitors__: ClassVar[Declared]
 
     def __init_subclass__(
-        cls, *, of: Any = None, alarms: Any = "1/week", lasting: Any = None, min_rows: Any = 0, **options: Any
+        cls,
+        *,
+        of: Any = None,
+        alarms: Any = "1/week",
+        lasting: Any = None,
+        min_rows: Any = 0,
+        zone: Any = "UTC",
+        **options: Any,
     ) -> None:
         here = cls.__name__
         if options or not (isinstance(of, type) and issubclass(of, Model)):
@@ -128,7 +140,9 @@ class Monitors:
         _check_segments(here, of, checks.get("features", ()))
         _check_references(here, checks)
         filters = _filters(here, lasting, min_rows)
-        cls.__monitors__ = Declared(of=of, alarms_per_week=_per_week(here, alarms), filters=filters, **checks)
+        check_zone(zone, f"{here}, zone")
+        per_week = _per_week(here, alarms)
+        cls.__monitors__ = Declared(of=of, alarms_per_week=per_week, filters=filters, zone=zone, **checks)
 
 
 _ALLOWED: dict[str, tuple[type, ...]] = {

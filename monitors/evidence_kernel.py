@@ -31,7 +31,7 @@ BUCKETS = 2 * SIDE + 1
 CELLS = 2 * BUCKETS
 """A value's cell: its bucket, and whether it is a whole number."""
 MOST, LEAST = 10.0, -4.0
-"""Nats that one event can add to a level or take from it: no single value, however odd, decides."""
+"""Nats that one value can add to a level, or an event take from it: no single value, however odd, decides."""
 FORGOTTEN = 0.01
 """Nats that every event takes from a level, so that what is neither for nor against a fault wears it off."""
 WEIGHED = 25.0
@@ -72,9 +72,25 @@ def cells_of(values: Floats) -> Ints:
 def step(
     at: int, row: int, more: float, levels: Floats, scores: Floats, peaks: Floats, limits: Floats, crossed: Ints
 ) -> None:
-    """Add evidence to one detector."""
+    """Add evidence of one value to one detector."""
+    add(at, row, more, MOST, levels, scores, peaks, limits, crossed)
+
+
+@compiled
+def add(
+    at: int,
+    row: int,
+    more: float,
+    most: float,
+    levels: Floats,
+    scores: Floats,
+    peaks: Floats,
+    limits: Floats,
+    crossed: Ints,
+) -> None:
+    """Add evidence to one detector. most : what the event may add to its level."""
     scores[at] += min(max(more, -WEIGHED), WEIGHED)
-    level = levels[at] + min(max(more, LEAST), MOST) - FORGOTTEN
+    level = levels[at] + min(max(more, LEAST), most) - FORGOTTEN
     ceiling = min(CEILING, ABOVE * limits[at])
     if level <= 0:
         level = scores[at] = 0.0
@@ -110,6 +126,15 @@ def restored(x: float, scale: float, offset: float) -> float:
     if abs(before - nearest) <= 1e-6 * max(1.0, abs(nearest)):
         before = nearest
     return before + 0.0
+
+
+@compiled
+def restored_cells(values: Floats, scale: float, offset: float) -> Ints:
+    """The cell of each value with a mistake of units undone. values : shape (n,), finite."""
+    cells = np.empty(len(values), np.int64)
+    for row in range(len(values)):
+        cells[row] = cell_of(restored(values[row] + 0.0, scale, offset))
+    return cells
 
 
 @compiled
@@ -168,7 +193,7 @@ def numbers(
     rarity : log of the share of all cells that are as rare as this one or rarer, shape (CELLS,).
     moves : log of the share of each bucket among the differences of values of one key, shape (BUCKETS,).
     stays : log of how often the value of each cell is followed by itself, shape (CELLS,).
-    shares : of nulls, of repeats, of zeros after another value, shape (3,).
+    shares : of nulls, of repeats, of zeros after another value, and of zeros (0 where there never was one), shape (4,).
     scales, offsets : of the units looked for, shape (units,).
     last, last_at : of each slot the last value, NaN at first, and its number; shape (slots,).
     began : the number of the event at which each unit's level rose from 0, shape (units + 1,); the last counts events.
@@ -196,14 +221,18 @@ def numbers(
         as_is = here
         if remembers:
             remember(cell, local, ring)
+        most = MOST
         if x == 0.0:
             zero = here
             if by_step and before == before:
-                zero = stays[cell] if before == 0.0 else math.log(shares[2])
+                way = moves[moved(x, before)]
+                zero = stays[cell] if before == 0.0 else max(here if shares[3] == 0.0 else math.log(shares[2]), way)
+            if shares[3] == 0.0:  # where none ever was, and nothing led to it, one speaks for itself
+                most = 2 * MOST
             more = math.log(1 - ZEROED_SHARE + ZEROED_SHARE * math.exp(-zero)) if zero < COMMON else 0.0
         else:
             more = math.log(1 - ZEROED_SHARE)
-        step(ZEROED, row, more, levels, scores, peaks, limits, crossed)
+        add(ZEROED, row, more, most, levels, scores, peaks, limits, crossed)
         if x == before:
             likely = max(here, stays[cell])
             more = math.log(STUCK) - likely if likely < COMMON else 0.0
@@ -304,6 +333,8 @@ def swapped_numbers(
 ) -> None:
     """Have two columns changed places? at : the detector. The others are as for `numbers`, of both columns.
 
+    Each of the two values may say as much as one value may, so that one event can decide where both are odd.
+
     last, last_at : of each slot the last values and the number of their event, shape (slots, 2) and (slots,).
     began : the number of the event at which the level rose from 0, and how many there were, shape (2,).
     """
@@ -315,20 +346,19 @@ def swapped_numbers(
         slot = slots[row]
         if by_step:
             a, b = last[slot, 0], last[slot, 1]
-            more = 0.0
+            of_x = of_y = 0.0
             if a == a:
-                more = -moves_first[moved(x, a)] - moves_second[moved(y, b)]
-                if levels[at] > 0 and last_at[slot] >= began[0]:
-                    more += moves_first[moved(y, b)] + moves_second[moved(x, a)]
-                else:
-                    more += moves_first[moved(y, a)] + moves_second[moved(x, b)]
+                was_exchanged = levels[at] > 0 and last_at[slot] >= began[0]
+                of_x = moves_second[moved(x, a if was_exchanged else b)] - moves_first[moved(x, a)]
+                of_y = moves_first[moved(y, b if was_exchanged else a)] - moves_second[moved(y, b)]
         else:
             one, other = cell_of(x), cell_of(y)
-            more = usual_first[group, other] + usual_second[group, one]
-            more -= usual_first[group, one] + usual_second[group, other]
+            of_x = usual_second[group, one] - usual_first[group, one]
+            of_y = usual_first[group, other] - usual_second[group, other]
         if levels[at] == 0:
             began[0] = began[1]
-        step(at, row, more, levels, scores, peaks, limits, crossed)
+        both_of = min(of_x, MOST) + min(of_y, MOST)
+        add(at, row, both_of, 2 * MOST, levels, scores, peaks, limits, crossed)
         last[slot, 0], last[slot, 1], last_at[slot] = x, y, began[1]
 
 
@@ -394,8 +424,8 @@ def swapped_texts(
     for row in range(len(first)):
         one, other = first[row], second[row]
         if one >= 0 and other >= 0 and one < len(usual_first) and other < len(usual_first):
-            more = usual_first[other] + usual_second[one] - usual_first[one] - usual_second[other]
-            step(at, row, more, levels, scores, peaks, limits, crossed)
+            more = min(usual_second[one] - usual_first[one], MOST) + min(usual_first[other] - usual_second[other], MOST)
+            add(at, row, more, 2 * MOST, levels, scores, peaks, limits, crossed)
 
 
 @compiled

@@ -48,6 +48,8 @@ class NumberWatch:
         self._was_keyed = False
         self._latest: Floats = np.zeros(0)
         self._range: Finding | None = None
+        self._for_units: Floats = np.zeros(len(self.units))  # nats of all values since the first out of range
+        self._weighs = False
         self._seen = self._seen_bad = 0  # learned: values, and values out of range
         self._new = self._new_bad = self._good = 0  # since a finding began; good ones since the last bad one
         self._pooled: list[Floats] = []
@@ -80,6 +82,7 @@ class NumberWatch:
             self._today.append((present, slots.of[finite], group))
             self._nulls += len(values) - len(present)
             self._latest = np.concatenate([self._latest, present])[-SHOWN:]
+            self._weigh_units(present, group)
             nonfinite = int(np.count_nonzero(valid)) - len(present)
             if len(present) + nonfinite:
                 self._look_at_range(present, nonfinite, known_us)
@@ -87,7 +90,9 @@ class NumberWatch:
             self._look_at_pooled(known_us)
         findings = [self._range] if self._range is not None else []
         for place, since_us in self.detectors.active.items():
-            findings.append(self._finding(place, since_us))
+            # a few values far out look like another unit; that would change all of them
+            if self._range is None or place < kernel.UNITS_FROM or self._for_units[place - kernel.UNITS_FROM] >= 0:
+                findings.append(self._finding(place, since_us))
         return findings
 
     def close_day(self, learn: bool) -> None:
@@ -113,6 +118,23 @@ class NumberWatch:
     def holds_range(self) -> bool:
         """True while values out of the declared range are a finding."""
         return self._range is not None
+
+    def _weigh_units(self, values: Floats, group: int) -> None:
+        """Add what values say for each unit, from the first one out of the declared range on; steps are not weighed."""
+        if self.table is None or self.table.by_step or not len(self.units):
+            return
+        if self._range is None and not self._weighs:
+            outside = (values < self.low) | (values > self.high)
+            if not outside.any():
+                return
+            self._for_units[:] = 0.0
+            values = values[int(np.argmax(outside)) :]
+            self._weighs = True
+        usual = self.table.usual[group]
+        as_is = usual[kernel.cells_of(values)]
+        for at, unit in enumerate(self.units):
+            fits = usual[kernel.restored_cells(values, unit.scale, unit.offset)] - as_is
+            self._for_units[at] += np.clip(fits, -kernel.MOST, kernel.MOST).sum()
 
     def _look_at_range(self, values: Floats, nonfinite: int, known_us: Ints) -> None:
         self._pooled.append(values)
@@ -146,6 +168,7 @@ class NumberWatch:
         if self._range is not None and self._good * self._new_bad > 3 * (self._new - self._good):
             self._range = None  # rule of three: at the rate they came, another would have come by now
         if self._range is None:
+            self._weighs = False
             self._seen, self._seen_bad = self._seen + self._new, self._seen_bad + self._new_bad
             self._new = self._new_bad = 0
 

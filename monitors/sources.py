@@ -29,6 +29,7 @@ from samestream.monitors.swaps import NumberSwaps, TextSwaps, exchanged
 from samestream.monitors.text_watch import TextWatch, coded
 from samestream.monitors.traffic_watch import TrafficWatch, identities_of
 from samestream.monitors.usual import DAYS_KEPT, HOURS_A_GROUP
+from samestream.streams.zones import offset_us
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -70,18 +71,24 @@ class SourceWatch:
     """One event type: its traffic and its fields.
 
     silence_us : shortest silence that counts, None where silence is not watched. quality : watch values, lags, repeats.
-    filters : what must be come to before an incident opens.
+    filters : what must be come to before an incident opens. zone : in whose hours the source lives.
     """
 
     def __init__(
-        self, spec: SourceSpec, *, silence_us: int | None, quality: bool, filters: Filters = NO_FILTERS
+        self,
+        spec: SourceSpec,
+        *,
+        silence_us: int | None,
+        quality: bool,
+        filters: Filters = NO_FILTERS,
+        zone: str = "UTC",
     ) -> None:
-        self.spec, self._quality = spec, quality
+        self.spec, self._quality, self._zone = spec, quality, zone
         self._held_back = HeldBack(filters)
         self.rows, self.rejected = Rows(), Rows()
         silence = None if spec.is_table else silence_us
         self.traffic = TrafficWatch(
-            spec.event, spec.lateness_us, silence_us=silence, timely=quality and not spec.is_table
+            spec.event, spec.lateness_us, silence_us=silence, timely=quality and not spec.is_table, zone=zone
         )
         self.groups = silences(spec.group_fields, silence)
         names = spec.numeric_fields if quality else ()
@@ -133,7 +140,7 @@ class SourceWatch:
     def look(self, rows: tuple[npt.NDArray[Any], ...], rejected: int, at_us: int, observe: Observe) -> None:
         """Look at one tick's rows, none or more, that ended at an instant."""
         known_us, time_us, identities, partitions, keys, *columns = rows
-        hour = (at_us - 1) // HOUR_US % 24
+        hour = (at_us - 1 + offset_us(self._zone, at_us - 1)) // HOUR_US % 24
         hour_ends = at_us % HOUR_US == 0
         found: list[tuple[str, Finding]] = []
         traffic = self.traffic.look(known_us, time_us, identities, partitions, rejected, at_us, TICK_US)

@@ -16,6 +16,7 @@ from samestream.monitors.evidence_kernel import CLOCK_AHEAD, CLOCK_BACK, DUPLICA
 from samestream.monitors.incidents import HOUR_US, Finding
 from samestream.monitors.usual import NumbersTable, UsualNumbers, UsualTraffic
 from samestream.streams.models.profile import BUCKET_LOW
+from samestream.streams.zones import offset_us
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -37,10 +38,13 @@ class TrafficWatch:
     """See the module.
 
     silence_us : shortest silence that counts, None where silence is not watched. timely : whether the source's events
-    are to come soon after their time; those of a reference table are not, and it is never silent.
+    are to come soon after their time; those of a reference table are not, and it is never silent. zone : in whose hours it lives.
     """
 
-    def __init__(self, event: str, lateness_us: int, *, silence_us: int | None, timely: bool) -> None:
+    def __init__(
+        self, event: str, lateness_us: int, *, silence_us: int | None, timely: bool, zone: str = "UTC"
+    ) -> None:
+        self._zone = zone
         self.cause, self._lateness_us = event, lateness_us
         self._silence_us, self._timely = silence_us, timely
         self.detectors = Detectors(NAMES)
@@ -138,19 +142,23 @@ class TrafficWatch:
             return
         start_us = at_us - tick_us
         hours = np.arange(start_us // HOUR_US - 1, start_us // HOUR_US + 2)
-        around = self._rates[hours // 24 % 7, hours % 24]
+        local = [self._hour_of(hour * HOUR_US) for hour in hours.tolist()]
+        around = self._rates[hours // 24 % 7, local]  # by the day of UTC, of which each hour of the zone is in one
         # half of it the least of three hours, for traffic shifts with daylight saving and at the edges of the night
         rate = float(around[1] + around.min()) / 2 / HOUR_US
         own = self.own
         if len(known_us):
             first, last = int(known_us[0]), int(known_us[-1])
-            self._hourly[(start_us // HOUR_US) % 24] += len(known_us)
+            self._hourly[self._hour_of(start_us)] += len(known_us)
             self._judge_silence(own.levels[SILENT] + rate * (first - start_us), first)
             own.active.pop(SILENT, None)
             own.levels[SILENT] = rate * (at_us - last)
             self._last_us = last
         else:
             self._judge_silence(own.levels[SILENT] + rate * tick_us, at_us)
+
+    def _hour_of(self, at_us: int) -> int:
+        return (at_us + offset_us(self._zone, at_us)) // HOUR_US % 24
 
     def _judge_silence(self, level: float, at_us: int) -> None:
         own = self.own

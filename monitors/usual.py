@@ -59,7 +59,8 @@ class _Day:
     """What one day held. places, counts : cells by part of the day. steps, step_counts : buckets of differences.
 
     kept, kept_counts : cells of values that were followed by themselves.
-    tallies : nulls, repeats, pairs of one key; values after which another came, but zeros, and zeros after them: shape (5,).
+    tallies : nulls, repeats, pairs of one key; values after which another came, but zeros, and zeros after them;
+    zeros: shape (6,).
     distances : summed steps, and summed ways to a value half a day off, shape (2,).
     """
 
@@ -107,6 +108,7 @@ class UsualNumbers:
         other = earlier != 0
         tallies = [nulls, np.count_nonzero(repeated), len(later)]
         tallies += [np.count_nonzero(other), np.count_nonzero(other & (later == 0))]
+        tallies += [np.count_nonzero(values == 0)]
         far = np.abs(values - np.roll(values, len(values) // 2)).sum()
         distances = np.array([np.abs(later - earlier).sum(), far * len(later) / max(len(values), 1)])
         self._days.append(
@@ -141,9 +143,10 @@ class UsualNumbers:
         upto = np.cumsum(ranked)[np.searchsorted(ranked, ranked, side="right") - 1]
         rarity = np.empty(CELLS)
         rarity[order] = np.log(np.minimum(upto, 1.0))
-        nulls, repeats, pairs, others, other_zero = np.sum([day.tallies for day in self._days], axis=0)
+        nulls, repeats, pairs, others, other_zero, zeros = np.sum([day.tallies for day in self._days], axis=0)
         hits = np.array([nulls, repeats, other_zero]) + 0.5
         shares = np.clip(hits / (np.array([n + nulls, pairs, others]) + 1), 1e-4, [0.9, 0.96, 0.999])
+        shares = np.append(shares, zeros / max(n, 1))
         kept = np.zeros(CELLS)
         for day in self._days:
             kept[day.kept] += day.kept_counts

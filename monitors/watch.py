@@ -58,7 +58,9 @@ class Watch:
         self._refuse_unknown_groups(sources, declared)
         quality = any(isinstance(check, Quality) for check in declared.features)
         self._sources = {
-            spec.event: SourceWatch(spec, silence_us=silence, quality=quality, filters=declared.filters)
+            spec.event: SourceWatch(
+                spec, silence_us=silence, quality=quality, filters=declared.filters, zone=declared.zone
+            )
             for spec in sources
         }
         self._family = SourceFamily(self._sources, SOURCES_SHARE * declared.alarms_per_week)

@@ -7,6 +7,7 @@ Vancouver change in 2027, which they no longer do), so none is asked: offsets ar
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import NamedTuple
@@ -55,6 +56,18 @@ def offsets(zone: str) -> Offsets:
             found.append(now)
         second = following
     return Offsets(tuple(start * SECOND_US for start in starts), tuple(offset * SECOND_US for offset in found))
+
+
+def offset_us(zone: str, at_us: int) -> int:
+    """Local time minus UTC at an instant, in microseconds.
+
+    >>> offset_us("America/New_York", 1_704_067_200_000_000) // 3_600_000_000
+    -5
+    """
+    if zone == "UTC":
+        return 0
+    starts_us, offsets_us = offsets(zone)
+    return offsets_us[max(bisect_right(starts_us, at_us) - 1, 0)]
 
 
 def _offset_s(second: int, place: ZoneInfo) -> int:

@@ -76,6 +76,12 @@ def declare(body: dict[str, Any], **options: Any) -> None:
         ({"scores": Drift("1d")}, {"lasting": "0m"}, "Health: the length in lasting", 'write for example "2h"'),
         ({"scores": Drift("1d")}, {"min_rows": -1}, "Health, min_rows: ", "min_rows=50"),
         ({"scores": Drift("1d")}, {"min_rows": "50"}, "Health, min_rows: ", "min_rows=50"),
+        (
+            {"scores": Drift("1d")},
+            {"zone": "America/NewYork"},
+            "Health, zone: no such",
+            "did you mean 'America/New_York'",
+        ),
         ({"labels": Drift("1d")}, {}, "Health.labels: ", "scores = drift"),
         ({"features": "drift"}, {}, "Health.features: ", "write the calls"),
         ({"features": drift}, {}, "Health.features: ", "write the calls"),

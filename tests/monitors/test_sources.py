@@ -12,6 +12,7 @@ from samestream.monitors.number_watch import NumberWatch
 from samestream.monitors.rows import Rows
 from samestream.monitors.slots import Keys, Slots
 from samestream.monitors.sources import DAY_US, SourceFamily, SourceSpec, SourceWatch
+from samestream.streams.zones import offset_us
 
 LIMIT = 12.0
 DAYS = 24
@@ -139,6 +140,33 @@ def test_range_needs_no_history_and_one_event_is_one_finding() -> None:
     assert found(watch, np.full(7, 4.0)) == {}  # ten good ones: at one in three another would have come
 
 
+def test_a_few_values_far_out_are_no_unit_and_a_unit_is_though_it_is_out_of_range_too() -> None:
+    watch = taught(low=-120, high=2000, unit="min")
+    part = values(50)
+    part[[10, 47, 48, 49]] = [3720.0, 4980.0, 5100.0, 4500.0]  # as seconds they were delays of an hour or so
+    assert best(watch, part).verdict == "bad_values"
+    assert "unit" in {watch.detectors.names[place].split()[0] for place in watch.detectors.active}, "it was considered"
+    for _ in range(3):
+        assert "unit" not in found(watch, part)
+    finding = best(taught(low=-120, high=2000, unit="min"), values(50) * 60)
+    assert (finding.verdict, finding.evidence["factor"]) == ("unit", "x60: minutes reported as seconds")
+
+
+def test_one_zero_speaks_where_none_ever_was_and_nothing_led_to_it() -> None:
+    def taught_with(low: float) -> NumberWatch:
+        watch = NumberWatch("Boarding.distance")
+        for _ in range(10):
+            for hour in range(24):
+                looked_at(watch, np.round(rng.uniform(low, 900, 50), 1), hour)
+            watch.close_day(learn=True)
+            watch.restart()
+        watch.detectors.limits[:] = LIMIT
+        return watch
+
+    assert best(taught_with(200.0), np.array([350.0, 0.0])).verdict == "zeroed"
+    assert found(taught(), np.array([20.0, 0.0])) == {}  # here zeros come now and then
+
+
 def test_infinity_is_out_of_any_range() -> None:
     assert "bad_values" in found(NumberWatch("Weather.wind"), np.array([1.0, np.inf]))
 
@@ -146,9 +174,9 @@ def test_infinity_is_out_of_any_range() -> None:
 class Source:
     """Events of one source by day, silent from 0 to 5 each night, and what its watch says."""
 
-    def __init__(self, **spec: Any) -> None:
+    def __init__(self, zone: str = "UTC", **spec: Any) -> None:
         spec = {"event": "Departure", "numeric_fields": (), "low": {}, "high": {}, "lateness_us": 0, **spec}
-        self.watch = SourceWatch(SourceSpec(**spec), silence_us=2 * HOUR_US, quality=True)
+        self.watch = SourceWatch(SourceSpec(**spec), silence_us=2 * HOUR_US, quality=True, zone=zone)
         self.family = SourceFamily({"Departure": self.watch}, 0.5)
         self.rng = np.random.default_rng(3)
         self.told: dict[str, int] = {}  # verdict -> when it was first told
@@ -226,6 +254,26 @@ def test_nightly_silence_is_usual_and_silence_by_day_is_not() -> None:
     assert source.told["missing_source"] <= DAYS * DAY_US + 7 * HOUR_US
 
 
+@pytest.mark.parametrize("zone", ["America/New_York", "UTC"])
+@pytest.mark.parametrize(
+    "changed_us", [9_957_600_000_000, 25_682_400_000_000]
+)  # 26 April and 25 October 1970, 2 in the night
+def test_clocks_that_are_changed_are_no_silence_where_the_zone_is_told(changed_us: int, zone: str) -> None:
+    source = Source(zone)
+    first, last = (changed_us // DAY_US - 24) * 24, (changed_us // DAY_US + 2) * 24
+    hours = np.arange(first, last)
+    awake = [
+        hour
+        for hour in hours
+        if (hour * HOUR_US + offset_us("America/New_York", int(hour) * HOUR_US)) // HOUR_US % 24 >= 5
+    ]
+    known = np.repeat(awake, 30) * HOUR_US + np.tile(np.arange(30) * 120_000_000, len(awake))
+    source.watch.add(known, known - 60_000_000, {}, None, None)
+    source.advance(last * HOUR_US)
+    assert source.family.limits is not None
+    assert list(source.told) == ([] if zone != "UTC" else ["missing_source"])
+
+
 @pytest.mark.parametrize("is_table", [False, True])
 def test_a_reference_table_is_neither_silent_nor_late(is_table: bool) -> None:
     source = calm(is_table=is_table)
@@ -258,6 +306,16 @@ def test_a_fault_is_named(changes: dict[str, Any], verdict: str) -> None:
     source = calm(numeric_fields=("delay", "lag"), text_fields=("carrier",))
     source.send(source.at_us + 8 * HOUR_US, **changes)
     assert list(source.told)[-1] == verdict
+
+
+def test_one_event_decides_where_both_fields_hold_what_only_the_other_could() -> None:
+    source = calm(numeric_fields=("delay", "lag"))
+    source.send(
+        source.at_us + 6 * HOUR_US, delay=lambda columns: columns["lag"], lag=lambda columns: columns["lag"] - 30
+    )
+    assert list(source.told) == ["swapped"]
+    (since_us,) = source.watch.number_swaps.detectors.active.values()
+    assert since_us < DAYS * DAY_US + 5 * HOUR_US + 240_000_000  # thirty come in an hour
 
 
 def test_keys_that_come_again_and_again_are_told_from_names() -> None:
