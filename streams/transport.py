@@ -7,7 +7,7 @@ The same tests run on both. Readers see committed records only; whoever needs or
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -140,10 +140,14 @@ class Reader(Protocol):
         """The ends of the assigned partitions, asked of the broker now."""
 
     def at_end(self) -> set[Partition]:
-        """The partitions with nothing left to read and no transaction open, asked of the broker now."""
+        """The partitions with nothing left to read and no transaction open, as the broker said since `fetch` began, or says now."""
 
     def close(self) -> None:
         """Release every handle; twice does no harm."""
+
+
+def nothing() -> None:
+    """Nothing is to be done meanwhile."""
 
 
 class TransactionalWriter(Protocol):
@@ -152,14 +156,25 @@ class TransactionalWriter(Protocol):
     def open(self) -> None:
         """Take the identity over: what an older writer left open is aborted, and that writer is fenced from now on."""
 
-    def begin(self) -> None:
-        """Start a transaction. Raises FencedError where a newer writer took over and this one knows it."""
+    def begin(self, like_last: bool = False) -> None:
+        """Start a transaction. Raises FencedError where a newer writer took over and this one knows it.
+
+        like_last : it will write where the last one wrote, so what Kafka must know of that may be told at once; it must be
+            committed or aborted soon, then, even if nothing is written
+        """
 
     def send(self, records: Iterable[Outgoing]) -> None:
         """Add records to the transaction. Raises TransportError where one is refused; `commit` will then refuse too."""
 
-    def commit(self, offsets: Mapping[Partition, int] | None = None, group: str | None = None) -> None:
+    def commit(
+        self,
+        offsets: Mapping[Partition, int] | None = None,
+        group: str | None = None,
+        meanwhile: Callable[[], None] = nothing,
+    ) -> None:
         """Make the transaction visible, with the `offsets` (of the next record) of that consumer `group`.
+
+        meanwhile : called once, while the records are on their way; what it raises keeps the transaction from being committed
 
         It is decided when this returns, but readers may see it only milliseconds later: Kafka marks the partitions
         after it has answered. The next writer's `open` waits for those marks, so read a journal after `open`.

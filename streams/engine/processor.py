@@ -157,7 +157,7 @@ class _Loop:
     ) -> None:
         self._p, self._reader, self._writer, self._merge, self._course = processor, reader, writer, merge, recovery
         self._known = {part: recovery.clocks.known_us.get(part, UNKNOWN_KNOWN_US) for part in recovery.positions}
-        self._received_s = 0.0
+        self._received_s = 0.0  # the oldest of what is held
         self._full: set[Partition] = set()
         self._sizes: dict[Partition, float] = {}  # of a record, about, as they last came
         self._refused: TransportError | None = None
@@ -227,8 +227,9 @@ class _Loop:
         for fetched in self._reader.fetch(self._most_fetched(), timeout_s):
             decoded = self._p._decoders[fetched.partition.topic].decode(fetched, self._known[fetched.partition])
             if len(decoded):
+                if not any(held.count for held in self._merge.pending.values()):
+                    self._received_s = time.monotonic()
                 self._known[fetched.partition] = int(decoded.known_us[-1])
-                self._received_s = time.monotonic()
                 self._sizes[fetched.partition] = max(1.0, decoded.held_bytes / len(decoded))
             self._merge.add(decoded)
         health = self._p.health
@@ -285,6 +286,9 @@ class _Loop:
 
     def _commit(self, batch: Batch) -> None:
         p, course, began_s = self._p, self._course, time.perf_counter()
+        if course.is_due:
+            course.mark()
+        self._writer.begin(like_last=True)
         course.clocks.judge(batch)
         emitted = p.task.process(batch, course.clocks)
         ranges = journal.ranges_of(batch, course.positions, course.clocks)
@@ -302,18 +306,13 @@ class _Loop:
         parcels = [p._store.framed_parcel(parcel) for parcel in emitted.parcels]  # first: it may ask a registry
         written = p._store.framed(emitted.records)
         record = entry.record(p._journal_topic)
-        if course.is_due:
-            course.mark()
-        self._writer.begin()
         for parcel in parcels:
             self._writer.send(parcel)
         self._writer.send(written)
         self._writer.send(rejects(batch, p.task.owned, p._side_partitions))
         self._writer.send([record])
-        if 2 * len(batch) > p._batch_records:  # there is likely more: read it while the broker writes
-            self._read(0.0)
-            self._has_read = True
-        self._writer.commit(moved, p._identity)
+        self._writer.commit(moved, p._identity, lambda: self._read(0.0))
+        self._has_read = 2 * len(batch) > p._batch_records  # there is likely more: a turn need not begin by reading
         course.commit(entry, record.value or b"")
         health = p.health
         health.batches += 1

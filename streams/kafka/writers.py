@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from samestream.schemas.errors import FencedError, TransportError
 from samestream.streams.kafka.errors import LOG, SLICE_S, patiently, translated
-from samestream.streams.transport import Outgoing, Partition, spent_writer, stamp_ms
+from samestream.streams.transport import Outgoing, Partition, nothing, spent_writer, stamp_ms
 
 _PATIENCE_S = 60.0  # Kafka itself gives a transaction up after 60 s
 _CLOSE_S = 5.0
@@ -173,8 +173,9 @@ class KafkaTransactionalWriter:
         """Initialise transactions, which ends those of an older writer; takes a moment if it left one open."""
         self._wait(self._sender.handle.init_transactions, "taking the identity over")
 
-    def begin(self) -> None:
+    def begin(self, like_last: bool = False) -> None:
         """Start a transaction; Kafka hears of it with the first record. Waits a moment if the last one is hardly over."""
+        del like_last  # librdkafka lets partitions join with their first record
         if self._spent:
             raise spent_writer(self._who)
         time.sleep(max(self._committed_s + self._apart_s - time.monotonic(), 0.0))
@@ -189,7 +190,12 @@ class KafkaTransactionalWriter:
             self._refused = refused
             raise
 
-    def commit(self, offsets: Mapping[Partition, int] | None = None, group: str | None = None) -> None:
+    def commit(
+        self,
+        offsets: Mapping[Partition, int] | None = None,
+        group: str | None = None,
+        meanwhile: Callable[[], None] = nothing,
+    ) -> None:
         """Deliver, add the offsets, commit; abort on whatever goes wrong before that."""
         if offsets and group is None:
             hint = "pass the group the offsets belong to"
@@ -198,7 +204,7 @@ class KafkaTransactionalWriter:
             if self._refused is not None:
                 what, hint = "A batch was sent only in part, so it is not committed", "see what `send` raised"
                 raise TransportError(what, where=self._who, found=self._refused, hint=hint) from self._refused
-            self._complete(offsets or {}, group or "")
+            self._complete(offsets or {}, group or "", meanwhile)
             self._wait(self._sender.handle.commit_transaction, "committing")
             self._active, self._committed_s = False, time.monotonic()
         except FencedError:
@@ -209,8 +215,9 @@ class KafkaTransactionalWriter:
                 self.abort()
             raise
 
-    def _complete(self, offsets: Mapping[Partition, int], group: str) -> None:
+    def _complete(self, offsets: Mapping[Partition, int], group: str, meanwhile: Callable[[], None]) -> None:
         """See to it that all that belongs to the transaction is in it."""
+        meanwhile()
         self._deliver()
         self._add(offsets, group)
 

@@ -7,7 +7,7 @@ process ends and nothing after that; retention and compaction do not happen.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from threading import Condition
 from typing import Literal
@@ -35,6 +35,7 @@ from samestream.streams.transport import (
     Writer,
     check_partition_counts,
     ends_reached,
+    nothing,
     partition_of,
     read_until,
     spent_writer,
@@ -407,8 +408,9 @@ class MemoryTransactionalWriter:
     def _where(self) -> str:
         return f"writer {self._identity}"
 
-    def begin(self) -> None:
+    def begin(self, like_last: bool = False) -> None:
         """Start a transaction."""
+        del like_last  # joining takes no time here
         with self._broker.changed:
             self._check_epoch()
             if self._refused is not None:
@@ -426,8 +428,14 @@ class MemoryTransactionalWriter:
             except TransportError as refused:
                 self._refused = self._refused or refused
 
-    def commit(self, offsets: Mapping[Partition, int] | None = None, group: str | None = None) -> None:
+    def commit(
+        self,
+        offsets: Mapping[Partition, int] | None = None,
+        group: str | None = None,
+        meanwhile: Callable[[], None] = nothing,
+    ) -> None:
         """Decide the records and store the offsets in one step."""
+        meanwhile()
         if offsets and group is None:
             hint = "pass the group the offsets belong to"
             raise TransportError("Offsets are committed for a consumer group", where=self._where, hint=hint)

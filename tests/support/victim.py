@@ -38,7 +38,7 @@ from samestream.streams.lowering import compile_app
 from samestream.streams.models.outcomes import OutcomeTask
 from samestream.streams.models.scorer import ScorerTask
 from samestream.streams.storage import Storage
-from samestream.streams.transport import Outgoing, Partition, TransactionalWriter
+from samestream.streams.transport import Outgoing, Partition, TransactionalWriter, nothing
 from samestream.streams.wire.packed import Packed
 from samestream.streams.wire.parcel import Parcel
 
@@ -133,9 +133,9 @@ class DoomedWriter:
         self._writer.open()
         self._fate.at("open.after")
 
-    def begin(self) -> None:
+    def begin(self, like_last: bool = False) -> None:
         self._fate.at("begin.before")
-        self._writer.begin()
+        self._writer.begin(like_last)
         self._sends = 0
         self._fate.at("begin.after")
 
@@ -155,8 +155,13 @@ class DoomedWriter:
         self._sends += 1
         self._fate.at(f"{what}.after")
 
-    def commit(self, offsets: Mapping[Partition, int] | None = None, group: str | None = None) -> None:
-        self._writer.commit(offsets, group)
+    def commit(
+        self,
+        offsets: Mapping[Partition, int] | None = None,
+        group: str | None = None,
+        meanwhile: Callable[[], None] = nothing,
+    ) -> None:
+        self._writer.commit(offsets, group, meanwhile)
         self._fate.at("commit.after")
 
 

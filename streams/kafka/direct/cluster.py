@@ -147,7 +147,7 @@ class Cluster:
         self._bootstrap = [_broker(part) for part in bootstrap.split(",") if part.strip()]
         self._client_id, self._most_bytes = client_id, most_bytes
         self._connections: dict[Broker, Connection] = {}
-        self._asking: dict[Broker, Connection] = {}
+        self._asking: dict[tuple[Broker, str], Connection] = {}
         self._not_before_s: dict[Broker, float] = {}
         self.leaders: dict[Partition, Broker] = {}
         self.counts: dict[str, int] = {}
@@ -197,11 +197,14 @@ class Cluster:
                 failure = refused
         raise failure or KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN, "no address is given"))
 
-    def asking(self, broker: Broker) -> Connection:
-        """A connection for questions that are answered at once; on that for records, much may be under way."""
-        known = self._asking.get(broker)
+    def asking(self, broker: Broker, apart: str = "") -> Connection:
+        """A connection for questions that are answered at once; on that for records, much may be under way.
+
+        apart : another one for each such name
+        """
+        known = self._asking.get((broker, apart))
         if known is None or known.is_closed:
-            known = self._asking[broker] = Connection(broker, self._client_id, self._most_bytes)
+            known = self._asking[broker, apart] = Connection(broker, self._client_id, self._most_bytes)
         return known
 
     def grow_old(self) -> None:

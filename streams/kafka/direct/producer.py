@@ -22,15 +22,20 @@ from samestream.streams.kafka.direct import rows as packing
 from samestream.streams.kafka.direct.cluster import Cluster, Connection, readable
 from samestream.streams.kafka.direct.messages import Broker
 from samestream.streams.kafka.direct.rows import Built, Rows, later
-from samestream.streams.kafka.direct.transaction import AGAIN, ANSWER_S, PATIENCE_S, Transaction
+from samestream.streams.kafka.direct.transaction import AGAIN, ANSWER_S, CONCURRENT, PATIENCE_S, Transaction
 from samestream.streams.kafka.errors import FENCED, LOG
 from samestream.streams.transport import Partition
 
-_LATER_S = 0.02  # how soon something refused is sent again
+_SOON_S, _LATER_S = (
+    0.001,
+    0.02,
+)  # how soon something refused is sent again, and how soon if it is refused again and again
 _LINGER_S = 1.0  # how long sending waits for a partition that has not answered yet
 _UNDER_WAY = 5  # batches of a partition: of so many Kafka remembers the numbers
 _PRODUCE_MS = 30_000
 _REQUEST_BYTES = 32 * 1024 * 1024  # brokers take no more than 100 MB
+# The leader stays who it is. So a broker refuses, too, what comes before it has marked the end of the last transaction.
+_UNMARKED = {KafkaError.NOT_ENOUGH_REPLICAS, KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND, CONCURRENT}
 _DUPLICATE = 46  # DUPLICATE_SEQUENCE_NUMBER: it had arrived
 
 
@@ -42,6 +47,12 @@ class _Batch:
     given_s: float
     sent: Connection | None = None
     not_before_s: float = 0.0
+    pause_s: float = _SOON_S
+
+    def wait(self) -> None:
+        """Leave it alone for a moment, each time for twice as long."""
+        self.sent, self.not_before_s = None, time.monotonic() + self.pause_s
+        self.pause_s = min(2 * self.pause_s, _LATER_S)
 
 
 class _Request(NamedTuple):
@@ -91,6 +102,14 @@ class DirectProducer:
         self._transaction.begin()
         self._cluster.grow_old()
 
+    def join_ahead(self) -> None:
+        """Let the partitions and the group of the last transaction join already; the answers are taken in later."""
+        self._transaction.join_ahead()
+
+    def offer_offsets(self, offsets: Mapping[Partition, int], group: str) -> None:
+        """Send offsets ahead of `send_offsets_to_transaction`, which is to be called with the same."""
+        self._transaction.offer_offsets(offsets, group)
+
     def send_offsets_to_transaction(self, offsets: Mapping[Partition, int], group: str, timeout_s: float) -> None:
         """Add the offsets of a group whose members assign by hand."""
         self._transaction.add_offsets(offsets, group, timeout_s)
@@ -117,6 +136,7 @@ class DirectProducer:
         identity = self._transaction.writing()
         if not len(rows.stamps_ms):
             return
+        self._transaction.settle()
         if rows.largest() > self._largest:
             found = f"a record of {rows.largest()} bytes, where message.max.bytes is {self._largest}"
             raise KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE, found))
@@ -159,6 +179,7 @@ class DirectProducer:
     def poll(self, timeout_s: float) -> None:
         """Send what can be sent, take answers in. Raises KafkaException once another producer has taken over."""
         self._push()
+        timeout_s = max(min(timeout_s, self._due_s() - time.monotonic()), 0.0)
         if self._asked and readable(self._asked, timeout_s):
             for connection in list(self._asked):
                 self._receive(connection)
@@ -166,6 +187,11 @@ class DirectProducer:
         elif not self._asked and self._waiting:
             time.sleep(min(timeout_s, _LATER_S))
         self._transaction.check_alive()
+
+    def _due_s(self) -> float:
+        """When something that was refused is to be sent again."""
+        first = (waiting[0] for waiting in self._waiting.values())
+        return min((batch.not_before_s for batch in first if batch.sent is None), default=float("inf"))
 
     def flush(self, timeout_s: float) -> bool:
         """Wait for all acknowledgements; whether some are missing still."""
@@ -195,7 +221,7 @@ class DirectProducer:
             ready: dict[Broker, dict[Partition, _Batch]] = {}
             sizes: dict[Broker, int] = {}
             for part, batch, before in self._next(now_s):
-                leader = self._leader(part, batch, now_s)
+                leader = self._leader(part, batch)
                 if leader is None or (before is not None and before.broker != leader):
                     continue  # what is under way to the last leader is answered first
                 sizes[leader] = sizes.get(leader, 0) + len(batch.built.data)
@@ -220,7 +246,7 @@ class DirectProducer:
                     break
                 before = batch.sent
 
-    def _leader(self, part: Partition, batch: _Batch, now_s: float) -> Broker | None:
+    def _leader(self, part: Partition, batch: _Batch) -> Broker | None:
         """Who leads a partition; None where that cannot be said now, and nothing is asked for a moment."""
         if part not in self._cluster.leaders:
             try:
@@ -229,7 +255,7 @@ class DirectProducer:
                 LOG.info("asking who leads %s: %s", part, refused.args[0].str())
         leader = self._cluster.leaders.get(part)
         if leader is None:
-            batch.not_before_s = now_s + _LATER_S
+            batch.wait()
         return leader
 
     def _send_one(self, leader: Broker, request: dict[Partition, _Batch]) -> bool:
@@ -285,11 +311,12 @@ class DirectProducer:
             self._transaction.fatal = KafkaError(error, fatal=True)
         elif error in AGAIN:
             LOG.info("writing to %s: %s", part, KafkaError(error).str())
-            self._cluster.leaders.pop(part, None)
+            if error not in _UNMARKED:
+                self._cluster.leaders.pop(part, None)
             self._proven.discard(part)
             for behind in waiting:
                 behind.sent = None
-            batch.not_before_s = time.monotonic() + _LATER_S
+            batch.wait()
         else:
             self._refused(part, KafkaError(error))
 

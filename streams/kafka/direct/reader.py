@@ -7,23 +7,22 @@ There are no threads; what has come stays in the socket until somebody asks for 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from samestream.streams.kafka.direct import batches, fetch_messages, messages
-from samestream.streams.kafka.direct.batches import Columns, CorruptBatchError, Head
+from samestream.streams.kafka.direct.batches import Columns, CorruptBatchError
 from samestream.streams.kafka.direct.cluster import Cluster, Connection, readable
+from samestream.streams.kafka.direct.course import Course
 from samestream.streams.kafka.direct.messages import Broker
 from samestream.streams.kafka.errors import LOG, SLICE_S
 from samestream.streams.kafka.reader import KafkaReader
-from samestream.streams.transport import Ends, Fetched, Partition
+from samestream.streams.transport import Ends, Fetched, Partition, ends_reached
 
 _LOST_S = 30.0  # a fetch that is not answered for so long never will be
-_FRESH_S = 0.003  # what was under way may have been answered long ago: how long something newer is waited for
+_FRESH_S = 0.003  # what was under way may have been answered long ago: how long an answer of now is waited for
 _AGAIN_S = 0.05  # how long a partition that failed is left alone
 _NO_LEADER = KafkaError.LEADER_NOT_AVAILABLE
 _STALE = {
@@ -35,96 +34,13 @@ _STALE = {
     KafkaError.REPLICA_NOT_AVAILABLE,
 }
 _PATIENCE_S = 5.0  # a topic that was just made may not be known everywhere
-_LOW_BYTES = 512 * 1024  # of a partition of which less is here, more is asked for
 _LEAST_BYTES = 64 * 1024  # what is asked for of one partition, however many there are
-
-
-class _Waiting(NamedTuple):
-    """A batch that is not decoded yet, in the answer that brought it; without a head, what holds no committed record.
-
-    next_offset : where the partition goes on after it
-    """
-
-    data: memoryview
-    head: Head | None
-    next_offset: int
-
-
-@dataclass
-class Course:
-    """How far a partition has come.
-
-    asked : from where the next request fetches
-    first : the offset from which on records are wanted: an answer may begin before it
-    rest : decoded records that went over a limit
-    """
-
-    asked: int
-    first: int
-    waiting: deque[_Waiting] = field(default_factory=deque)
-    rest: Columns | None = None
-    under_way: bool = False
-    not_before_s: float = 0.0
-    failing_since_s: float | None = None
-
-    @property
-    def count(self) -> int:
-        """How many records are here, at most."""
-        here = sum(waiting.head.records for waiting in self.waiting if waiting.head is not None)
-        return here + (len(self.rest) if self.rest is not None else 0)
-
-    @property
-    def is_low(self) -> bool:
-        """Whether more should be asked for."""
-        heads = (waiting.head for waiting in self.waiting)
-        return self.rest is None and sum(head.end - head.begin for head in heads if head is not None) < _LOW_BYTES
-
-    def take_in(self, data: memoryview, wanted: Sequence[Head], next_offset: int) -> None:
-        """Keep what an answer brought."""
-        self.waiting.extend(_Waiting(data, head, head.last + 1) for head in wanted if head.last >= self.asked)
-        if not wanted or wanted[-1].last + 1 < next_offset:
-            self.waiting.append(_Waiting(data, None, next_offset))
-        self.asked = next_offset
-
-    def detach(self) -> None:
-        """Copy what waits, so that it does not keep whole answers alive."""
-        for _ in range(len(self.waiting)):
-            data, head, next_offset = self.waiting.popleft()
-            if head is not None:
-                data = memoryview(bytearray(data[head.begin : head.end]))
-                head = head._replace(begin=0, end=len(data))
-            self.waiting.append(_Waiting(data, head, next_offset))
-
-    def passed(self) -> int | None:
-        """Where the partition is once it is known that no record comes before; None where one may be here."""
-        there = None
-        while self.rest is None and self.waiting and self.waiting[0].head is None:
-            there = self.waiting.popleft().next_offset
-        return there
-
-    def decode(self, most: int, check: bool) -> Columns:
-        """The next records, as many at most: whole batches, unless one alone is more. Raises CorruptBatchError."""
-        if self.rest is None:
-            wanted, count = list[tuple[memoryview, Head]](), 0
-            while self.waiting:
-                data, head, _ = self.waiting[0]
-                if head is None:
-                    if len(self.waiting) == 1:
-                        break  # nothing else says where the partition goes on
-                elif wanted and count + head.records > most:
-                    break
-                else:
-                    wanted.append((data, head))
-                    count += head.records
-                self.waiting.popleft()
-            self.rest = batches.columns(wanted, self.first, check)
-        found = self.rest.between(0, most)
-        self.rest = self.rest.between(most, len(self.rest)) if most < len(self.rest) else None
-        return found
 
 
 class DirectReader(KafkaReader):
     """Connections of our own with partitions assigned by hand."""
+
+    _began_s = 0.0
 
     def _opened(self, settings: dict[str, Any]) -> Any:
         return DirectConsumer(settings)
@@ -133,7 +49,8 @@ class DirectReader(KafkaReader):
         """Wait for the first record only, then take what is there without waiting."""
         self._raise_failure()
         consumer: DirectConsumer = self._consumer
-        deadline_s = time.monotonic() + timeout_s
+        self._began_s = time.monotonic()
+        deadline_s = self._began_s + timeout_s
         is_old = consumer.exchange(0.0)
         moved = self._pass_over()
         while not (moved or consumer.deliverable) and (left_s := deadline_s - time.monotonic()) > 0:
@@ -143,7 +60,7 @@ class DirectReader(KafkaReader):
             self._raise_failure()
             moved = self._pass_over()
         if is_old and sum(course.count for course in consumer.deliverable.values()) < max_records:
-            consumer.exchange(_FRESH_S)
+            consumer.exchange(_FRESH_S, at_once=True)
         found = self._delivered(max_records)
         self._pass_over()
         consumer.ask()
@@ -160,6 +77,11 @@ class DirectReader(KafkaReader):
         except (KafkaException, ValueError) as refused:
             LOG.info("asking where partitions end: %s", refused)
             return super().ends()
+
+    def at_end(self) -> set[Partition]:
+        """As the last answers to `fetch` said, if they were asked for after it began."""
+        ends: Mapping[Partition, Ends] | None = self._consumer.ends_since(self._began_s)
+        return super().at_end() if ends is None else ends_reached(self._next, ends)
 
     def _note_told(self) -> None:
         failures = self._consumer.failures
@@ -210,12 +132,14 @@ class DirectConsumer:
         self._courses: dict[Partition, Course] = {}
         self._paused: set[Partition] = set()
         self._asked: dict[Connection, tuple[set[Partition], float]] = {}
+        self._ends: dict[Partition, tuple[Ends, float]] = {}  # and when it was asked that they were told
         self.failures: list[tuple[KafkaError, str]] = []
         batches.compile_now()
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
         """Replace the assignment; what is under way for an older one is dropped."""
         self._courses = {Partition(part.topic, part.partition): Course(part.offset, part.offset) for part in partitions}
+        self._ends = {}
         self._paused = set()
         for connection in list(self._asked):  # its answer would come in front of ours
             self._drop(connection)
@@ -277,9 +201,18 @@ class DirectConsumer:
                 found[part] = Ends(stable[part][1], high[part][1])
         return found
 
-    def exchange(self, timeout_s: float) -> bool:
-        """Ask for what nobody asks for yet, and wait for answers; whether any came."""
-        self.ask()
+    def ends_since(self, since_s: float) -> dict[Partition, Ends] | None:
+        """Where the partitions end, by answers to requests that were sent since; None where some are not of then."""
+        if any(part not in self._ends or self._ends[part][1] < since_s for part in self._courses):
+            return None
+        return {part: self._ends[part][0] for part in self._courses}
+
+    def exchange(self, timeout_s: float, at_once: bool = False) -> bool:
+        """Ask for what nobody asks for yet, and wait for answers; whether any came.
+
+        at_once : brokers need not wait until there is something
+        """
+        self.ask(at_once)
         if not self._asked:  # there is nobody to ask, or all is paused, or enough is here
             time.sleep(min(timeout_s, _AGAIN_S))
             return False
@@ -292,7 +225,7 @@ class DirectConsumer:
             self._fail(connection, KafkaError(KafkaError._TIMED_OUT, "no answer to a fetch"))
         return came
 
-    def ask(self) -> None:
+    def ask(self, at_once: bool = False) -> None:
         """Send a request to each broker that has something for us and is not asked already."""
         now_s = time.monotonic()
         low = [
@@ -307,7 +240,7 @@ class DirectConsumer:
             if (leader := self._cluster.leaders.get(part)) is not None:
                 wanted.setdefault(leader, []).append(part)
         for leader, parts in wanted.items():
-            self._ask_one(leader, parts)
+            self._ask_one(leader, parts, at_once)
 
     def _find(self, unknown: list[Partition]) -> None:
         """Ask who leads these; those that nobody leads are left alone for a moment."""
@@ -334,14 +267,19 @@ class DirectConsumer:
         code = KafkaError._AUTO_OFFSET_RESET if code == KafkaError.OFFSET_OUT_OF_RANGE else code
         self.failures.append((KafkaError(code), f"reading {part} from offset {course.asked}"))
 
-    def _ask_one(self, leader: Broker, parts: list[Partition]) -> None:
+    def _ask_one(self, leader: Broker, parts: list[Partition], at_once: bool) -> None:
         try:
             connection = self._cluster.connection(leader)
             if connection is None or connection in self._asked:
                 return  # these are asked for later
             share = max(self._most_bytes // len(parts), _LEAST_BYTES)
             positions = {part: self._courses[part].asked for part in parts}
-            limits = self._wait_ms, self._least_bytes, self._most_bytes, min(self._most_part_bytes, share)
+            limits = (
+                0 if at_once else self._wait_ms,
+                self._least_bytes,
+                self._most_bytes,
+                min(self._most_part_bytes, share),
+            )
             connection.send(messages.FETCH, fetch_messages.fetch_body(positions, *limits))
         except KafkaException as refused:
             self.failures.append((refused.args[0], f"reading from {leader}"))
@@ -351,12 +289,13 @@ class DirectConsumer:
             self._courses[part].under_way = True
         self._asked[connection] = set(parts), time.monotonic()
 
-    def _answered(self, connection: Connection) -> set[Partition]:
-        """The partitions that were asked for; nothing is under way on the connection any more."""
-        asked = self._asked.pop(connection)[0] & self._courses.keys()
+    def _answered(self, connection: Connection) -> tuple[set[Partition], float]:
+        """The partitions that were asked for, and when; nothing is under way on the connection any more."""
+        parts, since_s = self._asked.pop(connection)
+        asked = parts & self._courses.keys()
         for part in asked:
             self._courses[part].under_way = False
-        return asked
+        return asked, since_s
 
     def _drop(self, connection: Connection) -> None:
         """Want no answer any more."""
@@ -380,11 +319,13 @@ class DirectConsumer:
         except ValueError as broken:
             self._fail(connection, KafkaError(KafkaError._BAD_MSG, str(broken)))
             return False
-        asked = self._answered(connection)
+        asked, since_s = self._answered(connection)
         for part in asked if error else ():
             self._failed(part, error)
         for told in parts if not error else ():
             if told.partition in asked:
+                if not told.error:
+                    self._ends[told.partition] = Ends(told.stable, told.high), since_s
                 self._take_in(told, answer.data)
         return True
 

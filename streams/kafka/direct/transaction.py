@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
 from samestream.streams.kafka.direct import messages, transaction_messages
 from samestream.streams.kafka.direct.cluster import Cluster, Connection
-from samestream.streams.kafka.direct.messages import Broker
+from samestream.streams.kafka.direct.messages import Answer, Broker
 from samestream.streams.kafka.direct.transaction_messages import GROUP, TRANSACTION, Identity
-from samestream.streams.kafka.errors import ABSENT, FENCED, PASSING
+from samestream.streams.kafka.errors import ABSENT, FENCED, LOG, PASSING
 from samestream.streams.transport import Partition
 
 ANSWER_S = 30.0
@@ -41,6 +41,13 @@ _SOON_S, _LATER_S = 0.001, 0.02  # how soon after a refusal a coordinator is ask
 Answered = TypeVar("Answered")
 
 
+class _Ahead(NamedTuple):
+    """What was asked to join before anything is there to be written, and is not answered yet."""
+
+    connection: Connection
+    partitions: tuple[Partition, ...]
+
+
 class Transaction:
     """One transaction after another, under one transactional id.
 
@@ -56,12 +63,17 @@ class Transaction:
         self._active = False
         self._begun = False  # whether the coordinator may have heard of it
         self._has_offsets = False
+        self._group = ""
+        self._last: tuple[tuple[Partition, ...], str] = (), ""  # what belonged to the one before
+        self._ahead: _Ahead | None = None
+        self._offered: tuple[Connection, tuple[Mapping[Partition, int], str]] | None = None
         self.is_deciding = False
         self.joined: set[Partition] = set()
         self.fatal: KafkaError | None = None
 
     def take_over(self, timeout_s: float) -> None:
         """Become who writes under the id; what an older writer left open is decided first."""
+        self._last = (), ""
         body = transaction_messages.identity_body(self.id, self._timeout_ms)
 
         def ask() -> Identity:
@@ -79,6 +91,64 @@ class Transaction:
             raise KafkaException(KafkaError(KafkaError._STATE, "there is no identity, or a transaction is open"))
         self._active = True
 
+    def join_ahead(self) -> None:
+        """Ask that what belonged to the last transaction joins this one, and do not wait for the answers.
+
+        Whatever goes wrong here is asked again by `join` and `add_offsets`, and told there.
+        """
+        identity, (partitions, group) = self.writing(), self._last
+        broker = self._coordinators.get((TRANSACTION, self.id))
+        if broker is None or not partitions or not group:
+            return
+        connection = None
+        try:
+            connection = self._cluster.asking(broker, "ahead")
+            self._begun = True
+            connection.send(
+                messages.ADD_PARTITIONS, transaction_messages.partitions_body(self.id, identity, partitions)
+            )
+            connection.send(messages.ADD_OFFSETS, transaction_messages.offsets_joined_body(self.id, identity, group))
+        except KafkaException as refused:
+            LOG.info("joining ahead: %s", refused.args[0].str())
+            if connection is not None:
+                connection.close()
+            return
+        self._ahead = _Ahead(connection, partitions)
+
+    def settle(self) -> None:
+        """Take in what was asked ahead: nothing else may be asked of the coordinator before."""
+        if self._ahead is None:
+            return
+        (connection, partitions), self._ahead = self._ahead, None
+        errors = self._answers(connection, [transaction_messages.first_error, transaction_messages.error_of])
+        if not errors[0]:
+            self.joined.update(partitions)
+        self._has_offsets |= not errors[1]
+
+    def _answers(self, connection: Connection, readings: Sequence[Callable[[Answer], int]]) -> list[int]:
+        """The errors in the answers to what was asked ahead; that there was no answer is one, too.
+
+        Raises KafkaException for those that are fatal alone: the others are found again by who asks again.
+        """
+        try:
+            found = []
+            for reading in readings:
+                answer = connection.receive(ANSWER_S)
+                if answer is None:
+                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer"))
+                found.append(reading(answer))
+        except (KafkaException, ValueError) as refused:
+            LOG.info("what was asked ahead: %s", refused)
+            connection.close()  # what comes later would be taken for an answer to something else
+            return [KafkaError._TIMED_OUT] * len(readings)
+        except BaseException:  # Ctrl-C, too
+            connection.close()
+            raise
+        for error in found:
+            if error in FENCED:
+                self._check(error, TRANSACTION, self.id)
+        return found
+
     def check_alive(self) -> None:
         """Raise what was fatal."""
         if self.fatal is not None:
@@ -93,6 +163,9 @@ class Transaction:
 
     def join(self, partitions: Sequence[Partition], timeout_s: float) -> None:
         """Let partitions belong to it; records may be sent to them after that."""
+        self.settle()
+        if not (partitions := [part for part in partitions if part not in self.joined]):
+            return
         body = transaction_messages.partitions_body(self.id, self.writing(), partitions)
         self._begun = True
 
@@ -103,14 +176,46 @@ class Transaction:
         self.until(timeout_s, ask)
         self.joined.update(partitions)
 
+    def offer_offsets(self, offsets: Mapping[Partition, int], group: str) -> None:
+        """Send the offsets of a group that has joined, and do not wait for the answer; `add_offsets` does."""
+        identity = self.writing()
+        self.settle()
+        broker = self._coordinators.get((GROUP, group))
+        if broker is None or not self._has_offsets:
+            return
+        connection = None
+        try:
+            connection = self._cluster.asking(broker, "offsets")
+            connection.send(
+                messages.COMMIT_OFFSETS, transaction_messages.offsets_body(self.id, identity, group, offsets)
+            )
+        except KafkaException as refused:
+            LOG.info("offering offsets: %s", refused.args[0].str())
+            if connection is not None:
+                connection.close()
+            return
+        self._offered = connection, (dict(offsets), group)
+
+    def _taken(self) -> tuple[Mapping[Partition, int], str] | None:
+        """The offsets that were offered and taken, and of which group."""
+        if self._offered is None:
+            return None
+        (connection, what), self._offered = self._offered, None
+        errors = self._answers(connection, [transaction_messages.first_error])
+        return None if any(errors) else what
+
     def add_offsets(self, offsets: Mapping[Partition, int], group: str, timeout_s: float) -> None:
         """Let the offsets of a group belong to it."""
         identity = self.writing()
+        self.settle()
+        if self._taken() == (offsets, group):
+            return
         if not self._has_offsets:
             self._begun = True
             joining = transaction_messages.offsets_joined_body(self.id, identity, group)
             self.until(timeout_s, lambda: self._ask(messages.ADD_OFFSETS, joining))
             self._has_offsets = True
+        self._group = group
         body = transaction_messages.offsets_body(self.id, identity, group, offsets)
 
         def ask() -> None:
@@ -122,6 +227,8 @@ class Transaction:
     def end(self, commit: bool, timeout_s: float) -> None:
         """Commit or abort it. While a commit is not answered, ``is_deciding`` is true: nobody knows what became of it."""
         identity = self.writing()
+        self.settle()
+        self._taken()
         self.is_deciding |= commit
         if self._begun:
             body = transaction_messages.end_body(self.id, identity, commit)
@@ -131,10 +238,17 @@ class Transaction:
                 # the coordinator never heard of it, so there is nothing to abort
                 if self.is_deciding or refused.args[0].code() != KafkaError.INVALID_TXN_STATE:
                     raise
+        if commit:
+            self._last = tuple(self.joined), self._group
         self.leave()
 
     def leave(self) -> None:
         """Leave it to whoever takes the identity over, or to Kafka after its time."""
+        if self._ahead is not None:
+            self._ahead.connection.close()
+        if self._offered is not None:
+            self._offered[0].close()
+        self._ahead = self._offered = None
         self._active = self._begun = self._has_offsets = self.is_deciding = False
         self.joined.clear()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -60,10 +60,21 @@ class DirectTransactionalWriter(KafkaTransactionalWriter):
     _sending = DirectSender
     _apart_s = 0.0  # what comes too soon is offered again after a millisecond
 
-    def _complete(self, offsets: Mapping[Partition, int], group: str) -> None:
-        """The offsets join while the records are on their way."""
-        self._add(offsets, group)
+    def begin(self, like_last: bool = False) -> None:
+        """Start a transaction; its partitions may join while the caller still computes what goes there."""
+        super().begin()
+        if like_last:
+            self._wait(lambda _: self._sender.handle.join_ahead(), "beginning a transaction")
+
+    def _complete(self, offsets: Mapping[Partition, int], group: str, meanwhile: Callable[[], None]) -> None:
+        """The offsets are on their way together with the records."""
+        if offsets:
+            self._wait(
+                lambda _: self._sender.handle.offer_offsets(offsets, group), f"adding the offsets of group {group}"
+            )
+        meanwhile()
         self._deliver()
+        self._add(offsets, group)
 
     def _offsets(self, offsets: Mapping[Partition, int]) -> Any:
         return offsets
