@@ -114,8 +114,8 @@ def training_set(
         dataset_files.compare(made, pinned)
     for name, count in made.counts.items():
         typer.echo(f"{name.replace('_', ' '):<36}{count:>12,}")
-    for name, part in made.parts.items():
-        typer.echo(f"{f'rows in {name}.parquet':<36}{len(part):>12,}")
+    for name, part in made.manifest["parts"].items():
+        typer.echo(f"{f'rows in {name}.parquet':<36}{part['rows']:>12,}")
     if pinned is not None:
         typer.echo(f"the same as in the manifest: {made.digest}")
     elif out is None:

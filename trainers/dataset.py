@@ -7,8 +7,11 @@ fingerprints. Made again from it the data are the same to the last bit, whatever
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +19,17 @@ import numpy as np
 import pyarrow as pa
 
 from samestream.schemas.errors import TrainingError
-from samestream.schemas.expressions import Kind
-from samestream.streams import columns as cols
-from samestream.streams.columns import BoolArray, Int64Array
 from samestream.streams.log import whole_history
 from samestream.streams.log.feature_log import FeatureLog
-from samestream.streams.log.pinned_log import PinnedLog, known_before
-from samestream.streams.log.table_digest import table_digest
+from samestream.streams.log.pinned_log import PinnedLog
+from samestream.streams.log.table_digest import file_digest, table_digest
 from samestream.streams.plan import ModelPlan, Plan
+from samestream.streams.sql.duckdb_log import room, workspace
 from samestream.streams.transport import Transport
-from samestream.trainers import dataset_vectors, label_join
-from samestream.trainers.dataset_vectors import Vectors
-from samestream.trainers.request import PARTS, Request, text_of
+from samestream.trainers import dataset_parts, dataset_vectors, label_join
+from samestream.trainers.dataset_parts import DatasetParts
+from samestream.trainers.request import Request, text_of
+from samestream.trainers.vector_store import VectorStore
 
 OTHER_DEFINITION = (
     "`samestream training-set MODULE --mode point_in_time` computes them by the present one, `samestream backfill` adds "
@@ -35,13 +37,25 @@ OTHER_DEFINITION = (
 )
 
 
-@dataclass(frozen=True, eq=False)
 class Dataset:
-    """Parts by name, in order of time; of counts, the sums are `vectors`. See the manifest's fields in docs/operations.md."""
+    """Parts by name, in order of time; of counts, the sums are `vectors`. See the manifest's fields in docs/operations.md.
 
-    parts: Mapping[str, pa.Table]
-    counts: Mapping[str, int]
-    manifest: Mapping[str, Any]
+    files : the parts as Parquet, in a temporary folder that goes with the dataset
+    """
+
+    def __init__(
+        self,
+        folder: tempfile.TemporaryDirectory[str],
+        files: Mapping[str, Path],
+        counts: Mapping[str, int],
+        manifest: Mapping[str, Any],
+    ) -> None:
+        self._folder, self.files, self.counts, self.manifest = folder, files, counts, manifest
+
+    @cached_property
+    def parts(self) -> dict[str, pa.Table]:
+        """The parts, in memory."""
+        return dataset_parts.tables(self.files)
 
     @property
     def digest(self) -> str:
@@ -77,23 +91,53 @@ def build(
     ranges = ranges_of(plan, model, request, log) if pinned is None else _unpacked(pinned["offsets"])
     at_rest = PinnedLog(log, ranges)
     whole_history.refuse_absent(plan, model, at_rest, computed=request.mode != "served")
-    asked: tuple[pa.Table, str] | None = None
-    if request.mode == "served":
-        vectors = dataset_vectors.served(model, request, at_rest)
-    else:
-        asked = dataset_vectors.asked(plan, model, request, given)
-        rows = asked[0] if asked else None
-        if request.mode == "as_known":
+    asked = dataset_vectors.asked(plan, model, request, given) if request.mode != "served" else None
+    rows = asked[0] if asked else None
+    with _folder() as folder, workspace(None, 1) as database, room(model.name):
+        kept = Path(folder.name)
+        if request.mode == "served":
+            vectors = dataset_vectors.served(model, request, at_rest)
+        elif request.mode == "as_known":
             last = pinned["journal"]["last"] if pinned is not None and pinned["journal"] else None
             entries = dataset_vectors.entries_of(plan, log, at_rest, connect, last)
-            vectors = dataset_vectors.known(plan, model, request, at_rest, entries, rows)
+            vectors = dataset_vectors.known(plan, model, request, at_rest, entries, rows, kept)
         else:
             vectors = dataset_vectors.complete(plan, model, request, at_rest, rows)
-    if not len(vectors.table):
-        raise nothing_found(model, request, vectors.passed)
-    found = _labelled(plan, model, request, at_rest, vectors)
-    rows_sha256 = asked[1] if asked else None
-    return _with_manifest(plan, model, request, rows_sha256, ranges, vectors, *found)
+        store = VectorStore(database, vectors)
+        passed = dataset_vectors.passed_by(vectors.passed)
+        if not store.rows:
+            raise nothing_found(model, request, passed)
+        input = plan.events[model.label.event]
+        since_us = whole_history.since_us(at_rest, input)
+        horizon = label_join.stage(database, plan, model, at_rest, request.as_of_us, since_us)
+        label_join.join(database, model.label.within_us)
+        parts = DatasetParts(model, request, vectors.identity, kept)
+        for table, event_time_us, known_us, found in store.in_order():
+            labels = horizon.labels(found, event_time_us, is_text=model.output == "class")
+            parts.add(table, event_time_us, known_us, labels)
+        counts = {**parts.close(), **passed}
+        return _with_manifest(
+            plan, model, request, asked[1] if asked else None, ranges, vectors.journaled, folder, parts, counts
+        )
+
+
+@contextmanager
+def _folder() -> Iterator[tempfile.TemporaryDirectory[str]]:
+    """A temporary folder, which outlives the block if that ends well."""
+    folder = tempfile.TemporaryDirectory(prefix="samestream-")
+    try:
+        yield folder
+    except OSError as error:
+        folder.cleanup()
+        raise TrainingError(
+            "there is no room for the rows of the training set",
+            where=folder.name,
+            found=error,
+            hint="make room where temporary files lie (TMPDIR), or ask for a shorter range.",
+        ) from error
+    except BaseException:
+        folder.cleanup()
+        raise
 
 
 def nothing_found(model: ModelPlan, request: Request, passed: Mapping[str, int]) -> TrainingError:
@@ -141,94 +185,17 @@ def assembled(
     """
     model = plan.models[request.model]
     is_asked = rows_sha256 is not None
-    known_us = None if is_asked else cols.from_arrow(vectors["_known"], Kind.TIME).values
-    identity = ("row",) if is_asked else ("trigger_partition", "trigger_offset")
-    given = Vectors(vectors, identity, known_us, journaled, passed)
-    return _with_manifest(plan, model, request, rows_sha256, ranges, given, *_parted(model, request, given, labels))
-
-
-def _labelled(
-    plan: Plan, model: ModelPlan, request: Request, log: FeatureLog, vectors: Vectors
-) -> tuple[dict[str, pa.Table], dict[str, int]]:
-    """The parts, and what became of every vector."""
-    event_time_us = _times(vectors.table, "event_time")
-    input = plan.events[model.label.event]
-    raw = known_before(log.read(input.topic), request.as_of_us)
-    entities, since_us = vectors.table["entity"].to_pylist(), whole_history.since_us(log, input)
-    labels = label_join.join(plan, model, entities, event_time_us, raw, since_us)
-    return _parted(model, request, vectors, labels)
-
-
-def _parted(
-    model: ModelPlan, request: Request, vectors: Vectors, labels: label_join.Labels
-) -> tuple[dict[str, pa.Table], dict[str, int]]:
-    event_time_us = _times(vectors.table, "event_time")
-    closed = labels.closed & labels.told
-    keep = labels.usable & closed
-    counts = {
-        "vectors": len(keep),
-        "labelled": int(keep.sum()),
-        "unlabelled": int((closed & ~labels.there).sum()),
-        "horizon_not_over": int((labels.told & ~labels.closed).sum()),
-        "infinite_labels": int((closed & labels.there & ~labels.usable).sum()),
-    }
-    if untold := int((~labels.told).sum()):
-        counts["labels_cut_off"] = untold
-    # whole numbers are of one type, whether Avro's of logged vectors or the log's own of their triggers
-    columns: dict[str, Any] = {name: vectors.table[name].cast(pa.int64()) for name in vectors.identity}
-    columns |= {"entity": vectors.table["entity"], "event_time": vectors.table["event_time"]}
-    if vectors.known_us is not None:
-        columns["_known"] = _instants(vectors.known_us)
-    columns |= {name: vectors.table[name] for name in model.outputs}
-    kind = Kind.STRING if model.output == "class" else Kind.FLOAT
-    columns[model.label.name] = cols.to_arrow(cols.ColumnData(labels.y, keep), kind)
-    columns["_label_known"] = _instants(labels.known_us, keep)
-    wanted = np.ones(len(keep), np.bool_) if request.rows is not None else keep
-    if request.rows is not None:
-        state = np.where(~labels.closed, "horizon_not_over", np.where(keep, "labelled", "unlabelled"))
-        state = np.where(~labels.told, "labels_cut_off", state)
-        columns["_label_state"] = pa.array(state.tolist(), pa.string())
-        order = np.arange(len(keep))
-    else:
-        order = np.lexsort((*(np.asarray(columns[name]) for name in reversed(vectors.identity)), event_time_us))
-    if not wanted.any():
-        raise TrainingError(
-            "no vector has a label yet",
-            where=model.name,
-            found=", ".join(f"{count} {name}" for name, count in counts.items()),
-            hint="wait until horizons are over and labels have come in, or choose an earlier range with --from and --to.",
-        )
-    table = pa.table(columns)
-    parts, bounds = {}, [-(2**63), *request.splits_us, 2**63 - 1]
-    counts["horizon_not_over_in_its_part"] = 0
-    for name, start_us, end_us in zip(PARTS[len(request.splits_us)], bounds, bounds[1:], strict=False):
-        mine = wanted & (event_time_us >= start_us) & (event_time_us < end_us)
-        # A model that is trained at the split could not know what came after it. Which rows go is decided by their horizon, not
-        # by when their label came: where one outcome is known sooner than the other, the sooner one would be all that stays.
-        is_open = (
-            event_time_us >= end_us - model.label.within_us if end_us < 2**63 - 1 else np.zeros(len(keep), np.bool_)
-        )
-        unknown = mine & keep & (is_open | (labels.known_us >= end_us))
-        counts["horizon_not_over_in_its_part"] += int(unknown.sum())
-        mine &= ~unknown
-        parts[name] = table.take(order[mine[order]]).combine_chunks()
-    if empty := [name for name, part in parts.items() if not len(part)]:
-        raise _empty_part(model, request, empty, event_time_us[wanted], counts)
-    return parts, counts
-
-
-def _empty_part(
-    model: ModelPlan, request: Request, empty: Sequence[str], event_time_us: Int64Array, counts: Mapping[str, int]
-) -> TrainingError:
-    first, last = text_of(int(event_time_us.min())), text_of(int(event_time_us.max()))
-    return TrainingError(
-        "a part of the training set has no rows",
-        where=model.name,
-        found=f"no rows in {', '.join(empty)}; rows from {first} to {last}, "
-        f"{counts['horizon_not_over_in_its_part']} of them left out since their horizon was not over when their part ended",
-        expected=f"rows on both sides of {', '.join(map(text_of, request.splits_us))}",
-        hint="choose --split inside of these times, later than the first by more than the horizon of the label (`within`).",
-    )
+    identity = ("row",) if is_asked else dataset_vectors.TRIGGER
+    times = dataset_vectors.times_of(vectors, "event_time")
+    order = np.arange(len(vectors))
+    if not is_asked:
+        order = np.lexsort((*(np.asarray(vectors[name]) for name in reversed(identity)), times))
+    known_us = None if is_asked else dataset_vectors.times_of(vectors, "_known")[order]
+    with _folder() as folder:
+        parts = DatasetParts(model, request, identity, Path(folder.name))
+        parts.add(vectors.take(order), times[order], known_us, labels.take(order))
+        counts = {**parts.close(), **passed}
+        return _with_manifest(plan, model, request, rows_sha256, ranges, journaled, folder, parts, counts)
 
 
 def _with_manifest(
@@ -237,16 +204,16 @@ def _with_manifest(
     request: Request,
     rows_sha256: str | None,
     ranges: Mapping[str, Mapping[int, tuple[int, int]]],
-    vectors: Vectors,
-    parts: dict[str, pa.Table],
-    counts: dict[str, int],
+    journaled: Mapping[str, Any] | None,
+    folder: tempfile.TemporaryDirectory[str],
+    parts: DatasetParts,
+    counts: Mapping[str, int],
 ) -> Dataset:
-    digests = {name: table_digest(table) for name, table in parts.items()}
+    digests = {name: file_digest(file.path) for name, file in parts.files.items()}
     asked: dict[str, Any] = asdict(request)
     if rows_sha256 is not None:
         # where it lay is nobody else's business, and differs elsewhere: the digest says which it was
         asked |= {"rows": Path(str(request.rows)).name, "rows_sha256": rows_sha256}
-    counts = {**counts, **vectors.passed}
     manifest = {
         "format": 1,
         "app": plan.app,
@@ -257,12 +224,13 @@ def _with_manifest(
             topic: {str(number): list(part) for number, part in sorted(parts.items())}
             for topic, parts in ranges.items()
         },
-        "journal": vectors.journaled,
+        "journal": journaled,
         "counts": counts,
-        "parts": {name: {"rows": len(parts[name]), "digest": digests[name]} for name in parts},
+        "parts": {name: {"rows": file.rows, "digest": digests[name]} for name, file in parts.files.items()},
         "digest": table_digest(pa.table({"part": list(digests), "digest": list(digests.values())})),
     }
-    return Dataset(parts, counts, json.loads(json.dumps(manifest)))
+    files = {name: file.path for name, file in parts.files.items()}
+    return Dataset(folder, files, counts, json.loads(json.dumps(manifest)))
 
 
 def ranges_of(plan: Plan, model: ModelPlan, request: Request, log: FeatureLog) -> dict[str, dict[int, tuple[int, int]]]:
@@ -287,12 +255,3 @@ def _unpacked(offsets: Mapping[str, Mapping[str, list[int]]]) -> dict[str, dict[
     return {
         topic: {int(number): (start, end) for number, (start, end) in parts.items()} for topic, parts in offsets.items()
     }
-
-
-def _times(table: pa.Table, name: str) -> Int64Array:
-    return cols.from_arrow(table[name], Kind.TIME).values
-
-
-def _instants(time_us: Int64Array, valid: BoolArray | None = None) -> pa.Array:  # type: ignore[type-arg]
-    there = np.ones(len(time_us), np.bool_) if valid is None else valid
-    return cols.to_arrow(cols.ColumnData(time_us, there), Kind.TIME)

@@ -11,9 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from samestream.schemas.errors import TrainingError
 from samestream.streams.storage import make_durable
 from samestream.trainers.dataset import Dataset
@@ -36,18 +33,19 @@ def write(dataset: Dataset, folder: Path) -> dict[str, Any]:
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside.mkdir()
         files = {}
-        for name, table in dataset.parts.items():
+        for name, made in dataset.files.items():
             path = beside / f"{name}.parquet"
-            pq.write_table(table, path, compression="zstd")
-            content = path.read_bytes()
-            files[path.name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            shutil.copyfile(made, path)
+            with path.open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
+            files[path.name] = {"bytes": path.stat().st_size, "sha256": digest}
             make_durable(path)
         manifest = {**dataset.manifest, "files": files, "written_by": _writer()}
         (beside / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         make_durable(beside / MANIFEST)
         beside.rename(folder)
         make_durable(folder.parent)
-    except (OSError, pa.ArrowException) as error:
+    except OSError as error:
         raise TrainingError(
             "the training set cannot be written, and nothing of it is left",
             where=str(folder),

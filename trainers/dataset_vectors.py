@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from samestream.schemas.errors import TrainingError
 from samestream.schemas.expressions import Kind
@@ -19,30 +21,34 @@ from samestream.streams.engine.feature_task import NAME
 from samestream.streams.engine.journal import Entry
 from samestream.streams.log import judged_log, logged_journal, pinned_log, topic_stream, whole_history
 from samestream.streams.log.erasure import without_erased
-from samestream.streams.log.feature_log import KEY_SCHEMA, FeatureLog
+from samestream.streams.log.feature_log import ERASED, FeatureLog
 from samestream.streams.log.pinned_log import known_before
 from samestream.streams.log.table_digest import table_digest
 from samestream.streams.log.vector_replay import covered, logged_of
-from samestream.streams.plan import ModelPlan, Plan
-from samestream.streams.sql.point_in_time import as_known, point_in_time
+from samestream.streams.plan import Input, ModelPlan, Plan
+from samestream.streams.sql.duckdb_log import Rows
+from samestream.streams.sql.point_in_time import vectors
 from samestream.streams.transport import Transport
 from samestream.trainers import asked_rows
 from samestream.trainers.request import Request
 
+TRIGGER = ("trigger_partition", "trigger_offset")
+
 
 @dataclass(frozen=True, eq=False)
 class Vectors:
-    """Vectors before labels: `entity`, `event_time` and the outputs, with what identifies each.
+    """Vectors before labels, some at a time: tables of what identifies each, `entity`, `event_time` and the outputs.
 
+    has_known : whether there is a column `_known`, too
     journaled : which entries of the journal they follow from, for the manifest
-    passed : vectors that are not among them, by reason
+    passed : vectors that are not among them, by reason; whole once all tables were taken
     """
 
-    table: pa.Table
+    tables: Iterable[pa.Table]
     identity: tuple[str, ...]
-    known_us: Int64Array | None
+    has_known: bool
     journaled: Mapping[str, Any] | None = None
-    passed: Mapping[str, int] = field(default_factory=dict)
+    passed: Counter[str] = field(default_factory=Counter)
 
 
 def asked(plan: Plan, model: ModelPlan, request: Request, given: pa.Table | None) -> tuple[pa.Table, str] | None:
@@ -55,15 +61,22 @@ def asked(plan: Plan, model: ModelPlan, request: Request, given: pa.Table | None
 
 def served(model: ModelPlan, request: Request, log: FeatureLog) -> Vectors:
     """What was logged, by the present definition."""
-    whole = known_before(log.read(model.topics["features"]), request.as_of_us)
-    table = without_erased(whole)
-    current = cols.from_arrow(table["fingerprint"], Kind.STRING).values == model.fingerprint if len(table) else []
-    mine = table.filter(pa.array(np.asarray(current, np.bool_)))
-    mine = within(mine, cols.from_arrow(mine["event_time"], Kind.TIME).values, request)
-    names = ("trigger_partition", "trigger_offset")
-    known_us = cols.from_arrow(mine["_known"], Kind.TIME).values
-    passed = passed_by(other_definition=len(table) - int(np.sum(current)), erased=len(whole) - len(table))
-    return Vectors(mine, names, known_us, passed=passed)
+    passed, names = Counter(other_definition=0), (*TRIGGER, "entity", "event_time")
+    topic = model.topics["features"]
+    rows = topic_stream.reader(log, topic, [*names, "fingerprint", ERASED, *model.outputs], request.as_of_us)
+
+    def tables() -> Iterator[pa.Table]:
+        for batch in rows:
+            whole = pa.Table.from_batches([batch])
+            living = without_erased(whole)
+            passed["erased"] += len(whole) - len(living)
+            mine = living.filter(pc.field("fingerprint") == model.fingerprint)
+            passed["other_definition"] += len(living) - len(mine)
+            mine = within(mine, times_of(mine, "event_time"), request)
+            if len(mine):
+                yield mine.select([*names, "_known", *model.outputs])
+
+    return Vectors(tables(), TRIGGER, True, passed=passed)
 
 
 def entries_of(
@@ -90,39 +103,44 @@ def entries_of(
 
 
 def known(
-    plan: Plan, model: ModelPlan, request: Request, log: FeatureLog, entries: Sequence[Entry], rows: pa.Table | None
+    plan: Plan,
+    model: ModelPlan,
+    request: Request,
+    log: FeatureLog,
+    entries: Sequence[Entry],
+    rows: pa.Table | None,
+    folder: Path,
 ) -> Vectors:
-    """Computed from what had been applied before: before the trigger, or at a user's own instants when the log had come to them."""
-    ranks = judged_log.ranks(plan, log, entries, by_time=rows is not None)
-    input = plan.inputs[model.trigger]
-    unjudged = 0
-    if rows is not None:
-        triggers, erased = with_rank(rows, input.time, request), 0
-    else:
-        raw = log.read(input.topic)
-        if spans := whole_history.unjudged(plan, log, entries, input.topic):
-            partitions, offsets = raw["_partition"].to_numpy(), raw["_offset"].to_numpy()
-            old = without_erased(
-                known_before(raw.filter(pa.array(pinned_log.within(spans, partitions, offsets))), request.as_of_us)
-            )
-            unjudged = len(within(old, times_of(old, input.time), request))
-        raw = ranks.judged(input.topic, raw)
-        applied = known_before(raw.filter(raw["_applied"]), request.as_of_us)
-        triggers = without_erased(applied)
-        erased = len(applied) - len(triggers)
-    triggers = within(triggers, times_of(triggers, input.time), request)
+    """Computed from what had been applied before: before the trigger, or at a user's own instants when the log had come to them.
+
+    folder : for what is kept on disk meanwhile
+    """
+    ranks = judged_log.rank_files(plan, log, entries, folder, by_time=rows is not None)
+    input, passed = plan.inputs[model.trigger], Counter[str]()
     begin_us = whole_history.applied_from_us(plan, model, log, entries)
-    triggers, cut_off = whole_history.whole(begin_us, times_of(triggers, input.time), triggers, request.rows)
+    spans = whole_history.unjudged(plan, log, entries, input.topic)
+
+    def asking(raw: pa.Table) -> pa.Table:
+        if spans:
+            unjudged = pinned_log.within(spans, raw["_partition"].to_numpy(), raw["_offset"].to_numpy())
+            old = without_erased(known_before(raw.filter(pa.array(unjudged)), request.as_of_us))
+            passed["history_cut_off"] += len(within(old, times_of(old, input.time), request))
+        judged = ranks.some(input.topic, raw)
+        return known_before(judged.filter(judged["_applied"]), request.as_of_us)
+
+    triggers: Rows
+    if rows is not None:
+        triggers = _whole(with_rank(rows, input.time, request), input, request, begin_us, passed)
+    else:
+        every = topic_stream.reader(log, input.topic, _trigger_columns(plan, model))
+        schema = pa.schema([*every.schema, ("_rank", pa.int64()), ("_applied", pa.bool_())])
+        triggers = _streamed(schema, map(asking, _tables(every)), input, request, begin_us, passed)
     events = {
-        name: ranks.judged(
-            topic := plan.inputs[name].topic, log.read(topic, _present(log, topic, plan.read_columns(name)))
-        )
+        name: ranks.reader(log, plan.inputs[name].topic, plan.read_columns(name))
         for name in dict.fromkeys(table.event for table in plan.tables)
     }
-    found = _computed(plan, model, triggers, as_known(plan, model, triggers, events, repeatable=True))
-    return replace(
-        found, journaled=journaled(entries), passed=passed_by(erased=erased, history_cut_off=cut_off + unjudged)
-    )
+    found = _computed(plan, model, triggers, events, passed, is_asked=rows is not None, ranked=True)
+    return replace(found, journaled=journaled(entries))
 
 
 def with_rank(rows: pa.Table, time: str, request: Request) -> pa.Table:
@@ -135,20 +153,19 @@ def with_rank(rows: pa.Table, time: str, request: Request) -> pa.Table:
 
 def complete(plan: Plan, model: ModelPlan, request: Request, log: FeatureLog, rows: pa.Table | None) -> Vectors:
     """Computed from every event, as an observer to whom none comes late."""
-    input = plan.inputs[model.trigger]
-    raw = known_before(log.read(input.topic), request.as_of_us) if rows is None else rows
-    triggers = len(raw)
-    raw = without_erased(raw)
-    erased = triggers - len(raw)
-    raw = within(raw, times_of(raw, input.time), request)
+    input, passed = plan.inputs[model.trigger], Counter[str]()
     begin_us = whole_history.begin_us(plan, model, log)
-    raw, cut_off = whole_history.whole(begin_us, times_of(raw, input.time), raw, request.rows)
+    triggers: Rows
+    if rows is not None:
+        triggers = _whole(rows, input, request, begin_us, passed)
+    else:
+        every = topic_stream.reader(log, input.topic, _trigger_columns(plan, model), request.as_of_us)
+        triggers = _streamed(every.schema, _tables(every), input, request, begin_us, passed)
     events = {
         name: topic_stream.reader(log, plan.inputs[name].topic, plan.read_columns(name), request.as_of_us)
         for name in dict.fromkeys(table.event for table in plan.tables)
     }
-    found = _computed(plan, model, raw, point_in_time(plan, model, raw, events, repeatable=True))
-    return replace(found, passed=passed_by(erased=erased, history_cut_off=cut_off))
+    return _computed(plan, model, triggers, events, passed, is_asked=rows is not None, ranked=False)
 
 
 def journaled(entries: Sequence[Entry]) -> dict[str, Any]:
@@ -157,10 +174,14 @@ def journaled(entries: Sequence[Entry]) -> dict[str, Any]:
     return {"processor": NAME, "first": entries[0].sequence, "last": entries[-1].sequence, "ends": place}
 
 
-def passed_by(erased: int, history_cut_off: int = 0, **others: int) -> dict[str, int]:
+def passed_by(passed: Mapping[str, int]) -> dict[str, int]:
     """Vectors that are not looked at, by reason; rare ones are named where there are any."""
-    rare = {"erased": erased, "history_cut_off": history_cut_off}
-    return {**others, **{name: count for name, count in rare.items() if count}}
+    always = ("other_definition",)
+    return {
+        name: passed[name]
+        for name in (*always, "erased", "history_cut_off")
+        if name in passed and (passed[name] or name in always)
+    }
 
 
 def times_of(table: pa.Table, name: str) -> Int64Array:
@@ -168,27 +189,62 @@ def times_of(table: pa.Table, name: str) -> Int64Array:
     return cols.from_arrow(table[name], Kind.TIME).values
 
 
-def _computed(plan: Plan, model: ModelPlan, triggers: pa.Table, vectors: pa.Table) -> Vectors:
+def _trigger_columns(plan: Plan, model: ModelPlan) -> list[str]:
     input = plan.inputs[model.trigger]
-    columns = {
-        "trigger_partition": triggers["_partition"],
-        "trigger_offset": triggers["_offset"],
-        "entity": triggers[input.key],
-        "event_time": triggers[input.time],
-        **{name: vectors[name] for name in model.outputs},
-    }
-    identity: tuple[str, ...] = ("trigger_partition", "trigger_offset")
-    if "_known" not in triggers.column_names:
-        columns["row"], identity = triggers["_offset"], ("row",)
-        return Vectors(pa.table(columns), identity, None)  # pyright: ignore[reportArgumentType, reportCallIssue]
-    return Vectors(pa.table(columns), identity, cols.from_arrow(triggers["_known"], Kind.TIME).values)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return [*plan.read_columns(model.trigger), input.key, input.time, ERASED]
 
 
-def _present(log: FeatureLog, topic: str, columns: Sequence[str]) -> list[str]:
-    """Those of some columns that the log knows, and where the rows lie."""
-    batches = log.batches(topic)
-    known = batches[-1].schema.names if batches else KEY_SCHEMA.names
-    return [name for name in ("_partition", "_offset", "_known", *columns) if name in known]
+def _tables(rows: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    return (pa.Table.from_batches([batch]) for batch in rows)
+
+
+def _streamed(
+    schema: pa.Schema, tables: Iterable[pa.Table], input: Input, request: Request, begin_us: int, passed: Counter[str]
+) -> pa.RecordBatchReader:
+    """The triggers that are asked for."""
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        for table in tables:
+            living = without_erased(table)
+            passed["erased"] += len(table) - len(living)
+            yield from _whole(living, input, request, begin_us, passed).to_batches()
+
+    return pa.RecordBatchReader.from_batches(schema, rows())
+
+
+def _whole(table: pa.Table, input: Input, request: Request, begin_us: int, passed: Counter[str]) -> pa.Table:
+    """Those of some triggers that are asked for, and of which the log holds all that their windows reach."""
+    asked = within(table, times_of(table, input.time), request)
+    found, lost = whole_history.whole(begin_us, times_of(asked, input.time), asked, request.rows)
+    passed["history_cut_off"] += lost
+    return found
+
+
+def _computed(
+    plan: Plan,
+    model: ModelPlan,
+    triggers: Rows,
+    events: Mapping[str, Rows],
+    passed: Counter[str],
+    *,
+    is_asked: bool,
+    ranked: bool,
+) -> Vectors:
+    input = plan.inputs[model.trigger]
+    carried = {"_entity": input.key, "_event_time": input.time} | ({} if is_asked else {"_known": "_known"})
+    names = {"_entity": "entity", "_event_time": "event_time"}
+    names |= {"_offset": "row"} if is_asked else dict(zip(("_partition", "_offset"), TRIGGER, strict=True))
+
+    def tables() -> Iterator[pa.Table]:
+        found = vectors(plan, model, triggers, events, ranked=ranked, repeatable=True, carried=carried)
+        for table in found:
+            for time in ("_event_time", "_known"):
+                if time in table.column_names:
+                    place = table.column_names.index(time)
+                    table = table.set_column(place, time, table[time].cast(cols.ARROW[Kind.TIME]))
+            yield table.rename_columns([names.get(name, name) for name in table.column_names])
+
+    return Vectors(tables(), ("row",) if is_asked else TRIGGER, not is_asked, passed=passed)
 
 
 def within(table: pa.Table, event_time_us: Int64Array, request: Request) -> pa.Table:

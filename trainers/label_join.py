@@ -1,21 +1,33 @@
-"""The label of each vector, from the raw events: what happened within the horizon, and whether the horizon is over."""
+"""The label of each vector, from the raw events: what happened within the horizon, and whether the horizon is over.
+
+Vectors and label events lie in a database, which writes out what exceeds its memory. Labels of one key know nothing of those of
+another, so keys are divided by a hash, and one part is joined after the other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from samestream.schemas.expressions import Kind
+from samestream.schemas.expressions import Column, Kind
 from samestream.streams import columns as cols
 from samestream.streams.columns import BoolArray, Int64Array
 from samestream.streams.engine import evaluate
-from samestream.streams.log import logged_columns, whole_history
+from samestream.streams.log import logged_columns, topic_stream
+from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.plan import Gate, ModelPlan, Plan
+
+PART_ROWS, STEP_ROWS = 1_000_000, 100_000
+_RAW = "raw(p INTEGER, o BIGINT, known BIGINT, t BIGINT, key VARCHAR, y {y})"
+_STEPPED = "stepped(running BIGINT, newest BIGINT, p INTEGER, o BIGINT, known BIGINT, t BIGINT, key VARCHAR, y {y})"
+_LABELS = "labels(n BIGINT, known BIGINT, t BIGINT, key VARCHAR, y {y})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,65 +50,167 @@ class Labels:
         """Whether there is a label that can be learned: an infinite number says nothing."""
         return self.there & (np.isfinite(self.y) if self.y.dtype != object else np.True_)
 
+    def take(self, rows: Int64Array) -> Labels:
+        """Those of some vectors."""
+        return Labels(self.y[rows], self.there[rows], self.known_us[rows], self.closed[rows], self.told[rows])
 
-def join(
+
+@dataclass(frozen=True)
+class Horizon:
+    """From where on nothing can be said: a horizon is over that ended before ``over_us``; None where no label event was logged.
+
+    within_us : its length. since_us : `whole_history.since_us` of the label events
+    """
+
+    within_us: int
+    over_us: int | None
+    since_us: int
+
+    def labels(self, joined: pa.Table, event_time_us: Int64Array, *, is_text: bool) -> Labels:
+        """The labels of some vectors; joined : their `y` and `known`, null where there is none."""
+        y = cols.from_arrow(joined["y"], Kind.STRING if is_text else Kind.FLOAT)
+        known = cols.from_arrow(joined["known"], Kind.INT)
+        closed = np.zeros(len(joined), np.bool_)
+        if self.over_us is not None:
+            closed = event_time_us + self.within_us < self.over_us
+        values = np.where(y.valid, y.values, "" if is_text else 0.0)
+        return Labels(values, known.valid.copy(), known.values, closed, event_time_us >= self.since_us)
+
+
+def stage(
+    database: duckdb.DuckDBPyConnection,
     plan: Plan,
     model: ModelPlan,
-    entities: Sequence[Any],
-    event_time_us: Int64Array,
-    raw: pa.Table | None,
-    since_us: int = whole_history.ALWAYS_US,
-) -> Labels:
-    """Per vector the first value that is not null within the horizon, in the order in which `OutcomeTask` takes the labels.
+    log: FeatureLog,
+    as_of_us: int | None,
+    since_us: int,
+) -> Horizon:
+    """Make the table `labels` of what counts as one, numbered in the order in which `OutcomeTask` takes them.
 
-    raw : the events that labels are made of, as `FeatureLog.read` gives them; None if there are none
-    since_us : `whole_history.since_us` of them
+    as_of_us : nothing counts that the log learned of at this instant or later; None if all does
     What came too late to be applied is no label, there and here.
     """
-    is_text = model.output == "class"
-    count = len(event_time_us)
-    y: npt.NDArray[Any] = np.full(count, "", object) if is_text else np.zeros(count)
-    known_us, there, told = np.zeros(count, np.int64), np.zeros(count, np.bool_), event_time_us >= since_us
-    if raw is None or not raw.num_rows:
-        return Labels(y, there, known_us, np.zeros(count, np.bool_), told)
     input = plan.events[model.label.event]
-    fields = logged_columns.fields_of(input, raw)
-    value = evaluate.evaluate(model.label.value, fields, raw.num_rows)
     assert input.gate is not None
-    known = cols.from_arrow(raw["_known"], Kind.TIME).values
-    partitions = raw["_partition"].to_numpy()
-    order = _applied(input.gate, partitions, known, fields[input.time].values)
-    good = order[(value.valid & fields[model.label.by].valid)[order]]
-    by_key: dict[str, list[tuple[int, Any, int]]] = {}
-    keys, times = fields[model.label.by].values[good].tolist(), fields[input.time].values[good].tolist()
-    values = (value.values[good] if is_text else value.values[good].astype(np.float64)).tolist()
-    for key, time_us, found, label_known_us in zip(keys, times, values, known[good].tolist(), strict=True):
-        by_key.setdefault(str(key), []).append((time_us, found, label_known_us))
-    for row, (entity, trigger_us) in enumerate(zip(entities, event_time_us.tolist(), strict=True)):
-        for time_us, found, label_known_us in by_key.get(str(entity), ()):
-            if trigger_us < time_us <= trigger_us + model.label.within_us:
-                y[row], known_us[row], there[row] = found, label_known_us, True
-                break
-    newest = [int(fields[input.time].values[partitions == number].max()) for number in np.unique(partitions).tolist()]
-    closed = event_time_us + model.label.within_us < min(newest) - input.gate.lateness_us
-    return Labels(y, there, known_us, closed, told)
+    y = "VARCHAR" if model.output == "class" else "DOUBLE"
+    for columns in (_RAW, _STEPPED, _LABELS):
+        database.execute(f"CREATE OR REPLACE TABLE {columns.format(y=y)}").fetchall()
+    newest: dict[int, int] = {}
+    read = [leaf.name for leaf in model.label.value.leaves() if isinstance(leaf, Column)]
+    for batch in topic_stream.reader(log, input.topic, [*read, model.label.by, input.time], as_of_us):
+        events = pa.Table.from_batches([batch])
+        if not len(events):
+            continue
+        rows, times = _raw(plan, model, events)
+        for number in np.unique(rows["p"].to_numpy()).tolist():
+            latest = int(times[rows["p"].to_numpy() == number].max())
+            newest[number] = max(newest.get(number, latest), latest)
+        insert(database, "raw", rows)
+    for table in _stepped(database):
+        insert(database, "stepped", table)
+    database.execute("DROP TABLE raw").fetchall()
+    for table in _applied(database, input.gate):
+        insert(database, "labels", table)
+    database.execute("DROP TABLE stepped").fetchall()
+    over_us = min(newest.values()) - input.gate.lateness_us if newest else None
+    return Horizon(model.label.within_us, over_us, since_us)
 
 
-def _applied(gate: Gate, partitions: npt.NDArray[Any], known_us: Int64Array, time_us: Int64Array) -> Int64Array:
-    """The rows that are applied, in merged order (DESIGN section 2); all : by partition, then offset, shape (rows,).
+def join(database: duckdb.DuckDBPyConnection, within_us: int) -> None:
+    """Make the table `found` of `_row`, `y` and `known`: of each row of `vectors` that has one, its first label.
+
+    vectors : has `_row`, `k`, the key as text, and `t`, the event time
+    """
+    database.execute(
+        "CREATE OR REPLACE TABLE found AS SELECT 0::BIGINT AS _row, y, known FROM labels LIMIT 0"
+    ).fetchall()
+    rows = sum(database.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0] for name in ("vectors", "labels"))
+    parts = math.ceil(rows / PART_ROWS) or 1
+    for part in range(parts):
+        mine = "" if parts == 1 else f"WHERE hash({{}}) % {parts} = {part}"
+        database.execute(f"CREATE OR REPLACE TABLE mine AS SELECT * FROM labels {mine.format('key')}").fetchall()
+        database.execute(
+            f"""
+            CREATE OR REPLACE TABLE firsts AS SELECT _row, n FROM (
+                SELECT _row, min(n) OVER (
+                    PARTITION BY k ORDER BY t RANGE BETWEEN 1 FOLLOWING AND {within_us} FOLLOWING
+                ) AS n
+                FROM (
+                    SELECT _row, k, t, NULL::BIGINT AS n FROM vectors {mine.format("k")}
+                    UNION ALL SELECT NULL, key, t, n FROM mine
+                )
+            ) WHERE _row IS NOT NULL AND n IS NOT NULL"""
+        ).fetchall()
+        database.execute("INSERT INTO found SELECT _row, y, known FROM firsts JOIN mine USING (n)").fetchall()
+
+
+def insert(database: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
+    """Add rows to a table, column by column in its order."""
+    database.register("given", rows)
+    database.execute(f"INSERT INTO {table} SELECT * FROM given").fetchall()
+    database.unregister("given")
+
+
+def in_order(database: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.Table]:
+    """The rows of a query, some at a time; meanwhile the database can be asked something else."""
+    with database.cursor() as cursor:
+        for batch in cursor.sql(query).to_arrow_reader(STEP_ROWS):
+            if len(batch):
+                yield pa.Table.from_batches([batch])
+
+
+def _raw(plan: Plan, model: ModelPlan, events: pa.Table) -> tuple[pa.Table, Int64Array]:
+    """Some label events as rows of `raw`; and their event times."""
+    input = plan.events[model.label.event]
+    fields = logged_columns.fields_of(input, events)
+    value, by = evaluate.evaluate(model.label.value, fields, len(events)), fields[model.label.by]
+    there = value.valid & by.valid
+    times = fields[input.time].values
+    keys = pa.array([str(key) for key in by.values.tolist()], pa.string(), mask=~there)
+    is_text = model.output == "class"
+    values = value.values.tolist() if is_text else value.values.astype(np.float64)
+    columns: dict[str, Any] = {
+        "p": events["_partition"],
+        "o": events["_offset"],
+        "known": cols.from_arrow(events["_known"], Kind.TIME).values,
+        "t": times,
+        "key": keys,
+        "y": pa.array(values, pa.string() if is_text else pa.float64(), mask=~there),
+    }
+    return pa.table(columns), times
+
+
+def _stepped(database: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
+    """The label events with the running known time and the newest event time of their partition, up to each."""
+    at: dict[int, tuple[int, int]] = {}
+    for table in in_order(database, "SELECT * FROM raw ORDER BY p, o"):
+        numbers = table["p"].to_numpy()
+        running, newest = table["known"].to_numpy().copy(), table["t"].to_numpy().copy()
+        for number in np.unique(numbers).tolist():
+            mine = slice(*np.searchsorted(numbers, [number, number + 1]).tolist())
+            before = at.get(number, (-(2**62), -(2**62)))
+            for array, least in zip((running, newest), before, strict=True):
+                array[mine] = np.maximum(np.maximum.accumulate(array[mine]), least)
+            at[number] = (int(running[mine][-1]), int(newest[mine][-1]))
+        yield pa.table({"running": running, "newest": newest, **{name: table[name] for name in table.column_names}})
+
+
+def _applied(database: duckdb.DuckDBPyConnection, gate: Gate) -> Iterator[pa.Table]:
+    """The label events that are applied and have a value, in merged order (DESIGN section 2).
 
     An event that is not applied lies behind the greatest event time, so that counting it there as well changes nothing; and
     whom it would make late in its partition lies behind what is answered anyway.
     """
-    running, newest = known_us.copy(), time_us.copy()
-    for number in np.unique(partitions).tolist():
-        mine = slice(*np.searchsorted(partitions, [number, number + 1]).tolist())
-        np.maximum.accumulate(running[mine], out=running[mine])
-        np.maximum.accumulate(newest[mine], out=newest[mine])
-    order = np.argsort(running, kind="stable")
-    greatest = np.maximum.accumulate(time_us[order])
-    # an event that is itself the greatest is never behind, so the greatest up to it may stand for that before it
-    keep = time_us[order] >= newest[order] - gate.lateness_us
-    keep &= time_us[order] >= greatest - gate.lateness_us - gate.alignment_us
-    found: Int64Array = order[keep]
-    return found
+    greatest_us, count = -(2**62), 0
+    for table in in_order(database, "SELECT * FROM stepped ORDER BY running, p, o"):
+        times = table["t"].to_numpy()
+        # an event that is itself the greatest is never behind, so the greatest up to it may stand for that before it
+        greatest = np.maximum(np.maximum.accumulate(times), greatest_us)
+        greatest_us = int(greatest[-1])
+        keep = times >= table["newest"].to_numpy() - gate.lateness_us
+        keep &= times >= greatest - gate.lateness_us - gate.alignment_us
+        keep &= np.asarray(table["key"].combine_chunks().is_valid(), np.bool_)
+        rows = table.filter(pa.array(keep))
+        numbers = pa.array(np.arange(count, count + len(rows)))
+        count += len(rows)
+        yield pa.table({"n": numbers, **{name: rows[name] for name in ("known", "t", "key", "y")}})

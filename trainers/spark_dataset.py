@@ -109,7 +109,7 @@ def _served(model: ModelPlan, parts: _Frames) -> tuple[Any, dict[str, int]]:
     other = rows.count() - mine.count()
     names = [*_PLACES, "entity", "event_time", "_known", *model.outputs]
     mine = parts.within(mine, "event_time").select(*(f"`{name}`" for name in names))
-    return mine, dataset_vectors.passed_by(other_definition=other, erased=erased)
+    return mine, dataset_vectors.passed_by({"other_definition": other, "erased": erased})
 
 
 def _computed(
@@ -155,7 +155,7 @@ def _computed(
     found = asked.join(found, ["_partition", "_offset"])
     for name, place in zip(("_partition", "_offset"), _PLACES, strict=True):
         found = found.withColumnRenamed(name, place)
-    return found, dataset_vectors.passed_by(erased=erased, history_cut_off=cut_off)
+    return found, dataset_vectors.passed_by({"erased": erased, "history_cut_off": cut_off})
 
 
 def _living(rows: Any) -> tuple[Any, int]:

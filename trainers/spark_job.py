@@ -78,7 +78,9 @@ def _request(asked: argparse.Namespace) -> Request:
 def _training_set(asked: argparse.Namespace, plan: Plan, session: Any) -> None:
     made = spark_dataset.build(plan, _request(asked), asked.log, session)
     dataset_files.write(made, asked.out)
-    print(f"wrote {asked.out}, {sum(map(len, made.parts.values())):,} rows, digest {made.digest}")
+    print(
+        f"wrote {asked.out}, {sum(part['rows'] for part in made.manifest['parts'].values()):,} rows, digest {made.digest}"
+    )
 
 
 def _profiles(asked: argparse.Namespace, plan: Plan, session: Any) -> None:

@@ -56,16 +56,21 @@ class MergeRanks:
         at = np.minimum(np.searchsorted(place, wanted), max(len(place) - 1, 0))
         known = place[at] == wanted if len(place) else np.zeros(len(wanted), np.bool_)
         if int(applied[at[known]].sum()) != int(applied.sum()):
-            raise RecoveryError(
-                "the feature log lacks events that were applied",
-                where=topic,
-                found=int(applied[at[known]].sum()),
-                expected=int(applied.sum()),
-                hint="the log was written with fewer schemas, or damaged; write it anew.",
-            )
+            raise lacking(topic, int(applied[at[known]].sum()), int(applied.sum()))
         covered = events.filter(pa.array(known))
         covered = covered.append_column("_rank", pa.array(rank[at[known]]))
         return covered.append_column("_applied", pa.array(applied[at[known]]))
+
+
+def lacking(topic: str, found: int, expected: int) -> RecoveryError:
+    """Told where the log holds fewer of the events that were applied than there were."""
+    return RecoveryError(
+        "the feature log lacks events that were applied",
+        where=topic,
+        found=found,
+        expected=expected,
+        hint="the log was written with fewer schemas, or damaged; write it anew.",
+    )
 
 
 _NOTHING = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.bool_))

@@ -7,6 +7,8 @@ and an event may be judged by several definitions. The log holds the journal, an
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -19,10 +21,12 @@ from samestream.streams.engine.order import Batch
 from samestream.streams.log import logged_journal
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.log.log_source import LogSource, groups
+from samestream.streams.log.rank_files import RankFiles
 from samestream.streams.log.vector_replay import kept, logged_of
 from samestream.streams.plan import Plan
 from samestream.streams.transport import Partition
 
+Ranks = TypeVar("Ranks", bound=MergeRanks)
 UNTOLD = "the journal does not say what was applied"
 
 
@@ -49,11 +53,24 @@ def judged(plan: Plan, log: FeatureLog, event: str, columns: Sequence[str] | Non
     return ranks(plan, log, entries).judged(topic, log.read(topic, wanted))
 
 
-def ranks(plan: Plan, log: FeatureLog, entries: Sequence[Entry], *, by_time: bool = False) -> MergeRanks:
+def ranks(plan: Plan, log: FeatureLog, entries: Sequence[Entry]) -> MergeRanks:
     """The ranks of all events of some entries of the journal, from its beginning, that the log holds. See `MergeRanks`."""
+    return _noted(MergeRanks(), plan, log, entries)
+
+
+def rank_files(
+    plan: Plan, log: FeatureLog, entries: Sequence[Entry], folder: Path, *, by_time: bool = False
+) -> RankFiles:
+    """The same in files of a folder, for a log of any length; by_time : see `MergeRanks`."""
     begin = kept(plan, log, entries).state
     clocks = journal.clocks_after(entries[:begin], plan.query_lag_us)
-    found = MergeRanks(by_time=by_time, reached_us=reached_us(clocks))
+    found = RankFiles(folder, by_time=by_time, reached_us=reached_us(clocks))
+    return _noted(found, plan, log, entries)
+
+
+def _noted(found: Ranks, plan: Plan, log: FeatureLog, entries: Sequence[Entry]) -> Ranks:
+    begin = kept(plan, log, entries).state
+    clocks = journal.clocks_after(entries[:begin], plan.query_lag_us)
     parts = groups(entries[begin:], 0, len(entries) - begin)
     for batch in batches(plan, log, entries[begin:], parts, clocks, plan.fingerprint):
         found.note(batch)

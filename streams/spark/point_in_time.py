@@ -21,7 +21,7 @@ from samestream.streams.plan import Input, ModelPlan, Plan
 from samestream.streams.spark.session import SETTINGS
 from samestream.streams.spark.terms import TYPES, present, quoted, written
 from samestream.streams.spark.words import WORDS
-from samestream.streams.sql.log import SqlLog
+from samestream.streams.sql.log import SqlLog, joined
 
 DataFrame = Any  # pyspark's, which is there only with the extra `spark`
 Rows = pa.Table | DataFrame
@@ -59,7 +59,7 @@ def _vectors(
     plan: Plan, model: ModelPlan, triggers: Rows, events: Mapping[str, Rows], session: Any, *, ranked: bool
 ) -> DataFrame:
     database = SparkDatabase(session, triggers, events)
-    source, _ = SqlLog(database, plan, model, events, ranked=ranked).looked_up()
+    base, answers, _ = SqlLog(database, plan, model, events, ranked=ranked).looked_up()
     columns = []
     for name, value in model.outputs.items():
         text = WORDS.dialect.expression(value)
@@ -68,7 +68,9 @@ def _vectors(
         elif value.kind is Kind.LIST and value.item is Kind.TIME:
             text = f"transform({text}, v -> timestamp_micros(v))"
         columns.append(f"{text} AS {quoted(name)}")
-    return database.result(f"SELECT _partition, _offset, {', '.join(columns)} FROM {source} ORDER BY _row")
+    return database.result(
+        f"SELECT _partition, _offset, {', '.join(columns)} FROM {joined(base, answers)} ORDER BY _row"
+    )
 
 
 class SparkDatabase:
@@ -85,6 +87,14 @@ class SparkDatabase:
     def make(self, table: str, query: str) -> None:
         """See `sql_words.Database`."""
         self._session.sql(query).localCheckpoint().createOrReplaceTempView(table)
+
+    def add(self, table: str, query: str) -> None:
+        """See `sql_words.Database`."""
+        self.make(table, f"SELECT * FROM {table} UNION ALL {query}")
+
+    def join(self, table: str, base: str, answers: Sequence[str], columns: str) -> None:
+        """See `sql_words.Database`."""
+        self.make(table, f"SELECT {columns} FROM {joined(base, answers)}")
 
     def number(self, query: str) -> float:
         """See `sql_words.Database`."""

@@ -28,4 +28,5 @@ WORDS = Words(
     levels=lambda count: f"SELECT range AS level FROM range({count})",
     each=lambda first, end: f"unnest(range({first}, {end}))",
     frames=True,
+    in_part=lambda columns, part, parts: f"hash({', '.join(columns)}) % {parts} = {part}",
 )

@@ -40,20 +40,20 @@ class SqlLog:
         self._staged: dict[str, str] = {}
         self._lookups = 0
 
-    def looked_up(self, slack: bool = False) -> tuple[str, set[str]]:
-        """What stands after FROM: the triggers with all that the model looks up; and which of the columns are inexact.
+    def looked_up(self, slack: bool = False) -> tuple[str, list[str], set[str]]:
+        """The table of triggers, those of all that the model looks up, for `joined`; and which of the columns are inexact.
 
         Raises FeatureLogError if events are missing.
         """
         model = self._model
         self._database.stage_triggers("triggers", self._plan.inputs[model.trigger], ("_rank",) if self._ranked else ())
-        source = asking = self._enriched("triggers", model.trigger)
-        inexact = set[str]()
+        asking = self._enriched("triggers", model.trigger)
+        answers, inexact = list[str](), set[str]()
         for lookup in model.lookups:
-            answers, unsure = self._look_up(asking, lookup, slack)
-            source += "".join(f" LEFT JOIN {name} USING (_row)" for name in answers)
+            found, unsure = self._look_up(asking, lookup, slack)
+            answers += found
             inexact |= unsure
-        return source, inexact
+        return asking, answers, inexact
 
     def _look_up(self, asking: str, lookup: Lookup, slack: bool = False) -> tuple[list[str], set[str]]:
         """Make tables of `_row` and the columns of a lookup: their names, and which of the columns are inexact."""
@@ -85,11 +85,15 @@ class SqlLog:
         for part in self._plan.enrichments:
             if part.event == event:
                 answers, _ = self._look_up(table, part.lookup)
-                joins = "".join(f" LEFT JOIN {name} USING (_row)" for name in answers)
                 columns = ", ".join(
                     f"{dialect.expression(value)} AS {dialect.quoted(name)}" for name, value in part.outputs.items()
                 )
                 wider = f"{table}_{self._lookups}"
-                self._database.make(wider, f"SELECT {table}.*, {columns} FROM {table}{joins}")
+                self._database.join(wider, table, answers, f"{table}.*, {columns}")
                 table = wider
         return table
+
+
+def joined(base: str, answers: Sequence[str]) -> str:
+    """What stands after FROM: the rows of a table, each with its row of every table of answers."""
+    return base + "".join(f" LEFT JOIN {name} USING (_row)" for name in answers)

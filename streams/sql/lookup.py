@@ -35,6 +35,8 @@ from samestream.streams.sql.frames import Framed
 from samestream.streams.sql.words import Database
 
 CROWD = 16  # events of one key in one grain, above which grains are cut finer
+PART_ROWS = {True: 2_000_000, False: 250_000}
+"""About as many rows, of those that ask and of events, are worked on at once: where all windows are frames, and where not."""
 TORN_LEVELS = 6  # a torn block is cut in 64 at once
 _BLOCK = "key, level, block"
 
@@ -102,9 +104,34 @@ class SqlLookup:
     def run(self, name: str) -> list[str]:
         """Make tables of `_row` and the looked-up columns, one per window; a trigger with a null key has no row.
 
+        Keys know nothing of each other, so where there are many rows they are divided by a hash of the key, and one part is
+        worked on after the other: what is held in memory does not grow with the log.
+
         Returns their names, which begin with ``name``.
         """
-        self._match_keys()
+        parts = self._part_count()
+        if parts == 1:
+            return self._run(name, "")
+        found = []
+        for part in range(parts):
+            asked = [self._quoted(key) for key in self._lookup.keys]
+            assert self._words.in_part is not None
+            tables = self._run(f"part_{name}", self._words.in_part(asked, part, parts))
+            found = [table.removeprefix("part_") for table in tables]
+            for whole, table in zip(found, tables, strict=True):
+                (self._database.add if part else self._database.make)(whole, f"SELECT * FROM {table}")
+        return found
+
+    def _part_count(self) -> int:
+        """In how many parts keys are divided: by what there is, so that the same rows are always divided alike."""
+        if self._words.in_part is None:
+            return 1
+        rows = sum(self._database.number(f"SELECT count(*) FROM {table}") for table in (self._asking, self._events))
+        return math.ceil(rows / PART_ROWS[not self._answers]) or 1
+
+    def _run(self, name: str, part: str) -> list[str]:
+        """See `run`; part : a condition on those that ask, "" if all do."""
+        self._match_keys(part)
         found = frames.run(self._database, name, self._framed) if self._framed else []
         if not self._answers:
             return found
@@ -149,10 +176,10 @@ class SqlLookup:
         if self._slack and rule.slack is not None:
             self._add(slack_of(name), window, column, rule.slack)
 
-    def _match_keys(self) -> None:
+    def _match_keys(self, part: str) -> None:
         """Number the keys asked for; make `asked` of the triggers that have one, and `kept` of the events that do."""
         asked, by = ([self._quoted(name) for name in names] for names in (self._lookup.keys, self._table.by))
-        there = " AND ".join(f"{name} IS NOT NULL" for name in asked)
+        there = " AND ".join([*(f"{name} IS NOT NULL" for name in asked), *([part] if part else [])])
         numbered = ", ".join(f"{name} AS k{i}" for i, name in enumerate(asked))
 
         def same(names: Sequence[str]) -> str:

@@ -26,6 +26,8 @@ class Words:
     levels : a query for the whole numbers `level` below a count
     each : one row for every whole number from the first value up to, not including, the second
     frames : whether window functions take frames that differ from row to row, and joins find the row as of a time
+    in_part : a condition that the values of some columns belong to one of so many parts; None where the database itself
+        divides what is large
     """
 
     dialect: Dialect
@@ -38,6 +40,7 @@ class Words:
     levels: Callable[[int], str]
     each: Callable[[str, str], str]
     frames: bool = False
+    in_part: Callable[[Sequence[str], int, int], str] | None = None
 
 
 class Database(Protocol):
@@ -49,6 +52,12 @@ class Database(Protocol):
 
     def make(self, table: str, query: str) -> None:
         """Make a temporary table, in place of one of that name."""
+
+    def add(self, table: str, query: str) -> None:
+        """Add the rows of a query to a table that was made."""
+
+    def join(self, table: str, base: str, answers: Sequence[str], columns: str) -> None:
+        """Make a table of expressions over the rows of another, each with its row of every table of answers, by `_row`."""
 
     def number(self, query: str) -> float:
         """The one value of a query, 0 for null."""
