@@ -8,7 +8,7 @@ from samestream.schemas import Event, Features, Field, Model, event_time, field,
 from samestream.trainers import gradient_boosting
 
 
-class Trade(Event, topic="bench.trades", lateness="10s", partitions=4):
+class Trade(Event, topic="bench.trades", lateness="10s", alignment="1m", partitions=4):
     """An event of ten fields and about 94 bytes."""
 
     account: Field[str] = key()
