@@ -61,7 +61,8 @@ demo: env ## The main job on real flights, on genuine Kafka
 	@$(BIN)/samestream demo $(ARGS)
 
 # A file's tests stay together, in the order of the folders: what they share is made once, and the longest do not come last.
-test: dev node s3 lint types imports ## Everything that CI checks (make test WORKERS=1: one after the other)
+test: dev ## Everything that CI checks (make test WORKERS=1: one after the other)
+	$(MAKE) --no-print-directory --jobs $(WORKERS) --output-sync node s3 lint types imports
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 faults: dev ## The fault suite in its long form, on genuine Kafka: over a thousand kills, about 40 minutes

@@ -181,10 +181,9 @@ class Cluster:
                     found=f"exit code {code}",
                     hint="its last lines follow; run again with --keep to look at everything it left.",
                 )
-            self._say(
-                f"  {' and '.join(roles)}: killed by signal {-code}; starting it again, it recovers from its journal"
-            )
-            self._children[roles] = self._spawn(self._module, roles)
+            child = self._children[roles] = self._spawn(self._module, roles)
+            told = f"killed by signal {-code}; started again, it recovers from its journal"
+            self._say(f"  {' and '.join(roles)}: {told}; processor pid {child.pid}")
 
     def _stop_roles(self) -> None:
         self._stop.set()

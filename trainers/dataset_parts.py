@@ -65,7 +65,7 @@ class DatasetParts:
         self._model, self._request, self._identity = model, request, identity
         self.files = {name: PartFile(folder / f"{name}.parquet") for name in PARTS[len(request.splits_us)]}
         names = ("vectors", "labelled", "unlabelled", "horizon_not_over", "infinite_labels")
-        self._counts = dict.fromkeys(names, 0)
+        self._counts: dict[str, int] = dict.fromkeys(names, 0)
         self._cut_off = self._open_in_part = 0
         self._first_us, self._last_us = 2**63 - 1, -(2**63)
 

@@ -133,7 +133,8 @@ def known(
         triggers = _whole(with_rank(rows, input.time, request), input, request, begin_us, passed)
     else:
         every = topic_stream.reader(log, input.topic, _trigger_columns(plan, model))
-        schema = pa.schema([*every.schema, ("_rank", pa.int64()), ("_applied", pa.bool_())])
+        ranked = [pa.field("_rank", pa.int64()), pa.field("_applied", pa.bool_())]
+        schema = pa.schema([*every.schema, *ranked])
         triggers = _streamed(schema, map(asking, _tables(every)), input, request, begin_us, passed)
     events = {
         name: ranks.reader(log, plan.inputs[name].topic, plan.read_columns(name))

@@ -192,7 +192,9 @@ def _stepped(database: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
             for array, least in zip((running, newest), before, strict=True):
                 array[mine] = np.maximum(np.maximum.accumulate(array[mine]), least)
             at[number] = (int(running[mine][-1]), int(newest[mine][-1]))
-        yield pa.table({"running": running, "newest": newest, **{name: table[name] for name in table.column_names}})
+        found: dict[str, Any] = {"running": running, "newest": newest}
+        found |= {name: table[name] for name in table.column_names}
+        yield pa.table(found)
 
 
 def _applied(database: duckdb.DuckDBPyConnection, gate: Gate) -> Iterator[pa.Table]:
@@ -213,4 +215,6 @@ def _applied(database: duckdb.DuckDBPyConnection, gate: Gate) -> Iterator[pa.Tab
         rows = table.filter(pa.array(keep))
         numbers = pa.array(np.arange(count, count + len(rows)))
         count += len(rows)
-        yield pa.table({"n": numbers, **{name: rows[name] for name in ("known", "t", "key", "y")}})
+        found: dict[str, Any] = {"n": numbers}
+        found |= {name: rows[name] for name in ("known", "t", "key", "y")}
+        yield pa.table(found)
