@@ -37,18 +37,22 @@ def chosen(client: str = "", properties: Mapping[str, Any] = {}) -> str:
     wanted = client or os.environ.get(CLIENT, "")
     if wanted not in ("", *CLIENTS):
         raise SettingsError("no such Kafka client", where=CLIENT, found=wanted, expected=" or ".join(CLIENTS))
-    secret, unusable = _secret(properties), librdkafka.unusable()
+    unusable = librdkafka.unusable()
+    more = _secret(properties) or ", ".join(sorted(properties.keys() - _HEEDED))
     if wanted == "native" and unusable:
         hint = f"unset {CLIENT}, or install a confluent-kafka whose librdkafka is known."
         raise SettingsError("librdkafka cannot be used", where=CLIENT, found=unusable, hint=hint)
-    if wanted == "direct" and (secret or unusable):
+    if wanted == "direct" and (more or unusable):
         hint = f"unset {CLIENT}: then another client is chosen, which does the same."
-        raise SettingsError("the direct client cannot be used", where=CLIENT, found=secret or unusable, hint=hint)
+        expected = "only properties that it heeds" if more else ""
+        raise SettingsError(
+            "the direct client cannot be used", where=CLIENT, found=more or unusable, expected=expected, hint=hint
+        )
     if wanted:
         return wanted
     if unusable:
         return "python"
-    return "direct" if not secret and properties.keys() <= _HEEDED else "native"
+    return "native" if more else "direct"
 
 
 def _secret(properties: Mapping[str, Any]) -> str:

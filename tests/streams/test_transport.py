@@ -521,7 +521,8 @@ def test_the_client_follows_the_library_unless_the_environment_says(monkeypatch:
     assert chosen("", {"security.protocol": "SASL_SSL"}) == "native"
     assert chosen("", {"ssl.ca.location": "ca.pem"}) == "native"
     assert chosen("", {"socket.keepalive.enable": "true"}) == "native"  # direct would not heed it
-    assert chosen("direct", {"socket.keepalive.enable": "true"}) == "direct"
+    with pytest.raises(SettingsError, match=r"Found: socket\.keepalive\.enable"):
+        chosen("direct", {"socket.keepalive.enable": "true", "batch.size": "1000"})
     assert chosen("", {"security.protocol": "plaintext", "batch.size": "1000"}) == "direct"
     with pytest.raises(SettingsError, match=r"Found: sasl\.mechanism"):
         chosen("direct", {"sasl.mechanism": "PLAIN"})
