@@ -6,18 +6,25 @@ order of summation needs. *Point in time*: from all events there ever were; the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from samestream.schemas.errors import FeatureLogError
+from samestream.streams import columns as cols
 from samestream.streams.engine.merge_rank import MergeRanks
+from samestream.streams.log import topic_stream
 from samestream.streams.log.erasure import without_erased
-from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log.feature_log import ERASED, FeatureLog
+from samestream.streams.log.rank_files import RankFiles
 from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.sql.difference import Difference, difference
-from samestream.streams.sql.point_in_time import as_known, point_in_time
+from samestream.streams.sql.duckdb_log import Connection, room, workspace
+from samestream.streams.sql.point_in_time import as_known, point_in_time, vectors
 
 Chosen = Callable[[pa.Table], pa.Table]
 """Some of the served vectors, of all that the log holds."""
@@ -41,6 +48,90 @@ def compare_point_in_time(
     triggers = triggers_of(served, raw_events(plan, model.trigger, log)[1])
     events = {table.event: raw_events(plan, table.event, log)[1] for table in plan.tables}
     return difference(served, point_in_time(plan, model, triggers, events, slack=True), list(model.outputs))
+
+
+@dataclass
+class Compared:
+    """What a comparison of all vectors found: how many there were, how many differ, and per feature how many and by how much."""
+
+    compared: int = 0
+    differ: int = 0
+    mismatched: dict[str, int] = field(default_factory=dict)
+    greatest: dict[str, float] = field(default_factory=dict)
+
+    def add(self, found: Mapping[str, Difference]) -> None:
+        """Count some more."""
+        self.compared += max((part.compared for part in found.values()), default=0)
+        self.differ += vectors_that_differ(found)
+        for name, part in found.items():
+            self.mismatched[name] = self.mismatched.get(name, 0) + part.mismatched
+            self.greatest[name] = max(self.greatest.get(name, 0.0), part.greatest)
+
+
+def compare_whole(
+    plan: Plan, model: ModelPlan, log: FeatureLog, ranks: RankFiles | None, chosen: Chosen | None = None
+) -> Compared:
+    """All served vectors of the present definition beside their values as known; without ranks, had nothing come late.
+
+    Both pass through databases that keep on disk what exceeds their memory, so it does not grow with history.
+    """
+    found, input = Compared(), plan.inputs[model.trigger]
+
+    def reader(event: str) -> pa.RecordBatchReader:
+        topic, columns = plan.inputs[event].topic, plan.read_columns(event)
+        return ranks.reader(log, topic, columns) if ranks else topic_stream.reader(log, topic, columns)
+
+    triggers, events = reader(input.name), {name: reader(name) for name in {table.event for table in plan.tables}}
+    with workspace(None, 2) as database, room(model.name):
+        served = _Stored(database, _served(model, log, chosen))
+        for expected in vectors(plan, model, triggers, events, ranked=ranks is not None, slack=True):
+            found.add(difference(served.beside(expected), expected, list(model.outputs)))
+    return found
+
+
+class _Stored:
+    """Served vectors in a database; columns have numbers for names, since in SQL those are the same that differ only in case."""
+
+    def __init__(self, database: Connection, tables: Iterator[pa.Table]) -> None:
+        self._database = database
+        self._schema: pa.Schema | None = None
+        for table in tables:
+            columns: dict[str, Any] = {
+                f"c{number}": cols.plain(table[name]) for number, name in enumerate(table.column_names)
+            }
+            database.register("given", pa.table(columns))
+            if self._schema is None:
+                self._schema = table.schema.remove_metadata()
+                database.execute("CREATE TABLE served AS SELECT * FROM given").fetchall()
+            else:
+                database.execute("INSERT INTO served SELECT * FROM given").fetchall()
+            database.unregister("given")
+        if self._schema is None:
+            raise FeatureLogError("the log holds no vectors", where="parity", hint="let the log role catch up.")
+
+    def beside(self, expected: pa.Table) -> pa.Table:
+        """Those at the places of some others."""
+        assert self._schema is not None
+        self._database.register("given", expected.select(["_partition", "_offset"]))
+        self._database.execute("CREATE OR REPLACE TABLE places AS SELECT * FROM given").fetchall()
+        self._database.unregister("given")
+        query = "SELECT served.* FROM served JOIN places ON c0 = _partition AND c1 = _offset"
+        found = self._database.sql(query).to_arrow_table()
+        return pa.table(
+            [found[f"c{number}"].cast(part.type) for number, part in enumerate(self._schema)], schema=self._schema
+        )
+
+
+def _served(model: ModelPlan, log: FeatureLog, chosen: Chosen | None) -> Iterator[pa.Table]:
+    """The vectors of the present definition, some at a time, placed where their triggers lie."""
+    places = ["trigger_partition", "trigger_offset"]
+    topic, names = model.topics["features"], [*places, "fingerprint", ERASED, *model.outputs]
+    for batch in topic_stream.reader(log, topic, names):
+        table = without_erased(pa.Table.from_batches([batch]))
+        table = table.filter(pc.field("fingerprint") == model.fingerprint)
+        table = chosen(table) if chosen is not None else table
+        if len(table):
+            yield table.select([*places, *model.outputs]).rename_columns(["_partition", "_offset", *model.outputs])
 
 
 def vectors_that_differ(found: Mapping[str, Difference]) -> int:

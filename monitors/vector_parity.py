@@ -8,28 +8,30 @@ too late to be counted. That is the lateness skew, a figure, not a bug.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from samestream.monitors.sql_parity import compare_as_known, compare_point_in_time, vectors_that_differ
+from samestream.monitors.sql_parity import compare_whole
+from samestream.monitors.vector_match import Expected, Served, Trigger, VectorMatch
 from samestream.schemas.avro import Codec
 from samestream.streams.deploy import provision
 from samestream.streams.engine import journal
+from samestream.streams.engine.columnar import Vectors
 from samestream.streams.engine.feature_task import NAME, VectorEncoder
 from samestream.streams.engine.journal import ends
-from samestream.streams.engine.merge_rank import MergeRanks
 from samestream.streams.log.erasure import erased_triggers
 from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.log.rank_files import RankFiles
 from samestream.streams.log.vector_replay import Progress, kept, logged_of, replayed
 from samestream.streams.plan import ModelPlan, Plan
-from samestream.streams.transport import Partition, Transport, partition_of
+from samestream.streams.transport import Outgoing, Partition, Transport, partition_of
 
-Trigger = tuple[str, int, int]
-Served = tuple[bytes | None, bytes | None, int]  # key, value, known time
 _EXAMPLES = 5
 
 
@@ -80,21 +82,19 @@ def verify(
 
     Raises RecoveryError when the feature log does not hold what was applied.
     """
-    ranks = MergeRanks()
-    offline = _offline(plan, transport, log, ranks, on_progress)
-    found = {}
-    for name, model in plan.models.items():
-        found[name] = _compare(plan, model, transport, offline[name], erased_triggers(plan, model, log))
-        found[name].unlogged_batches = offline[name].unlogged
-        if with_sql and found[name].compared:
-            if on_progress:
-                on_progress("SQL", 0, found[name].compared)
-            _compare_sql(plan, model, log, ranks, found[name], offline[name])
-    return found
+    with TemporaryDirectory(prefix="samestream-") as folder:
+        ranks = RankFiles(Path(folder))
+        found = _replay(plan, transport, log, ranks, on_progress)
+        for name, (mine, starts) in found.items():
+            if with_sql and mine.compared:
+                if on_progress:
+                    on_progress("SQL", 0, mine.compared)
+                _compare_sql(plan, plan.models[name], log, ranks, mine, starts)
+    return {name: mine for name, (mine, _) in found.items()}
 
 
 def _compare_sql(
-    plan: Plan, model: ModelPlan, log: FeatureLog, ranks: MergeRanks, found: ModelParity, offline: _Offline
+    plan: Plan, model: ModelPlan, log: FeatureLog, ranks: RankFiles, found: ModelParity, starts: Mapping[Partition, int]
 ) -> None:
     topic = plan.inputs[model.trigger].topic
 
@@ -102,130 +102,129 @@ def _compare_sql(
         """Those of which the log holds all that their windows reach."""
         numbers, offsets = served["trigger_partition"].to_numpy(), served["trigger_offset"].to_numpy()
         keep = np.ones(len(served), np.bool_)
-        for part, start in offline.starts.items():
+        for part, start in starts.items():
             if part.topic == topic:
                 keep &= (numbers != part.partition) | (offsets >= start)
         return served.filter(pa.array(keep))
 
-    chosen = whole if offline.starts else None
-    known = compare_as_known(plan, model, log, ranks, chosen)
-    found.as_known_compared = max(part.compared for part in known.values())
-    found.as_known_mismatched = vectors_that_differ(known)
-    for name, part in known.items():
-        if part.mismatched:
-            found.by_feature[name] = found.by_feature.get(name, 0) + part.mismatched
-    skew = compare_point_in_time(plan, model, log, chosen)
-    found.lateness_skewed = vectors_that_differ(skew)
+    chosen = whole if starts else None
+    known = compare_whole(plan, model, log, ranks, chosen)
+    found.as_known_compared, found.as_known_mismatched = known.compared, known.differ
+    for name, count in known.mismatched.items():
+        if count:
+            found.by_feature[name] = found.by_feature.get(name, 0) + count
+    skew = compare_whole(plan, model, log, None, chosen)
+    found.lateness_skewed = skew.differ
     found.skew = {
-        name: {"vectors": part.mismatched, "greatest": part.greatest} for name, part in skew.items() if part.mismatched
+        name: {"vectors": count, "greatest": skew.greatest[name]} for name, count in skew.mismatched.items() if count
     }
 
 
 @dataclass
-class _Offline:
-    """One model's vectors from the replay: per partition of the features topic, records as they must have been served.
+class _Reach:
+    """How far a replay speaks, per partition of the triggers' topics: from where windows are whole, up to where it has come."""
 
-    required : triggers of batches that ran this very plan; of others it is not known which vectors were this definition's
-    ends : per partition of the triggers' topics, how far the replay has come; vectors beyond were served meanwhile
-    unlogged : batches of the journal beyond that
-    starts : from where on the replay has whole windows; what was served before, of a log that was cut, cannot be compared
-    """
-
-    records: list[list[Served]]
-    required: set[Trigger] = field(default_factory=set)
+    starts: dict[Partition, int]
     ends: dict[Partition, int] = field(default_factory=dict)
-    starts: dict[Partition, int] = field(default_factory=dict)
-    unlogged: int = 0
 
     def is_beyond(self, trigger: Trigger) -> bool:
-        """Whether the replay does not speak of a trigger."""
-        topic, number, offset = trigger
-        place = Partition(topic, number)
-        return not self.starts.get(place, 0) <= offset < self.ends.get(place, 0)
+        """Whether it does not speak of a trigger: served meanwhile, or by what was cut from the log."""
+        place = Partition(*trigger[:2])
+        return not self.starts.get(place, 0) <= trigger[2] < self.ends.get(place, 0)
 
 
-def _offline(
-    plan: Plan, transport: Transport, log: FeatureLog, ranks: MergeRanks, on_progress: Progress | None
-) -> dict[str, _Offline]:
-    encoder, counts = VectorEncoder(plan), transport.topics()
-    out = {name: _Offline([[] for _ in range(counts[model.topics["features"]])]) for name, model in plan.models.items()}
+def _replay(
+    plan: Plan, transport: Transport, log: FeatureLog, ranks: RankFiles, on_progress: Progress | None
+) -> dict[str, tuple[ModelParity, Mapping[Partition, int]]]:
+    """Follow the journal, and match every vector with what was served while both are read."""
+    encoder = VectorEncoder(plan)
     journaled = journal.read(transport, plan.journal, NAME)
     entries = logged_of(plan, log, journaled)
     held = kept(plan, log, entries)
-    begin = ends(entries[: held.first]) if held.state else {}
-    for mine in out.values():
-        mine.starts.update(begin)
-        mine.unlogged = len(journaled) - len(entries)
+    reach = _Reach(ends(entries[: held.first]) if held.state else {})
+    # asked for after the journal: what it speaks of was served by now
+    served = {name: _Served(plan, model, transport, log, reach.starts) for name, model in plan.models.items()}
     for entry, batch, every in replayed(plan, transport, log, on_progress, entries):
         ranks.note(batch)
         if entry.sequence < (entries[held.first].sequence if held.first < len(entries) else entry.sequence + 1):
             continue
-        for mine in out.values():
-            mine.ends.update(ends([entry]))
+        reach.ends.update(ends([entry]))
         for vectors in every:
-            mine = out[vectors.model.name]
-            for record in encoder.records(vectors):
-                assert record.key is not None
-                mine.records[partition_of(record.key, len(mine.records))].append(
-                    (record.key, record.value, record.known_us)
-                )
-            if entry.fingerprint == plan.fingerprint:
-                mine.required |= {
-                    (part.topic, part.partition, offset)
-                    for part, offset in zip(vectors.partition, vectors.offset.tolist(), strict=True)
-                }
-    return out
-
-
-def _compare(
-    plan: Plan, model: ModelPlan, transport: Transport, offline: _Offline, erased: Collection[tuple[int, int]]
-) -> ModelParity:
-    codec, store = Codec(model.vector_schema), provision.store(transport, plan)
-    topic = model.topics["features"]
-    found = ModelParity(model.name)
-    theirs: list[list[Served]] = [[] for _ in offline.records]
-    mark = model.fingerprint.encode()
-    for fetched in transport.read_all(model.topics["features"]):
-        found.newest_known_us = max(found.newest_known_us, int(fetched.known_us[-1]))
-        # computed vectors are in single-object encoding: what the registry's id stands for is compared, not the id
-        values = [store.single(topic, value) if value is not None else None for value in fetched.values]
-        for served in zip(fetched.keys, values, fetched.known_us.tolist(), strict=True):
-            if served[1] is None or mark not in served[1]:
-                found.other_definition += 1
-            else:
-                theirs[fetched.partition.partition].append(served)
-    if erased:
-        # of another key, a replayed one may lie in another partition
-        offline.required -= {(plan.inputs[model.trigger].topic, *place) for place in erased}
-        found.erased = sum(len(part) for part in theirs)
-        offline.records = [_without(codec, part, erased) for part in offline.records]
-        theirs = [_without(codec, part, erased) for part in theirs]
-        found.erased -= sum(len(part) for part in theirs)
-    for number, (ours, served_here) in enumerate(zip(offline.records, theirs, strict=True)):
-        if ours != served_here:
-            theirs[number] = served_here = [
-                served for served in served_here if not offline.is_beyond(_trigger(codec.decode(served[1] or b"")))
-            ]
-        if ours != served_here:
-            _explain(codec, ours, served_here, offline.required, found)
-    found.compared = sum(map(len, theirs))
+            required = entry.fingerprint == plan.fingerprint
+            served[vectors.model.name].expect(vectors, encoder.records(vectors), required)
+    found: dict[str, tuple[ModelParity, Mapping[Partition, int]]] = {}
+    for name, mine in served.items():
+        found[name] = mine.told(reach), reach.starts
+        found[name][0].unlogged_batches = len(journaled) - len(entries)
     return found
 
 
-def _without(codec: Codec, served: list[Served], erased: Collection[tuple[int, int]]) -> list[Served]:
-    return [part for part in served if _trigger(codec.decode(part[1] or b""))[1:] not in erased]
+class _Served:
+    """What was served of one model, beside what should have been."""
+
+    def __init__(
+        self, plan: Plan, model: ModelPlan, transport: Transport, log: FeatureLog, starts: Mapping[Partition, int]
+    ) -> None:
+        self._codec, self._store = Codec(model.vector_schema), provision.store(transport, plan)
+        self._topic, self._mark, self._starts = model.topics["features"], model.fingerprint.encode(), starts
+        self._erased = erased_triggers(plan, model, log)
+        self._found = ModelParity(model.name)
+        self._partitions = transport.topics()[self._topic]
+        self._match = VectorMatch(self._partitions, iter(transport.read_all(self._topic)), self._kept, self._trigger)
+
+    def expect(self, vectors: Vectors, made: Iterable[Outgoing], required: bool) -> None:
+        """Take the vectors of a batch, and compare as many as were served by now."""
+        places = zip(vectors.partition, vectors.offset.tolist(), strict=True)
+        for record, (part, offset) in zip(made, places, strict=True):
+            if (part.partition, offset) in self._erased:
+                continue  # of another key, a replayed one may lie in another partition
+            assert record.key is not None
+            right = (record.key, record.value, record.known_us)
+            trigger = (part.topic, part.partition, offset)
+            self._match.expect(partition_of(record.key, self._partitions), (right, trigger, required))
+        self._match.match()
+
+    def told(self, reach: _Reach) -> ModelParity:
+        """What the comparison found."""
+        match, found = self._match, self._found
+        match.finish()
+        found.compared, found.newest_known_us = match.equal, match.newest_known_us
+        for ours, served in zip(match.ours, match.theirs, strict=True):
+            theirs = [part for part in served if not reach.is_beyond(self._trigger(part[1] or b""))]
+            found.compared += len(theirs)
+            if ours or theirs:
+                _explain(self._codec, ours, theirs, match, found)
+        if not found.mismatched:
+            found.mismatched = match.misplaced
+        return found
+
+    def _kept(self, key: bytes | None, value: bytes | None) -> bytes | None:
+        # computed vectors are in single-object encoding: what the registry's id stands for is compared, not the id
+        value = self._store.single(self._topic, value) if value is not None else None
+        if value is None or self._mark not in value:
+            self._found.other_definition += 1
+            return None
+        if self._erased or self._starts:
+            topic, number, offset = self._trigger(value)
+            if (number, offset) in self._erased:
+                self._found.erased += 1
+                return None
+            if offset < self._starts.get(Partition(topic, number), 0):
+                return None
+        return value
+
+    def _trigger(self, value: bytes) -> Trigger:
+        return _trigger(self._codec.decode(value))
 
 
-def _explain(
-    codec: Codec, ours: list[Served], theirs: list[Served], required: set[Trigger], found: ModelParity
-) -> None:
+def _explain(codec: Codec, ours: list[Expected], theirs: list[Served], match: VectorMatch, found: ModelParity) -> None:
     """Where the two sequences of a partition differ: which vectors, which features; else only in place, key or time."""
-    expected = {_trigger(record): (record, served) for record, served in _decoded(codec, ours)}
+    expected = {trigger: (codec.decode(served[1] or b""), served) for served, trigger, _ in ours}
+    required = {trigger for _, trigger, needed in ours if needed}
     seen: dict[Trigger, None] = {}
-    in_place = [served for served in ours if _trigger(codec.decode(served[1] or b"")) in required]
     for record, served in _decoded(codec, theirs):
         trigger = _trigger(record)
-        if trigger in seen:
+        if trigger in seen or (trigger not in expected and match.was_matched(trigger)):
             found.doubled += 1
             found.mismatched += 1
             continue
@@ -242,9 +241,10 @@ def _explain(
         if len(found.examples) < _EXAMPLES:
             differs = {name: [record.get(name), want.get(name) if want else None] for name in differing[:5]}
             found.examples.append({"entity": record["entity"], "trigger": list(trigger), "differs": differs})
-    unserved = len((expected.keys() & required) - seen.keys())
+    unserved = len(required - seen.keys())
     found.missing += unserved
     found.mismatched += unserved
+    in_place = [served for served, trigger, _ in ours if trigger in required or trigger in seen]
     if not found.mismatched and len(in_place) == len(theirs):
         found.mismatched += sum(left != right for left, right in zip(in_place, theirs, strict=True))
 

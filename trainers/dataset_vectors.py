@@ -163,7 +163,13 @@ def complete(plan: Plan, model: ModelPlan, request: Request, log: FeatureLog, ro
         every = topic_stream.reader(log, input.topic, _trigger_columns(plan, model), request.as_of_us)
         triggers = _streamed(every.schema, _tables(every), input, request, begin_us, passed)
     events = {
-        name: topic_stream.reader(log, plan.inputs[name].topic, plan.read_columns(name), request.as_of_us)
+        name: topic_stream.reader(
+            log,
+            plan.inputs[name].topic,
+            plan.read_columns(name),
+            request.as_of_us,
+            with_known=plan.inputs[name].time is None,
+        )
         for name in dict.fromkeys(table.event for table in plan.tables)
     }
     return _computed(plan, model, triggers, events, passed, is_asked=rows is not None, ranked=False)

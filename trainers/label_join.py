@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -23,6 +22,7 @@ from samestream.streams.engine import evaluate
 from samestream.streams.log import logged_columns, topic_stream
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.plan import Gate, ModelPlan, Plan
+from samestream.streams.sql.duckdb_log import Connection
 
 PART_ROWS, STEP_ROWS = 1_000_000, 100_000
 _RAW = "raw(p INTEGER, o BIGINT, known BIGINT, t BIGINT, key VARCHAR, y {y})"
@@ -78,7 +78,7 @@ class Horizon:
 
 
 def stage(
-    database: duckdb.DuckDBPyConnection,
+    database: Connection,
     plan: Plan,
     model: ModelPlan,
     log: FeatureLog,
@@ -116,7 +116,7 @@ def stage(
     return Horizon(model.label.within_us, over_us, since_us)
 
 
-def join(database: duckdb.DuckDBPyConnection, within_us: int) -> None:
+def join(database: Connection, within_us: int) -> None:
     """Make the table `found` of `_row`, `y` and `known`: of each row of `vectors` that has one, its first label.
 
     vectors : has `_row`, `k`, the key as text, and `t`, the event time
@@ -144,14 +144,14 @@ def join(database: duckdb.DuckDBPyConnection, within_us: int) -> None:
         database.execute("INSERT INTO found SELECT _row, y, known FROM firsts JOIN mine USING (n)").fetchall()
 
 
-def insert(database: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
+def insert(database: Connection, table: str, rows: pa.Table) -> None:
     """Add rows to a table, column by column in its order."""
     database.register("given", rows)
     database.execute(f"INSERT INTO {table} SELECT * FROM given").fetchall()
     database.unregister("given")
 
 
-def in_order(database: duckdb.DuckDBPyConnection, query: str) -> Iterator[pa.Table]:
+def in_order(database: Connection, query: str) -> Iterator[pa.Table]:
     """The rows of a query, some at a time; meanwhile the database can be asked something else."""
     with database.cursor() as cursor:
         for batch in cursor.sql(query).to_arrow_reader(STEP_ROWS):
@@ -180,7 +180,7 @@ def _raw(plan: Plan, model: ModelPlan, events: pa.Table) -> tuple[pa.Table, Int6
     return pa.table(columns), times
 
 
-def _stepped(database: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
+def _stepped(database: Connection) -> Iterator[pa.Table]:
     """The label events with the running known time and the newest event time of their partition, up to each."""
     at: dict[int, tuple[int, int]] = {}
     for table in in_order(database, "SELECT * FROM raw ORDER BY p, o"):
@@ -197,7 +197,7 @@ def _stepped(database: duckdb.DuckDBPyConnection) -> Iterator[pa.Table]:
         yield pa.table(found)
 
 
-def _applied(database: duckdb.DuckDBPyConnection, gate: Gate) -> Iterator[pa.Table]:
+def _applied(database: Connection, gate: Gate) -> Iterator[pa.Table]:
     """The label events that are applied and have a value, in merged order (DESIGN section 2).
 
     An event that is not applied lies behind the greatest event time, so that counting it there as well changes nothing; and

@@ -65,8 +65,9 @@ def _checked(asked: argparse.Namespace) -> Plan:
     elif not asked.out.absolute().parent.is_dir():
         found = asked.out.absolute().parent
         raise TrainingError("no such folder", where="--out", found=found, hint="create it first.")
-    else:
-        dataset_files.refuse_existing(asked.out)
+    elif asked.out.exists() and not asked.overwrite:
+        hint = "name another file with --out, or add --overwrite."
+        raise TrainingError("there is something already", where=str(asked.out), hint=hint)
     return plan
 
 
@@ -106,6 +107,7 @@ def _asked(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("model")
     parser.add_argument("--log", required=True, help="root of the feature log, as every executor sees it")
     parser.add_argument("--out", required=True, type=Path, help="new folder (training-set), or file (profiles)")
+    parser.add_argument("--overwrite", action="store_true", help="let --out of profiles replace a file that exists")
     parser.add_argument("--namespace", default="")
     parser.add_argument("--mode", default="served", choices=["served", "as_known", "point_in_time"])
     parser.add_argument(

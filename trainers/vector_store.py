@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
 from samestream.schemas.expressions import Kind
 from samestream.streams import columns as cols
 from samestream.streams.columns import Int64Array
+from samestream.streams.sql.duckdb_log import Connection
 from samestream.trainers import label_join
 from samestream.trainers.dataset_vectors import Vectors
 
@@ -22,7 +22,7 @@ SLICE_ROWS = 200_000
 class VectorStore:
     """All vectors of a dataset. Columns have numbers for names: in SQL, names that differ only in case are the same."""
 
-    def __init__(self, database: duckdb.DuckDBPyConnection, vectors: Vectors) -> None:
+    def __init__(self, database: Connection, vectors: Vectors) -> None:
         self._database, self._identity, self._known = database, vectors.identity, vectors.has_known
         self._schema: pa.Schema | None = None
         self.rows = 0

@@ -112,13 +112,19 @@ def _merged(parts: Sequence[Rows]) -> Rows:
     return Rows(table.take(order).combine_chunks(), offsets[order])
 
 
-def reader(log: FeatureLog, topic: str, columns: Sequence[str], known_to_us: int | None = None) -> pa.RecordBatchReader:
+def reader(
+    log: FeatureLog, topic: str, columns: Sequence[str], known_to_us: int | None = None, *, with_known: bool = True
+) -> pa.RecordBatchReader:
     """The rows of a topic, file by file of the log: `_partition`, `_offset`, `_known` and some columns; it can be read once.
+
+    with_known : whether `_known` is wanted, where no instant asks for it
 
     known_to_us : nothing counts that the log learned of at this instant or later
     A column that the log does not know is left out. While it is read FeatureLogError may be raised, as by `FeatureLog.read`.
     """
     newest, wanted = log.newest(topic), {*KEY_SCHEMA.names, *columns} - {"_key"}
+    if not with_known and known_to_us is None:
+        wanted -= {"_known"}
     needed = pa.schema([field for field in (newest.schema if newest else KEY_SCHEMA) if field.name in wanted])
     files = [file for file in log.in_force(topic) if file.meets(None, known_to_us)]
 

@@ -96,6 +96,10 @@ class SparkDatabase:
         """See `sql_words.Database`."""
         self.make(table, f"SELECT {columns} FROM {joined(base, answers)}")
 
+    def latest(self, table: str, keys: str, event: Input, by: str, value: str) -> bool:
+        """See `sql_words.Database`."""
+        return False
+
     def number(self, query: str) -> float:
         """See `sql_words.Database`."""
         found: float | None = self.first(query)

@@ -23,12 +23,17 @@ from samestream.streams.log.logged_columns import defaults_of, field_of
 from samestream.streams.plan import Input, Plan
 from samestream.streams.sql import duckdb_terms as sql
 from samestream.streams.sql.duckdb_words import WORDS
+from samestream.streams.sql.latest import latest
 from samestream.streams.sql.log import joined
 
-_SETTINGS = {"memory_limit": "512MB", "preserve_insertion_order": False}
+SETTINGS = {"memory_limit": "512MB", "preserve_insertion_order": False}
 JOINED_ROWS = 250_000
 """How many rows are put together with their answers at once."""
+ASKED_ROWS = 4_000_000
+"""If more rows ask for their latest event, events are put in order on disk, and not the rows in memory."""
+_DIRECT = (Kind.INT, Kind.FLOAT, Kind.BOOL, Kind.TIME, Kind.STRING)
 Rows = pa.Table | pa.RecordBatchReader
+Connection = duckdb.DuckDBPyConnection
 
 
 class DuckDbLog:
@@ -77,6 +82,26 @@ class DuckDbLog:
                 these = f"_row >= {first} AND _row < {first + JOINED_ROWS}"
                 chosen = {name: f"(SELECT * FROM {name} WHERE {these}) AS {name}" for name in (base, *answers)}
             yield f"SELECT {columns} FROM {joined(chosen[base], [chosen[name] for name in answers])}"
+
+    def latest(self, table: str, keys: str, event: Input, by: str, value: str) -> bool:
+        """See `sql_words.Database`."""
+        if self.number("SELECT count(*) FROM asked") > ASKED_ROWS or by == value:
+            return False
+        for name in (by, value):
+            if event.columns[name] not in _DIRECT:
+                return False
+        asked = self._connection.sql("SELECT _row, key, instant FROM asked").to_arrow_table()
+        held = self._connection.sql(f"SELECT {keys} FROM keys ORDER BY key").to_arrow_table()[keys].combine_chunks()
+        time = event.time or "_known"
+        needed = [by, value, *([event.time] if event.time and event.time not in (by, value) else [])]
+        marks = ("_partition", "_offset", *(() if event.time else ("_known",)))
+        tables = (_plain(event, table, needed, marks, 0, {}) for table in _some(self._events[event.name]))
+        type_ = cols.arrow_type(event.columns[by])
+        found = latest(asked, held.cast(pa.int64() if pa.types.is_timestamp(type_) else type_), tables, by, time, value)
+        self._connection.register("found", found)
+        self.make(table, "SELECT * FROM found")
+        self._connection.unregister("found")
+        return True
 
     def number(self, query: str) -> float:
         """See `sql_words.Database`."""
@@ -144,9 +169,13 @@ def workspace(connection: duckdb.DuckDBPyConnection | None, threads: int) -> Ite
     # what exceeds the memory limit must not be written into the user's working directory
     with (
         tempfile.TemporaryDirectory(prefix="samestream-") as folder,
-        duckdb.connect(config={**_SETTINGS, "threads": threads, "temp_directory": folder}) as database,
+        duckdb.connect(config={**SETTINGS, "threads": threads, "temp_directory": folder}) as database,
     ):
         yield database
+
+
+def _some(rows: Rows) -> Iterator[pa.Table]:
+    return iter([rows]) if isinstance(rows, pa.Table) else (pa.Table.from_batches([batch]) for batch in rows)
 
 
 def _each(

@@ -48,6 +48,15 @@ def run(database: Database, name: str, columns: Sequence[Framed]) -> list[str]:
     return found
 
 
+def of_latest(database: Database, name: str, columns: Sequence[Framed]) -> str:
+    """Make a table of `_row` and the columns, from `asked` and the latest event of each of its rows, `latest`; its name."""
+    windows = {window: number for number, window in enumerate(dict.fromkeys(column.window for column in columns))}
+    _widen(database, windows)
+    chosen = _chosen(database, columns, windows)
+    database.make(name, f"SELECT a._row{chosen} FROM wide a LEFT JOIN latest e ON a._row = e._row")
+    return name
+
+
 def _widen(database: Database, windows: Mapping[Window, int]) -> None:
     words, begins, joins = database.words, "", ""
     for window, number in windows.items():
@@ -85,14 +94,19 @@ def _frames(database: Database, name: str, columns: Sequence[Framed], windows: M
 
 
 def _latest(database: Database, name: str, columns: Sequence[Framed], x: str, windows: Mapping[Window, int]) -> None:
-    quoted = database.words.dialect.quoted
-    chosen = "".join(
-        f", CASE WHEN e.t >= a.lo_{windows[column.window]} "
-        f"THEN {filled(column.text, x='e.x', t='e.t', instant='a.instant')} END AS {quoted(column.name)}"
-        for column in columns
-    )
+    chosen = _chosen(database, columns, windows)
     asking = f"SELECT *, CAST(instant AS HUGEINT) * {_PLACES} AS at FROM wide"
     having = f"SELECT key, t, {x} AS x, CAST(t AS HUGEINT) * {_PLACES} + number AS at FROM kept WHERE {x} IS NOT NULL"
     database.make(
         name, f"SELECT a._row{chosen} FROM ({asking}) a ASOF LEFT JOIN ({having}) e ON a.key = e.key AND a.at > e.at"
+    )
+
+
+def _chosen(database: Database, columns: Sequence[Framed], windows: Mapping[Window, int]) -> str:
+    """The columns, from the row `a` that asks and the latest event `e` before it: null where that lies before the window."""
+    quoted = database.words.dialect.quoted
+    return "".join(
+        f", CASE WHEN e.t >= a.lo_{windows[column.window]} "
+        f"THEN {filled(column.text, x='e.x', t='e.t', instant='a.instant')} END AS {quoted(column.name)}"
+        for column in columns
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Protocol
 
 from samestream.schemas.errors import FeatureLogError
@@ -58,10 +59,22 @@ class SqlLog:
     def _look_up(self, asking: str, lookup: Lookup, slack: bool = False) -> tuple[list[str], set[str]]:
         """Make tables of `_row` and the columns of a lookup: their names, and which of the columns are inexact."""
         table = self._plan.tables[lookup.table]
-        events = self._event(table.event)
-        found = SqlLookup(self._database, table, lookup, asking, events, ranked=self._ranked, slack=slack)
+        once = self._plan.inputs[table.event] if self._is_read_once(table.event) else None
+        stage = partial(self._event, table.event)
+        found = SqlLookup(self._database, table, lookup, asking, stage, ranked=self._ranked, slack=slack, once=once)
         self._lookups += 1
         return found.run(f"lookup_{self._lookups}"), found.inexact
+
+    def _is_read_once(self, name: str) -> bool:
+        """Whether one lookup alone reads the events, as they lie in the log."""
+        if (
+            name not in self._events
+            or name in self._staged
+            or any(part.event == name for part in self._plan.enrichments)
+        ):
+            return False
+        lookups = [*self._model.lookups, *(part.lookup for part in self._plan.enrichments)]
+        return sum(self._plan.tables[lookup.table].event == name for lookup in lookups) == 1
 
     def _event(self, name: str) -> str:
         if name not in self._events:

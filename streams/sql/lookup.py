@@ -22,11 +22,12 @@ pieces_0  one window: _row, instant, rank, key, level, block, parts, torn: wheth
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from samestream.schemas.expressions import Column
 from samestream.schemas.windows import Window
-from samestream.streams.plan import Lookup, Table
+from samestream.streams.plan import Input, Lookup, Table
 from samestream.streams.sql import frames
 from samestream.streams.sql import windows as sql_windows
 from samestream.streams.sql.aggregates import Bag, Summary, filled
@@ -64,8 +65,9 @@ class SqlLookup:
     """One lookup: a table of the plan, for the rows of ``asking``, from the rows of ``events``.
 
     asking : a table of `_row`, `_time` and the lookup's key columns, if ranked also of `_rank`
-    events : a table of `_partition`, `_offset`, `_time` and the event's columns, if ranked also of `_rank` and `_applied`
+    events : makes a table of `_partition`, `_offset`, `_time` and the event's columns, if ranked also of `_rank` and `_applied`
     ranked : whether a row that asks knows only events of a lower rank.
+    once : the events, where nobody else reads them
     slack : whether to say, in columns named by `slack_of`, how far off values may be; ``inexact`` are those that have one.
     """
 
@@ -75,13 +77,15 @@ class SqlLookup:
         table: Table,
         lookup: Lookup,
         asking: str,
-        events: str,
+        events: Callable[[], str],
         *,
         ranked: bool,
         slack: bool = False,
+        once: Input | None = None,
     ) -> None:
         self._database, self._lookup, self._ranked, self._slack = database, lookup, ranked, slack
-        self._table, self._asking, self._events = table, asking, events
+        self._table, self._asking, self._stage, self._once = table, asking, events, once
+        self._events = ""
         self._words, self._quoted = database.words, database.words.dialect.quoted
         self.inexact: set[str] = set()
         self._framed: list[Framed] = []
@@ -109,6 +113,9 @@ class SqlLookup:
 
         Returns their names, which begin with ``name``.
         """
+        if found := self._latest(name):
+            return found
+        self._events = self._stage()
         parts = self._part_count()
         if parts == 1:
             return self._run(name, "")
@@ -121,6 +128,23 @@ class SqlLookup:
             for whole, table in zip(found, tables, strict=True):
                 (self._database.add if part else self._database.make)(whole, f"SELECT * FROM {table}")
         return found
+
+    def _latest(self, name: str) -> list[str]:
+        """`run` where all that is asked for is the latest value of one column: of events that are read once, and not kept."""
+        framed, table = self._framed, self._table
+        if self._once is None or self._answers or not framed or len(table.by) != 1:
+            return []
+        fed = [part for part, column in zip(table.aggregates, self._lookup.columns, strict=False) if column]
+        values = {table.inputs[part.input] for part in fed}
+        (value,) = values if len(values) == 1 else (None,)
+        if not all(column.by_latest for column in framed) or value is None or value.where is not None:
+            return []
+        if not isinstance(value.value, Column):
+            return []
+        self._match_asked("")
+        if not self._database.latest("latest", "k0", self._once, table.by[0], value.value.name):
+            return []
+        return [frames.of_latest(self._database, f"{name}_latest", framed)]
 
     def _part_count(self) -> int:
         """In how many parts keys are divided: by what there is, so that the same rows are always divided alike."""
@@ -176,27 +200,29 @@ class SqlLookup:
         if self._slack and rule.slack is not None:
             self._add(slack_of(name), window, column, rule.slack)
 
-    def _match_keys(self, part: str) -> None:
-        """Number the keys asked for; make `asked` of the triggers that have one, and `kept` of the events that do."""
-        asked, by = ([self._quoted(name) for name in names] for names in (self._lookup.keys, self._table.by))
+    def _match_asked(self, part: str) -> None:
+        """Number the keys asked for, and make `asked` of the triggers that have one."""
+        asked = [self._quoted(name) for name in self._lookup.keys]
         there = " AND ".join([*(f"{name} IS NOT NULL" for name in asked), *([part] if part else [])])
         numbered = ", ".join(f"{name} AS k{i}" for i, name in enumerate(asked))
-
-        def same(names: Sequence[str]) -> str:
-            return " AND ".join(f"{name} = k{i}" for i, name in enumerate(names))
-
         rank = ", _rank AS rank" if self._ranked else ""
-        columns = "".join(f", {text} AS {name}" for name, text in self._columns.items())
         key = self._words.key([f"k{i}" for i in range(len(asked))])
         self._database.make(
             "keys", f"SELECT *, {key} AS key FROM (SELECT DISTINCT {numbered} FROM {self._asking} WHERE {there})"
         )
         self._database.make(
-            "asked", f"SELECT _row, key, _time AS instant{rank} FROM {self._asking} JOIN keys ON {same(asked)}"
+            "asked", f"SELECT _row, key, _time AS instant{rank} FROM {self._asking} JOIN keys ON {_same(asked)}"
         )
+
+    def _match_keys(self, part: str) -> None:
+        """The same; and make `kept` of the events that have one of these keys."""
+        self._match_asked(part)
+        by = [self._quoted(name) for name in self._table.by]
+        rank = ", _rank AS rank" if self._ranked else ""
+        columns = "".join(f", {text} AS {name}" for name, text in self._columns.items())
         self._database.make(
             "plain" if self._bags else "kept",
-            f"SELECT key, _time AS t{rank}{columns} FROM {self._events} JOIN keys ON {same(by)}"
+            f"SELECT key, _time AS t{rank}{columns} FROM {self._events} JOIN keys ON {_same(by)}"
             + (" WHERE _applied" if self._ranked else ""),
         )
         if self._bags:
@@ -352,6 +378,10 @@ class SqlLookup:
     @property
     def _every_level(self) -> str:
         return self._words.levels(self._levels)
+
+
+def _same(names: Sequence[str]) -> str:
+    return " AND ".join(f"{name} = k{i}" for i, name in enumerate(names))
 
 
 def _bounded(counted: str, column: str, exact: int) -> str:

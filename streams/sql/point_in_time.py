@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Set
 from functools import partial
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from samestream.schemas.expressions import Column, Expr
@@ -24,7 +23,7 @@ from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.sql import duckdb_terms as sql
 from samestream.streams.sql.difference import slack_of
 from samestream.streams.sql.duckdb import DUCKDB
-from samestream.streams.sql.duckdb_log import DuckDbLog, Rows, room, workspace
+from samestream.streams.sql.duckdb_log import Connection, DuckDbLog, Rows, room, workspace
 from samestream.streams.sql.log import SqlLog
 
 _INFINITY = "CAST('inf' AS DOUBLE)"
@@ -36,7 +35,7 @@ def point_in_time(
     model: ModelPlan,
     triggers: pa.Table,
     events: Mapping[str, Rows],
-    connection: duckdb.DuckDBPyConnection | None = None,
+    connection: Connection | None = None,
     *,
     slack: bool = False,
     repeatable: bool = False,
@@ -63,7 +62,7 @@ def as_known(
     model: ModelPlan,
     triggers: pa.Table,
     events: Mapping[str, Rows],
-    connection: duckdb.DuckDBPyConnection | None = None,
+    connection: Connection | None = None,
     *,
     slack: bool = False,
     repeatable: bool = False,
@@ -80,7 +79,7 @@ def _vectors(
     model: ModelPlan,
     triggers: pa.Table,
     events: Mapping[str, Rows],
-    connection: duckdb.DuckDBPyConnection | None,
+    connection: Connection | None,
     *,
     ranked: bool,
     slack: bool,
@@ -95,7 +94,7 @@ def vectors(
     model: ModelPlan,
     triggers: Rows,
     events: Mapping[str, Rows],
-    connection: duckdb.DuckDBPyConnection | None = None,
+    connection: Connection | None = None,
     *,
     ranked: bool,
     slack: bool = False,

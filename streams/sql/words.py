@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from samestream.schemas.aggregates import Aggregate
+from samestream.streams.plan import Input
 from samestream.streams.sql.aggregates import Bag, Summary
 from samestream.streams.sql.dialect import Dialect
 
@@ -58,6 +59,12 @@ class Database(Protocol):
 
     def join(self, table: str, base: str, answers: Sequence[str], columns: str) -> None:
         """Make a table of expressions over the rows of another, each with its row of every table of answers, by `_row`."""
+
+    def latest(self, table: str, keys: str, event: Input, by: str, value: str) -> bool:
+        """Make a table of `_row`, `t` and `x`, the latest event of each row of `asked` with its value; `latest.latest`.
+
+        keys : the name of the column of `keys`. Whether it is made: not where the database has no such way, or too many ask.
+        """
 
     def number(self, query: str) -> float:
         """The one value of a query, 0 for null."""

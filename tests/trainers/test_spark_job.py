@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import harness
 import pytest
@@ -46,3 +47,20 @@ def test_places_that_cannot_be_written(capsys: pytest.CaptureFixture[str], tmp_p
     assert "there is something already" in capsys.readouterr().err
     assert spark_job.main(["profiles", SHOP, "Buys", "--log", "log", "--out", str(tmp_path / "no" / "made")]) == 1
     assert "no such folder" in capsys.readouterr().err
+
+
+def test_profiles_replace_a_file_when_they_are_told_to(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tmp_path / "profiles.json"
+    made.write_text("mine")
+    arguments = ["profiles", SHOP, "Buys", "--log", "log", "--out", str(made)]
+    assert spark_job.main(arguments) == 1
+    assert (
+        "there is something already. Hint: name another file with --out, or add --overwrite." in capsys.readouterr().err
+    )
+    assert made.read_text() == "mine"
+    monkeypatch.setattr(spark_job.spark_session, "submitted", lambda _: MagicMock())
+    monkeypatch.setattr(spark_job, "profiles", lambda *_: {})
+    assert spark_job.main([*arguments, "--overwrite"]) == 0
+    assert made.read_text() == "{}\n"
