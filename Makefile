@@ -112,7 +112,7 @@ bench-transport: $(VENV)/.ready ## What moving records costs by each of the thre
 bench-profile: $(VENV)/.ready ## Where the time goes: CPU seconds per million events and step of the feature processor
 	$(BIN)/python bench/engine/steps.py $(ARGS)
 
-bench-monitors: $(VENV)/.dev ## The monitors beside their peers (PARTS="faults streams speed references", JSON=FILE, ARGS=--quick)
+bench-monitors: $(VENV)/.dev ## The monitors beside their peers (PARTS="faults sql streams speed references", JSON=FILE, ARGS=--quick)
 	$(BIN)/python bench/monitors $(if $(PARTS),--parts $(PARTS)) $(if $(JSON),--json $(JSON)) $(ARGS)
 
 lint: dev

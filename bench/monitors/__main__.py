@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-PARTS = ("faults", "streams", "speed")
+PARTS = ("faults", "sql", "streams", "speed")
 MORE = ("references",)
 """Only where asked for."""
 KEYS = ("faults", "clean", "streams", "speed")
