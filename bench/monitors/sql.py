@@ -1,8 +1,8 @@
 """Part *sql*: code that changes on one side of the comparison with SQL, sixty times each way, on a month of flights.
 
-The log holds what was served, and SQL computes the newest vectors once more, five minutes of them at a time. From an instant on either
-SQL has another definition of one feature while what is served is right, or the engine and its replay have it, which replay
-cannot see, while SQL is right. Without a change nothing may differ.
+The log holds what was served, and SQL computes the newest vectors once more, five minutes of them at a time. From an instant on
+either SQL has another definition of one feature while what is served is right, or the engine and its replay have it, which
+replay cannot see, while SQL is right. Without a change nothing may differ.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _differing_by_engine(month: Month, change: str, at_us: int) -> Any:
 
 
 def _differing(month: Month, by: Plan, instead: Vectors | None, at_us: int) -> Any:
-    """Which of the vectors known from an instant on differ from SQL by a plan. instead : what was served, other than the log says."""
+    """Which of the vectors known from an instant on differ from SQL by a plan. instead : what was served, not what the log says."""
     known_us = month.vectors.known_us
     low, high = np.searchsorted(known_us, [at_us, at_us + HORIZON_US])
     places = month.vectors.rank[low:high] << 40 | month.vectors.offset[low:high]
@@ -159,6 +159,4 @@ def _month(folder: Path) -> Month:
         for _, batch, _ in follower.follow(50_000):
             ranks.note(batch)
     follower.close()
-    return Month(
-        plan, others, joined(task.seen[""]), {name: joined(task.seen[name]) for name in CHANGES}, log, ranks
-    )
+    return Month(plan, others, joined(task.seen[""]), {name: joined(task.seen[name]) for name in CHANGES}, log, ranks)

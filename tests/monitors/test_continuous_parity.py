@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import harness
 import pytest
 from harness import PLAN, SHOP
 
-from samestream.monitors import parity
+from samestream.monitors import parity, recent_sql
 from samestream.monitors.continuous_parity import AS_KNOWN, REPLAY, SKEW, ParityWorker
 from samestream.monitors.incidents import IncidentRecord
 from samestream.monitors.task import parse
@@ -28,6 +29,7 @@ from samestream.streams.engine.processor import Emitted
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.lowering import compile_app
 from samestream.streams.memory.transport import MemoryTransport
+from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.transport import Outgoing, Partition
 
 MODEL = PLAN.models["Buys"]
@@ -139,6 +141,37 @@ def test_sql_finds_what_replay_cannot(tmp_path: Path) -> None:
     assert set(one.figures["Buys"][AS_KNOWN].by_feature) == {"cents"}
     assert told(transport)[0].evidence["path"] == AS_KNOWN
     assert log.topics()
+
+
+@pytest.mark.parametrize("changed", ["SQL", "engine and replay"])
+def test_a_definition_that_changed_on_one_side_of_sql_is_an_incident(
+    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(harness.__file__).parent / "shop.py").read_text()
+    (tmp_path / "shop.py").write_text(text.replace('View.count(over="10m")', 'View.count(over="9m")'))
+    other = load(str(tmp_path / "shop.py"))
+    sides = [(SHOP, PLAN), (other, compile_app(other))]
+    (app, plan), (_, by) = sides if changed == "SQL" else reversed(sides)
+    compare = recent_sql.compare_as_known
+
+    def of_other_code(_: Plan, model: ModelPlan, *args: Any) -> Any:
+        return compare(by, replace(by.models["Buys"], fingerprint=model.fingerprint), *args)
+
+    monkeypatch.setattr(recent_sql, "compare_as_known", of_other_code)
+    transport = harness.fresh(app, plan)
+    harness.send(transport, harness.shop_events(300))
+    harness.work_off(transport, FeatureTask(plan), plan, batch_records=50)
+    harness.write_log(transport, FeatureLog(tmp_path / "log"), plan)
+    one = ParityWorker(
+        transport, plan, list(app.monitors.values()), FeatureLog(tmp_path / "log"), interval_s=0.0, sql_every_s=0.0
+    )
+    paths = one.figures["Buys"]
+    run(one, lambda: bool(told(transport)) and paths[REPLAY].compared == paths[AS_KNOWN].compared == vectors(transport))
+    assert paths[REPLAY].mismatched == 0, "replay is run by the same code as the engine"
+    assert set(paths[AS_KNOWN].by_feature) == {"views"}
+    found = told(transport)[0]
+    assert (found.event, found.verdict, found.subject) == ("open", "definition_or_code", "Buys.views")
+    assert found.evidence["path"] == AS_KNOWN
 
 
 def test_a_restart_compares_nothing_twice_and_opens_nothing_again(tmp_path: Path) -> None:
