@@ -169,6 +169,7 @@ def numbers(
     rarity: Floats,
     moves: Floats,
     stays: Floats,
+    repeats: Floats,
     shares: Floats,
     scales: Floats,
     offsets: Floats,
@@ -193,6 +194,7 @@ def numbers(
     rarity : log of the share of all cells that are as rare as this one or rarer, shape (CELLS,).
     moves : log of the share of each bucket among the differences of values of one key, shape (BUCKETS,).
     stays : log of how often the value of each cell is followed by itself, shape (CELLS,).
+    repeats : log of how often any value is followed by itself, by part of the day, shape (groups,).
     shares : of nulls, of repeats, of zeros after another value, and of zeros (0 where there never was one), shape (4,).
     scales, offsets : of the units looked for, shape (units,).
     last, last_at : of each slot the last value, NaN at first, and its number; shape (slots,).
@@ -203,7 +205,8 @@ def numbers(
     nulled = max(0.5, min(0.95, 3 * shares[0]))
     null_hit = math.log(nulled / shares[0])
     null_miss = math.log((1 - nulled) / (1 - shares[0]))
-    moved_on = math.log((1 - STUCK) / (1 - min(shares[1], 0.999)))
+    moved_on = math.log((1 - STUCK) / (1 - math.exp(repeats[group])))
+    more_often = repeats[group] - math.log(shares[1])  # in the first hour of a day one value after the other is alike
     for row in range(len(values)):
         x = values[row] + 0.0
         began[-1] += 1
@@ -234,7 +237,7 @@ def numbers(
             more = math.log(1 - ZEROED_SHARE)
         add(ZEROED, row, more, most, levels, scores, peaks, limits, crossed)
         if x == before:
-            likely = max(here, stays[cell])
+            likely = max(here, stays[cell] + more_often)
             more = math.log(STUCK) - likely if likely < COMMON else 0.0
             step(FROZEN, row, more, levels, scores, peaks, limits, crossed)
         else:

@@ -74,7 +74,8 @@ class NumberWatch:
                     self._last[:] = np.nan
                 kernel.numbers(
                     values, valid, slots.of, table.by_step, group,
-                    table.usual, table.rarity, table.moves, table.stays, table.shares, self._scales, self._offsets,
+                    table.usual, table.rarity, table.moves, table.stays, table.repeats, table.shares, self._scales,
+                    self._offsets,
                     self._last, self._last_at, self._began, self._held,
                     self._local, self._ring, not self.detectors.active, *self.detectors.arrays,
                 )  # fmt: skip

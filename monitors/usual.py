@@ -46,6 +46,7 @@ class NumbersTable:
     rarity: Floats
     moves: Floats
     stays: Floats
+    repeats: Floats
     shares: Floats
     by_step: bool
     values: int
@@ -61,6 +62,7 @@ class _Day:
     kept, kept_counts : cells of values that were followed by themselves.
     tallies : nulls, repeats, pairs of one key; values after which another came, but zeros, and zeros after them;
     zeros: shape (6,).
+    pairs : values after which another of their key came, and those that it equalled, by part of the day, shape (2, groups).
     distances : summed steps, and summed ways to a value half a day off, shape (2,).
     """
 
@@ -71,6 +73,7 @@ class _Day:
     kept: Ints
     kept_counts: Ints
     tallies: Ints
+    pairs: Ints
     distances: Floats
 
 
@@ -104,6 +107,8 @@ class UsualNumbers:
         earlier, later = values[order][:-1][same], values[order][1:][same]
         steps, step_counts = np.unique(kernel.moves_of(later, earlier), return_counts=True)
         repeated = later == earlier
+        parts = groups[order][1:][same]
+        paired = [np.bincount(part, minlength=self._groups) for part in (parts, parts[repeated])]
         kept, kept_counts = np.unique(kernel.cells_of(later[repeated]), return_counts=True)
         other = earlier != 0
         tallies = [nulls, np.count_nonzero(repeated), len(later)]
@@ -112,8 +117,10 @@ class UsualNumbers:
         far = np.abs(values - np.roll(values, len(values) // 2)).sum()
         distances = np.array([np.abs(later - earlier).sum(), far * len(later) / max(len(values), 1)])
         self._days.append(
-            _Day(places, counts, steps, step_counts, kept, kept_counts, np.array(tallies, np.int64), distances)
-        )
+            _Day(
+                places, counts, steps, step_counts, kept, kept_counts, np.array(tallies, np.int64), np.array(paired), distances
+            )
+        )  # fmt: skip
         self.counts = self.counts.copy()
         self.counts[places] += counts
         if len(self._days) > DAYS_KEPT:
@@ -152,12 +159,14 @@ class UsualNumbers:
             kept[day.kept] += day.kept_counts
         whole = self.counts.reshape(self._groups, CELLS).sum(axis=0)
         stays = np.log(np.minimum((kept + STAY_WEIGHT * shares[1]) / (whole + STAY_WEIGHT), 0.99))
+        of_part, repeated = np.sum([day.pairs for day in self._days], axis=0)
+        repeats = np.minimum((repeated + PART_WEIGHT * shares[1]) / (of_part + PART_WEIGHT), 0.96)
         steps = np.zeros(BUCKETS)
         for day in self._days:
             steps[day.steps] += day.step_counts
         step, apart = np.sum([day.distances for day in self._days], axis=0)
         by_step = self._keyed or bool(step < CLEARLY * apart)
-        return NumbersTable(usual, rarity, _moves(steps), stays, shares, by_step, values=int(n))
+        return NumbersTable(usual, rarity, _moves(steps), stays, np.log(repeats), shares, by_step, values=int(n))
 
     def buckets(self) -> Ints:
         """Counts by bucket, as profiles count them, shape (BUCKETS,)."""
