@@ -229,7 +229,7 @@ def numbers(
             zero = here
             if by_step and before == before:
                 way = moves[moved(x, before)]
-                zero = stays[cell] if before == 0.0 else max(here if shares[3] == 0.0 else math.log(shares[2]), way)
+                zero = stays[cell] if before == 0.0 else max(here, way, math.log(shares[2]) if shares[3] > 0 else here)
             if shares[3] == 0.0:  # where none ever was, and nothing led to it, one speaks for itself
                 most = 2 * MOST
             more = math.log(1 - ZEROED_SHARE + ZEROED_SHARE * math.exp(-zero)) if zero < COMMON else 0.0
@@ -237,7 +237,7 @@ def numbers(
             more = math.log(1 - ZEROED_SHARE)
         add(ZEROED, row, more, most, levels, scores, peaks, limits, crossed)
         if x == before:
-            likely = max(here, stays[cell] + more_often)
+            likely = max(here, stays[cell] if by_step else stays[cell] + more_often)
             more = math.log(STUCK) - likely if likely < COMMON else 0.0
             step(FROZEN, row, more, levels, scores, peaks, limits, crossed)
         else:
