@@ -140,7 +140,7 @@ class Reader(Protocol):
         """The ends of the assigned partitions, asked of the broker now."""
 
     def at_end(self) -> set[Partition]:
-        """The partitions with nothing left to read and no transaction open, as the broker said since `fetch` began, or says now."""
+        """The partitions with nothing left to read and no transaction open, asked of the broker now."""
 
     def close(self) -> None:
         """Release every handle; twice does no harm."""

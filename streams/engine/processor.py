@@ -40,6 +40,7 @@ _HELD_BATCHES = 4  # how many batches of one partition are read ahead at most
 _HELD_BYTES, _LEAST_HELD_BYTES = 256 * 1024 * 1024, 4 * 1024 * 1024  # of all partitions, and of one at least
 _FETCH_BYTES = 32 * 1024 * 1024  # of the records that are asked for at once, about
 _FIRST_RECORDS = 10  # are asked for when it is not known how large they are
+_QUICK_S = 5.0  # what took no longer will hardly take a minute the next time
 _BATCH_BYTES = 64 * 1024 * 1024  # of the records that make a batch, about
 
 
@@ -157,7 +158,8 @@ class _Loop:
     ) -> None:
         self._p, self._reader, self._writer, self._merge, self._course = processor, reader, writer, merge, recovery
         self._known = {part: recovery.clocks.known_us.get(part, UNKNOWN_KNOWN_US) for part in recovery.positions}
-        self._received_s = 0.0  # the oldest of what is held
+        self._received_s = 0.0
+        self._failure: Exception | None = None  # of reading ahead, which must not keep a batch from being committed
         self._full: set[Partition] = set()
         self._sizes: dict[Partition, float] = {}  # of a record, about, as they last came
         self._refused: TransportError | None = None
@@ -227,9 +229,8 @@ class _Loop:
         for fetched in self._reader.fetch(self._most_fetched(), timeout_s):
             decoded = self._p._decoders[fetched.partition.topic].decode(fetched, self._known[fetched.partition])
             if len(decoded):
-                if not any(held.count for held in self._merge.pending.values()):
-                    self._received_s = time.monotonic()
                 self._known[fetched.partition] = int(decoded.known_us[-1])
+                self._received_s = time.monotonic()
                 self._sizes[fetched.partition] = max(1.0, decoded.held_bytes / len(decoded))
             self._merge.add(decoded)
         health = self._p.health
@@ -288,7 +289,10 @@ class _Loop:
         p, course, began_s = self._p, self._course, time.perf_counter()
         if course.is_due:
             course.mark()
-        self._writer.begin(like_last=True)
+        # joining starts Kafka's clock: it gives up a transaction that is open for a minute
+        is_quick = p.health.last_batch_s < _QUICK_S
+        if is_quick:
+            self._writer.begin(like_last=True)
         course.clocks.judge(batch)
         emitted = p.task.process(batch, course.clocks)
         ranges = journal.ranges_of(batch, course.positions, course.clocks)
@@ -306,12 +310,14 @@ class _Loop:
         parcels = [p._store.framed_parcel(parcel) for parcel in emitted.parcels]  # first: it may ask a registry
         written = p._store.framed(emitted.records)
         record = entry.record(p._journal_topic)
+        if not is_quick:
+            self._writer.begin()
         for parcel in parcels:
             self._writer.send(parcel)
         self._writer.send(written)
         self._writer.send(rejects(batch, p.task.owned, p._side_partitions))
         self._writer.send([record])
-        self._writer.commit(moved, p._identity, lambda: self._read(0.0))
+        self._writer.commit(moved, p._identity, self._read_ahead)
         self._has_read = 2 * len(batch) > p._batch_records  # there is likely more: a turn need not begin by reading
         course.commit(entry, record.value or b"")
         health = p.health
@@ -319,6 +325,15 @@ class _Loop:
         health.last_batch_s = time.perf_counter() - began_s
         health.batch_s += health.last_batch_s
         health.lag = sum(pending.count for pending in self._merge.pending.values())
+        if self._failure is not None:
+            raise self._failure
+
+    def _read_ahead(self) -> None:
+        """While the broker writes."""
+        try:
+            self._read(0.0)
+        except Exception as failure:
+            self._failure = failure
 
 
 def rejects(batch: Batch, owned: frozenset[str], side_partitions: Mapping[str, int]) -> Iterator[Outgoing]:

@@ -111,6 +111,20 @@ def test_what_is_given_up_leaves_the_transaction_to_the_take_over(monkeypatch: p
     assert (asked, made.failures, made.is_spoiled) == ([messages.END_TRANSACTION], 1, True)
 
 
+def test_a_leader_that_rests_is_not_asked_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _ = writing(ONE)
+    monkeypatch.setattr(made._cluster, "connection", lambda _: None)
+    (batch,) = send(made, monkeypatch, "a")
+    pauses: list[float] = []
+    monkeypatch.setattr(producer.time, "sleep", pauses.append)
+    for _ in range(3):
+        batch.not_before_s = 0.0
+        made.poll(0.2)
+    assert batch.sent is None
+    assert all(pause > 0.0 for pause in pauses)
+    assert len(pauses) == 3
+
+
 def test_no_number_is_given_twice_whatever_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
     made, _ = writing(ONE)
     real = rows.built

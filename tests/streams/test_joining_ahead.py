@@ -15,7 +15,7 @@ from samestream.streams.kafka.direct.transaction import CONCURRENT, Transaction
 from samestream.streams.kafka.direct.transaction_messages import GROUP, TRANSACTION, Identity
 from samestream.streams.transport import Partition
 
-PART = Partition("t", 0)
+PART, UNUSED = Partition("t", 0), Partition("t", 1)
 OFFSETS = {Partition("in", 0): 7}
 HERE = Broker("here", 1)
 JOINING = [messages.ADD_PARTITIONS, messages.ADD_OFFSETS]
@@ -88,7 +88,8 @@ def second(cluster: Cluster) -> Transaction:
     found._coordinators = {(TRANSACTION, "me"): HERE, (GROUP, "g"): HERE}
     found.begin()
     found.join_ahead()  # nothing is known of any last one
-    found.join([PART], 1.0)
+    found.join([PART, UNUSED], 1.0)
+    found.written.add(PART)
     commit(found)
     assert [name for name, _ in cluster.asked] == [""] * 4
     cluster.asked.clear()
@@ -148,6 +149,56 @@ def test_what_is_left_to_others_leaves_no_answer_behind(cluster: Cluster, second
     second.join_ahead()  # on another connection: the old answers would be taken for these
     second.join([PART], 1.0)
     assert second.joined == {PART}
+
+
+@pytest.mark.parametrize("what", ["join_ahead", "offer_offsets"])
+def test_what_is_interrupted_leaves_no_answer_behind(
+    cluster: Cluster, second: Transaction, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second.settle()
+    sent: list[Connection] = []
+
+    def interrupted(self: Connection, _kind: int, _body: bytes) -> None:
+        sent.append(self)
+        raise KeyboardInterrupt
+
+    asking = {"join_ahead": second.join_ahead, "offer_offsets": lambda: second.offer_offsets(OFFSETS, "g")}[what]
+    with monkeypatch.context() as patched:
+        patched.setattr(Connection, "send", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            asking()
+    assert sent[0].is_closed
+    assert second.is_unknown()
+
+
+def test_where_an_answer_is_missing_nobody_knows(cluster: Cluster, second: Transaction) -> None:
+    cluster.errors["ahead", messages.ADD_OFFSETS] = [ABSENT_ANSWER]
+    assert second.is_unknown()
+    second.leave()
+    assert not second.is_unknown()
+
+
+def test_offsets_of_another_group_join_first(cluster: Cluster, second: Transaction) -> None:
+    second._coordinators[GROUP, "h"] = HERE
+    second.offer_offsets(OFFSETS, "h")
+    second.add_offsets(OFFSETS, "h", 1.0)
+    assert cluster.asked[-2:] == [("", messages.ADD_OFFSETS), ("", messages.COMMIT_OFFSETS)]
+
+
+def test_what_was_refused_and_holds_nothing_is_not_ended(cluster: Cluster, second: Transaction) -> None:
+    for kind in JOINING:
+        cluster.errors["ahead", kind] = [CONCURRENT]
+    second.end(True, 1.0)
+    assert ("", messages.END_TRANSACTION) not in cluster.asked
+
+
+def test_what_is_not_written_any_more_does_not_join(cluster: Cluster, second: Transaction) -> None:
+    assert second._ahead is not None
+    assert second._ahead.partitions == (PART,)
+    commit(second)
+    second.begin()
+    second.join_ahead()
+    assert second._ahead is None
 
 
 def test_a_connection_that_breaks_while_asking_is_of_no_consequence(

@@ -26,10 +26,7 @@ from samestream.streams.kafka.direct.transaction import AGAIN, ANSWER_S, CONCURR
 from samestream.streams.kafka.errors import FENCED, LOG
 from samestream.streams.transport import Partition
 
-_SOON_S, _LATER_S = (
-    0.001,
-    0.02,
-)  # how soon something refused is sent again, and how soon if it is refused again and again
+_SOON_S, _LATER_S = 0.001, 0.02  # how soon something refused is sent again: at first, and at last
 _LINGER_S = 1.0  # how long sending waits for a partition that has not answered yet
 _UNDER_WAY = 5  # batches of a partition: of so many Kafka remembers the numbers
 _PRODUCE_MS = 30_000
@@ -124,7 +121,7 @@ class DirectProducer:
         Where nobody knows what became of something, the transaction is left to whoever takes the identity over: a request that
         is still in a broker's queue would come after the mark of the end, and be taken for the next transaction's.
         """
-        if self._waiting or self._asked or self._is_unknown or self._transaction.is_deciding:
+        if self._waiting or self._asked or self._is_unknown or self._transaction.is_unknown():
             self.is_spoiled = True
             self.purge(blocking=False)
             self._transaction.leave()
@@ -153,6 +150,7 @@ class DirectProducer:
         }
         if new := [part for part in written if part not in self._transaction.joined]:
             self._transaction.join(new, PATIENCE_S)
+        self._transaction.written |= written.keys()
         now_s = time.monotonic()
         for part, chosen in written.items():
             sequence = self._sequences.get(part, 0)
@@ -262,6 +260,8 @@ class DirectProducer:
         try:
             connection = self._cluster.connection(leader)
             if connection is None:
+                for batch in request.values():
+                    batch.wait()
                 return False
             written = {part: batch.built.data for part, batch in request.items()}
             connection.send(
@@ -270,6 +270,8 @@ class DirectProducer:
         except KafkaException as refused:
             LOG.info("writing to %s: %s", leader, refused.args[0].str())
             self._lost_broker(leader)
+            for batch in request.values():
+                batch.wait()
             return False
         for batch in request.values():
             batch.sent = connection

@@ -19,7 +19,7 @@ from samestream.streams.kafka.direct.course import Course
 from samestream.streams.kafka.direct.messages import Broker
 from samestream.streams.kafka.errors import LOG, SLICE_S
 from samestream.streams.kafka.reader import KafkaReader
-from samestream.streams.transport import Ends, Fetched, Partition, ends_reached
+from samestream.streams.transport import Ends, Fetched, Partition
 
 _LOST_S = 30.0  # a fetch that is not answered for so long never will be
 _FRESH_S = 0.003  # what was under way may have been answered long ago: how long an answer of now is waited for
@@ -40,8 +40,6 @@ _LEAST_BYTES = 64 * 1024  # what is asked for of one partition, however many the
 class DirectReader(KafkaReader):
     """Connections of our own with partitions assigned by hand."""
 
-    _began_s = 0.0
-
     def _opened(self, settings: dict[str, Any]) -> Any:
         return DirectConsumer(settings)
 
@@ -49,8 +47,7 @@ class DirectReader(KafkaReader):
         """Wait for the first record only, then take what is there without waiting."""
         self._raise_failure()
         consumer: DirectConsumer = self._consumer
-        self._began_s = time.monotonic()
-        deadline_s = self._began_s + timeout_s
+        deadline_s = time.monotonic() + timeout_s
         is_old = consumer.exchange(0.0)
         moved = self._pass_over()
         while not (moved or consumer.deliverable) and (left_s := deadline_s - time.monotonic()) > 0:
@@ -77,11 +74,6 @@ class DirectReader(KafkaReader):
         except (KafkaException, ValueError) as refused:
             LOG.info("asking where partitions end: %s", refused)
             return super().ends()
-
-    def at_end(self) -> set[Partition]:
-        """As the last answers to `fetch` said, if they were asked for after it began."""
-        ends: Mapping[Partition, Ends] | None = self._consumer.ends_since(self._began_s)
-        return super().at_end() if ends is None else ends_reached(self._next, ends)
 
     def _note_told(self) -> None:
         failures = self._consumer.failures
@@ -132,14 +124,12 @@ class DirectConsumer:
         self._courses: dict[Partition, Course] = {}
         self._paused: set[Partition] = set()
         self._asked: dict[Connection, tuple[set[Partition], float]] = {}
-        self._ends: dict[Partition, tuple[Ends, float]] = {}  # and when it was asked that they were told
         self.failures: list[tuple[KafkaError, str]] = []
         batches.compile_now()
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
         """Replace the assignment; what is under way for an older one is dropped."""
         self._courses = {Partition(part.topic, part.partition): Course(part.offset, part.offset) for part in partitions}
-        self._ends = {}
         self._paused = set()
         for connection in list(self._asked):  # its answer would come in front of ours
             self._drop(connection)
@@ -200,12 +190,6 @@ class DirectConsumer:
                     raise KafkaException(KafkaError(max(errors)))
                 found[part] = Ends(stable[part][1], high[part][1])
         return found
-
-    def ends_since(self, since_s: float) -> dict[Partition, Ends] | None:
-        """Where the partitions end, by answers to requests that were sent since; None where some are not of then."""
-        if any(part not in self._ends or self._ends[part][1] < since_s for part in self._courses):
-            return None
-        return {part: self._ends[part][0] for part in self._courses}
 
     def exchange(self, timeout_s: float, at_once: bool = False) -> bool:
         """Ask for what nobody asks for yet, and wait for answers; whether any came.
@@ -289,13 +273,12 @@ class DirectConsumer:
             self._courses[part].under_way = True
         self._asked[connection] = set(parts), time.monotonic()
 
-    def _answered(self, connection: Connection) -> tuple[set[Partition], float]:
-        """The partitions that were asked for, and when; nothing is under way on the connection any more."""
-        parts, since_s = self._asked.pop(connection)
-        asked = parts & self._courses.keys()
+    def _answered(self, connection: Connection) -> set[Partition]:
+        """The partitions that were asked for; nothing is under way on the connection any more."""
+        asked = self._asked.pop(connection)[0] & self._courses.keys()
         for part in asked:
             self._courses[part].under_way = False
-        return asked, since_s
+        return asked
 
     def _drop(self, connection: Connection) -> None:
         """Want no answer any more."""
@@ -319,13 +302,11 @@ class DirectConsumer:
         except ValueError as broken:
             self._fail(connection, KafkaError(KafkaError._BAD_MSG, str(broken)))
             return False
-        asked, since_s = self._answered(connection)
+        asked = self._answered(connection)
         for part in asked if error else ():
             self._failed(part, error)
         for told in parts if not error else ():
             if told.partition in asked:
-                if not told.error:
-                    self._ends[told.partition] = Ends(told.stable, told.high), since_s
                 self._take_in(told, answer.data)
         return True
 

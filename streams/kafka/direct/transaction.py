@@ -46,12 +46,13 @@ class _Ahead(NamedTuple):
 
     connection: Connection
     partitions: tuple[Partition, ...]
+    group: str
 
 
 class Transaction:
     """One transaction after another, under one transactional id.
 
-    joined : the partitions that belong to the present one
+    joined : the partitions that belong to the present one. written : those to which something is written, as its owner says
     fatal : the error after which nothing more can be done under this identity
     """
 
@@ -62,13 +63,14 @@ class Transaction:
         self._identity: Identity | None = None
         self._active = False
         self._begun = False  # whether the coordinator may have heard of it
-        self._has_offsets = False
-        self._group = ""
-        self._last: tuple[tuple[Partition, ...], str] = (), ""  # what belonged to the one before
+        self._group = ""  # whose offsets have joined
+        self._last: tuple[tuple[Partition, ...], str] = (), ""  # what the one before wrote, and whose offsets
+        self._is_unanswered = False  # something that was asked ahead, which may still be done
         self._ahead: _Ahead | None = None
         self._offered: tuple[Connection, tuple[Mapping[Partition, int], str]] | None = None
         self.is_deciding = False
         self.joined: set[Partition] = set()
+        self.written: set[Partition] = set()
         self.fatal: KafkaError | None = None
 
     def take_over(self, timeout_s: float) -> None:
@@ -100,30 +102,45 @@ class Transaction:
         broker = self._coordinators.get((TRANSACTION, self.id))
         if broker is None or not partitions or not group:
             return
-        connection = None
-        try:
-            connection = self._cluster.asking(broker, "ahead")
+        requests = [
+            (messages.ADD_PARTITIONS, transaction_messages.partitions_body(self.id, identity, partitions)),
+            (messages.ADD_OFFSETS, transaction_messages.offsets_joined_body(self.id, identity, group)),
+        ]
+        if (connection := self._sent(broker, "ahead", requests)) is not None:
             self._begun = True
-            connection.send(
-                messages.ADD_PARTITIONS, transaction_messages.partitions_body(self.id, identity, partitions)
-            )
-            connection.send(messages.ADD_OFFSETS, transaction_messages.offsets_joined_body(self.id, identity, group))
-        except KafkaException as refused:
-            LOG.info("joining ahead: %s", refused.args[0].str())
-            if connection is not None:
-                connection.close()
-            return
-        self._ahead = _Ahead(connection, partitions)
+            self._ahead = _Ahead(connection, partitions, group)
 
     def settle(self) -> None:
         """Take in what was asked ahead: nothing else may be asked of the coordinator before."""
         if self._ahead is None:
             return
-        (connection, partitions), self._ahead = self._ahead, None
+        (connection, partitions, group), self._ahead = self._ahead, None
         errors = self._answers(connection, [transaction_messages.first_error, transaction_messages.error_of])
         if not errors[0]:
             self.joined.update(partitions)
-        self._has_offsets |= not errors[1]
+        if not errors[1]:
+            self._group = group
+        self._begun = self._is_unanswered or not all(errors)
+
+    def _sent(self, broker: Broker, apart: str, requests: Sequence[tuple[int, bytes]]) -> Connection | None:
+        """The connection on which these are under way; None where the network would not have it."""
+        connection = None
+        try:
+            connection = self._cluster.asking(broker, apart)
+            for kind, body in requests:
+                connection.send(kind, body)
+        except (KafkaException, ValueError) as refused:
+            LOG.info("asking ahead: %s", refused)
+            if connection is not None:
+                self._is_unanswered = True
+                connection.close()
+            return None
+        except BaseException:  # Ctrl-C, too: half a request, or an answer that would be taken for another
+            if connection is not None:
+                self._is_unanswered = True
+                connection.close()
+            raise
+        return connection
 
     def _answers(self, connection: Connection, readings: Sequence[Callable[[Answer], int]]) -> list[int]:
         """The errors in the answers to what was asked ahead; that there was no answer is one, too.
@@ -139,9 +156,11 @@ class Transaction:
                 found.append(reading(answer))
         except (KafkaException, ValueError) as refused:
             LOG.info("what was asked ahead: %s", refused)
+            self._is_unanswered = True
             connection.close()  # what comes later would be taken for an answer to something else
             return [KafkaError._TIMED_OUT] * len(readings)
         except BaseException:  # Ctrl-C, too
+            self._is_unanswered = True
             connection.close()
             raise
         for error in found:
@@ -181,20 +200,11 @@ class Transaction:
         identity = self.writing()
         self.settle()
         broker = self._coordinators.get((GROUP, group))
-        if broker is None or not self._has_offsets:
+        if broker is None or self._group != group:
             return
-        connection = None
-        try:
-            connection = self._cluster.asking(broker, "offsets")
-            connection.send(
-                messages.COMMIT_OFFSETS, transaction_messages.offsets_body(self.id, identity, group, offsets)
-            )
-        except KafkaException as refused:
-            LOG.info("offering offsets: %s", refused.args[0].str())
-            if connection is not None:
-                connection.close()
-            return
-        self._offered = connection, (dict(offsets), group)
+        body = transaction_messages.offsets_body(self.id, identity, group, offsets)
+        if (connection := self._sent(broker, "offsets", [(messages.COMMIT_OFFSETS, body)])) is not None:
+            self._offered = connection, (dict(offsets), group)
 
     def _taken(self) -> tuple[Mapping[Partition, int], str] | None:
         """The offsets that were offered and taken, and of which group."""
@@ -210,12 +220,11 @@ class Transaction:
         self.settle()
         if self._taken() == (offsets, group):
             return
-        if not self._has_offsets:
+        if self._group != group:
             self._begun = True
             joining = transaction_messages.offsets_joined_body(self.id, identity, group)
             self.until(timeout_s, lambda: self._ask(messages.ADD_OFFSETS, joining))
-            self._has_offsets = True
-        self._group = group
+            self._group = group
         body = transaction_messages.offsets_body(self.id, identity, group, offsets)
 
         def ask() -> None:
@@ -239,7 +248,7 @@ class Transaction:
                 if self.is_deciding or refused.args[0].code() != KafkaError.INVALID_TXN_STATE:
                     raise
         if commit:
-            self._last = tuple(self.joined), self._group
+            self._last = tuple(self.written), self._group
         self.leave()
 
     def leave(self) -> None:
@@ -249,8 +258,19 @@ class Transaction:
         if self._offered is not None:
             self._offered[0].close()
         self._ahead = self._offered = None
-        self._active = self._begun = self._has_offsets = self.is_deciding = False
+        self._active = self._begun = self._is_unanswered = self.is_deciding = False
+        self._group = ""
         self.joined.clear()
+        self.written.clear()
+
+    def is_unknown(self) -> bool:
+        """Whether nobody knows what the coordinators have done, or will do yet, of what was asked."""
+        try:
+            self.settle()
+            self._taken()
+        except KafkaException:  # taken over
+            return True
+        return self.is_deciding or self._is_unanswered
 
     def _ask(self, kind: int, body: bytes) -> None:
         answer = self._coordinator(TRANSACTION, self.id).ask(kind, body, ANSWER_S)
