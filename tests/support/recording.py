@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from samestream.streams.memory.transport import MemoryBroker, MemoryTransport
-from samestream.streams.transport import Outgoing, Partition
+from samestream.streams.transport import Outgoing, Partition, nothing
 
 Access = tuple[Literal["topic", "group", "transactional-id"], str, Literal["read", "write", "describe"]]
 
@@ -85,7 +85,12 @@ class _Recorded:
         self._transport.note((record.topic for record in sent), "write")
         self._inner.send(sent)
 
-    def commit(self, offsets: Mapping[Partition, int] | None = None, group: str | None = None) -> None:
+    def commit(
+        self,
+        offsets: Mapping[Partition, int] | None = None,
+        group: str | None = None,
+        meanwhile: Callable[[], None] = nothing,
+    ) -> None:
         if group is not None:
             self._transport.accesses.add(("group", group, "read"))
-        self._inner.commit(offsets, group)
+        self._inner.commit(offsets, group, meanwhile)
