@@ -142,8 +142,9 @@ def _computed(
         if is_known and (spans := whole_history.unjudged(plan, log, entries, input.topic)):
             there = " OR ".join(f"(_partition = {number} AND _offset < {end})" for number, (_, end) in spans.items())
             cut_off = parts.within(_living(parts.frame(input.topic))[0].where(there), input.time).count()
-        triggers, erased = _living(events(input.name))
-        triggers = parts.within(triggers.where(triggers["_applied"]) if is_known else triggers, input.time)
+        triggers = events(input.name)
+        triggers, erased = _living(triggers.where(triggers["_applied"]) if is_known else triggers)
+        triggers = parts.within(triggers, input.time)
         if begin_us > whole_history.ALWAYS_US:
             every = triggers.count()
             triggers = triggers.where(f"unix_micros(`{input.time}`) >= {begin_us}")

@@ -23,7 +23,7 @@ from samestream.schemas.avro import Codec
 from samestream.schemas.errors import FeatureLogError, TrainingError
 from samestream.streams import columns as cols
 from samestream.streams.engine.feature_task import FeatureTask
-from samestream.streams.log import judged_on_spark, log_source, rewriting
+from samestream.streams.log import erasure, judged_on_spark, log_source, rewriting
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.lowering import compile_app
 from samestream.streams.models.category_profile import profile_of
@@ -155,6 +155,27 @@ def test_what_was_applied_before_a_cut_is_left_out_as_on_one_machine(
     near, far = dataset.build(plan, request, cut, never), spark_dataset.build(plan, request, cut.storage.root, spark)
     same(far, near)
     assert near.parts["rows"].equals(last_of(whole, near))
+
+
+def test_whom_the_log_forgot_spark_leaves_out_as_one_machine_does(root: str, spark: Any, tmp_path: Path) -> None:
+    module, folder = tmp_path / "shop.py", str(tmp_path / "log")
+    module.write_text(SHOP.read_text().replace("user: Field[str] = key()", "user: Field[str] = key(pii=True)"))
+    plan = compile_app(load(str(module)))
+    shutil.copytree(root, folder)
+    log = FeatureLog(folder)
+    before = profiles(plan.models["Buys"], folder, spark)["views"].n
+    erasure.forget(plan, log, "user", "u3")
+    for mode in ("served", "as_known"):
+        request = Request("Buys", mode)
+        near, far = dataset.build(plan, request, log, never), spark_dataset.build(plan, request, folder, spark)
+        same(far, near)
+        assert near.counts["erased"] > 0
+        assert not any(
+            entity == "u3" or entity.startswith("erased-") for entity in far.parts["rows"]["entity"].to_pylist()
+        )
+        gone = near.counts["erased"]
+        if mode == "served":
+            assert profiles(plan.models["Buys"], folder, spark)["views"].n == before - gone
 
 
 def asked_rows(folder: Path, count: int = 300) -> Path:
