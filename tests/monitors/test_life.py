@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,6 +13,7 @@ import numpy as np
 from harness import PLAN, SHOP
 from made_outcomes import DAY as LABEL_DAY
 from made_outcomes import NEEDED, life, outcome
+from running import Running, until
 
 from samestream.monitors import Monitors, drift, parity, quality, silence
 from samestream.monitors.declared import Calibration, Declared, Performance
@@ -26,7 +24,6 @@ from samestream.schemas.app import load
 from samestream.schemas.errors import FencedError
 from samestream.streams.deploy import provision
 from samestream.streams.engine.feature_task import FeatureTask
-from samestream.streams.engine.processor import Processor
 from samestream.streams.lowering import compile_app
 from samestream.streams.memory.transport import MemoryTransport
 from samestream.streams.transport import Outgoing
@@ -134,36 +131,9 @@ def faulty_events() -> list[Outgoing]:
     return [*calm[:700], *bad[700:900], *calm[900:]]
 
 
-class Running:
-    """A monitor in a thread, in line behind the others."""
-
-    def __init__(self, transport: MemoryTransport, stands_by: bool) -> None:
-        self.stop, self.failure = threading.Event(), None
-        self.processor = Processor(
-            transport, PLAN.app, PLAN.journal, MonitorTask(PLAN, Health), provision.store(transport, PLAN),
-            batch_records=200, wait_s=0.0, presence_topic=PLAN.registry, stands_by=stands_by,
-        )  # fmt: skip
-        self.health = self.processor.health
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
-
-    def _run(self) -> None:
-        try:
-            self.processor.run(self.stop)
-        except Exception as error:
-            self.failure = error
-
-    def end(self) -> None:
-        self.stop.set()
-        self.thread.join(30)
-        assert not self.thread.is_alive()
-
-
-def until(done: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
+def watching(transport: MemoryTransport, stands_by: bool) -> Running:
+    """The monitor."""
+    return Running(PLAN, transport, MonitorTask(PLAN, Health), stands_by, batch_records=200)
 
 
 def test_instances_that_take_over_in_the_middle_of_an_incident_tell_what_one_would() -> None:
@@ -179,20 +149,20 @@ def test_instances_that_take_over_in_the_middle_of_an_incident_tell_what_one_wou
     ]
     harness.send(shared, events[:850])
     harness.work_off(shared, FeatureTask(PLAN))
-    active = Running(shared, stands_by=False)
-    until(lambda: bool(told(shared)))
-    heir = Running(shared, stands_by=True)
-    until(lambda: heir.health.state == "standby" and heir.health.events == active.health.events)
+    active = watching(shared, stands_by=False)
+    until(lambda: bool(told(shared)), 60)
+    heir = watching(shared, stands_by=True)
+    until(lambda: heir.health.state == "standby" and heir.health.events == active.health.events, 60)
     active.end()
-    until(lambda: heir.health.state == "running")
+    until(lambda: heir.health.state == "running", 60)
     harness.send(shared, events[850:2500])
     harness.work_off(shared, FeatureTask(PLAN))
-    usurper = Running(shared, stands_by=False)  # and one that takes over from it while it works
-    until(lambda: usurper.health.state == "running")
+    usurper = watching(shared, stands_by=False)  # and one that takes over from it while it works
+    until(lambda: usurper.health.state == "running", 60)
     harness.send(shared, events[2500:])
     harness.work_off(shared, FeatureTask(PLAN))
-    until(lambda: len(told(shared)) >= len(expected))
-    until(lambda: heir.failure is not None)
+    until(lambda: len(told(shared)) >= len(expected), 60)
+    until(lambda: heir.failure is not None, 60)
     usurper.end()
     assert isinstance(heir.failure, FencedError)
     assert (active.failure, usurper.failure) == (None, None)

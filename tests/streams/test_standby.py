@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import harness
 import pytest
 from harness import PLAN
+from running import Running, until
 
 from samestream.schemas.errors import FencedError, TransportError
-from samestream.streams.deploy import provision
 from samestream.streams.engine.feature_task import FeatureTask
-from samestream.streams.engine.processor import Processor
 from samestream.streams.engine.snapshots import Snapshots
 from samestream.streams.memory.transport import MemoryTransport
 
@@ -22,44 +20,9 @@ EVENTS = harness.shop_events(300)
 TOTAL = sum(record.topic in ("shop.views", "shop.prices") for record in EVENTS)
 
 
-class Running:
-    """A processor in a thread."""
-
-    def __init__(self, transport: MemoryTransport, stands_by: bool, snapshots: Snapshots | None = None) -> None:
-        self.stop, self.failure = threading.Event(), None
-        self.processor = Processor(
-            transport,
-            PLAN.app,
-            PLAN.journal,
-            FeatureTask(PLAN),
-            provision.store(transport, PLAN),
-            batch_records=20,
-            wait_s=0.0,
-            snapshots=snapshots,
-            presence_topic=PLAN.registry,
-            stands_by=stands_by,
-        )
-        self.health = self.processor.health
-        self.thread = threading.Thread(target=self._run, daemon=True)
-        self.thread.start()
-
-    def _run(self) -> None:
-        try:
-            self.processor.run(self.stop)
-        except Exception as error:
-            self.failure = error
-
-    def end(self) -> None:
-        self.stop.set()
-        self.thread.join(30)
-        assert not self.thread.is_alive()
-
-
-def until(done: Callable[[], bool], timeout_s: float = 30.0) -> None:
-    deadline_s = time.monotonic() + timeout_s
-    while not done():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
+def serving(transport: MemoryTransport, stands_by: bool, snapshots: Snapshots | None = None) -> Running:
+    """The feature processor."""
+    return Running(PLAN, transport, FeatureTask(PLAN), stands_by, batch_records=20, snapshots=snapshots)
 
 
 def test_it_is_warm_and_takes_over_when_the_active_one_leaves(tmp_path: Path) -> None:
@@ -67,9 +30,9 @@ def test_it_is_warm_and_takes_over_when_the_active_one_leaves(tmp_path: Path) ->
     harness.send(undisturbed, EVENTS)
     harness.work_off(undisturbed, FeatureTask(PLAN))
     harness.send(transport, EVENTS[:200])
-    active = Running(transport, stands_by=False)
+    active = serving(transport, stands_by=False)
     until(lambda: active.health.state == "running" and active.health.events > 50)
-    heirs = [Running(transport, True, Snapshots(tmp_path / str(n), "x", every_s=0.05)) for n in range(2)]
+    heirs = [serving(transport, True, Snapshots(tmp_path / str(n), "x", every_s=0.05)) for n in range(2)]
     until(lambda: all(heir.health.state == "standby" for heir in heirs))
     until(lambda: all(heir.health.events == active.health.events > 130 for heir in heirs))
     assert all(heir.health.batches == 0 for heir in heirs), "they commit nothing"
@@ -89,11 +52,11 @@ def test_it_is_warm_and_takes_over_when_the_active_one_leaves(tmp_path: Path) ->
 
 def test_one_alone_in_line_becomes_active_and_a_plain_start_takes_over_from_it() -> None:
     transport = harness.fresh()
-    heir = Running(transport, stands_by=True)
+    heir = serving(transport, stands_by=True)
     until(lambda: heir.health.state == "running")
     harness.send(transport, EVENTS[:100])
     until(lambda: heir.health.batches > 0)
-    plain = Running(transport, stands_by=False)
+    plain = serving(transport, stands_by=False)
     until(lambda: plain.health.state == "running")
     harness.send(transport, EVENTS[100:])
     until(lambda: plain.health.events == TOTAL)
@@ -117,7 +80,7 @@ def test_a_broker_that_says_nothing_is_no_reason_to_take_over(
 
     monkeypatch.setattr(transport, "members", asked)
     silent.set()
-    heir = Running(transport, stands_by=True)
+    heir = serving(transport, stands_by=True)
     until(lambda: "standing by, but Kafka failed while asking" in caplog.text)
     time.sleep(1.5)  # it would have asked twice
     assert heir.health.state == "standby"
@@ -129,9 +92,9 @@ def test_a_broker_that_says_nothing_is_no_reason_to_take_over(
 
 def test_it_ends_when_it_is_told_to() -> None:
     transport = harness.fresh()
-    active = Running(transport, stands_by=False)
+    active = serving(transport, stands_by=False)
     until(lambda: active.health.state == "running")
-    heir = Running(transport, stands_by=True)
+    heir = serving(transport, stands_by=True)
     until(lambda: heir.health.state == "standby")
     heir.end()
     assert (heir.failure, heir.health.state) == (None, "stopped")

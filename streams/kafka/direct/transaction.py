@@ -7,7 +7,8 @@ may be tried again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
@@ -124,45 +125,42 @@ class Transaction:
 
     def _sent(self, broker: Broker, apart: str, requests: Sequence[tuple[int, bytes]]) -> Connection | None:
         """The connection on which these are under way; None where the network would not have it."""
-        connection = None
         try:
             connection = self._cluster.asking(broker, apart)
-            for kind, body in requests:
-                connection.send(kind, body)
+            with self._whole(connection):
+                for kind, body in requests:
+                    connection.send(kind, body)
         except (KafkaException, ValueError) as refused:
             LOG.info("asking ahead: %s", refused)
-            if connection is not None:
-                self._is_unanswered = True
-                connection.close()
             return None
-        except BaseException:  # Ctrl-C, too: half a request, or an answer that would be taken for another
-            if connection is not None:
-                self._is_unanswered = True
-                connection.close()
-            raise
         return connection
+
+    @contextmanager
+    def _whole(self, connection: Connection) -> Iterator[None]:
+        """All of it or nothing more on this connection: after an error, or Ctrl-C, an answer would be taken for another's."""
+        try:
+            yield
+        except BaseException:
+            self._is_unanswered = True
+            connection.close()
+            raise
 
     def _answers(self, connection: Connection, readings: Sequence[Callable[[Answer], int]]) -> list[int]:
         """The errors in the answers to what was asked ahead; that there was no answer is one, too.
 
         Raises KafkaException for those that are fatal alone: the others are found again by who asks again.
         """
+        found = []
         try:
-            found = []
-            for reading in readings:
-                answer = connection.receive(ANSWER_S)
-                if answer is None:
-                    raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer"))
-                found.append(reading(answer))
+            with self._whole(connection):
+                for reading in readings:
+                    answer = connection.receive(ANSWER_S)
+                    if answer is None:
+                        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer"))
+                    found.append(reading(answer))
         except (KafkaException, ValueError) as refused:
             LOG.info("what was asked ahead: %s", refused)
-            self._is_unanswered = True
-            connection.close()  # what comes later would be taken for an answer to something else
             return [KafkaError._TIMED_OUT] * len(readings)
-        except BaseException:  # Ctrl-C, too
-            self._is_unanswered = True
-            connection.close()
-            raise
         for error in found:
             if error in FENCED:
                 self._check(error, TRANSACTION, self.id)
