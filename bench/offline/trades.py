@@ -105,7 +105,8 @@ def serve(folder: Path, keys: int, events: int) -> tuple[Plan, MemoryTransport, 
     worker = Processor(transport, plan.app, plan.journal, FeatureTask(plan), store)
     _run(worker, lambda: worker.health.events == events)
     copier = LogWriter(transport, plan, log, store)
-    _run(copier, lambda: copier.health.events >= 2 * events)
+    topics = (Trade.topic, plan.models["All"].topics["features"])
+    _run(copier, lambda: all(sum(log.offsets(topic).values()) >= events for topic in topics))
     rewriting.compact(log, Trade.topic)
     return plan, transport, log
 
@@ -115,6 +116,6 @@ def _run(worker: Processor | LogWriter, done: object) -> None:
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
     while thread.is_alive() and not done():
-        thread.join(0.02)
+        thread.join(0.2)
     stop.set()
     thread.join()

@@ -158,7 +158,7 @@ class _Loop:
     ) -> None:
         self._p, self._reader, self._writer, self._merge, self._course = processor, reader, writer, merge, recovery
         self._known = {part: recovery.clocks.known_us.get(part, UNKNOWN_KNOWN_US) for part in recovery.positions}
-        self._received_s = 0.0
+        self._unasked_s: float | None = None  # when the first record came since it was last asked where partitions end
         self._failure: Exception | None = None  # of reading ahead, which must not keep a batch from being committed
         self._full: set[Partition] = set()
         self._sizes: dict[Partition, float] = {}  # of a record, about, as they last came
@@ -230,7 +230,7 @@ class _Loop:
             decoded = self._p._decoders[fetched.partition.topic].decode(fetched, self._known[fetched.partition])
             if len(decoded):
                 self._known[fetched.partition] = int(decoded.known_us[-1])
-                self._received_s = time.monotonic()
+                self._unasked_s = time.monotonic() if self._unasked_s is None else self._unasked_s
                 self._sizes[fetched.partition] = max(1.0, decoded.held_bytes / len(decoded))
             self._merge.add(decoded)
         health = self._p.health
@@ -238,15 +238,15 @@ class _Loop:
         health.most_held_bytes = max(health.most_held_bytes, health.held_bytes)
 
     def _at_end(self) -> set[Partition]:
-        """Partitions with nothing more in the broker, asked after a short wait for what may come before the events held.
+        """Partitions with nothing more in the broker, asked after a short wait for what may come before the first event held.
 
-        What is read during the wait is not waited for again, or a busy stream would never go on.
+        The wait is as long, whatever comes meanwhile; what comes is not waited for again, or a busy stream would never go on.
         """
-        rest_s = self._received_s + self._p._wait_s - time.monotonic()
-        if rest_s > 0:
+        while self._unasked_s is not None and (rest_s := self._unasked_s + self._p._wait_s - time.monotonic()) > 0:
             self._read(rest_s)
             if not self._merge.drained():
                 return set()  # of each something is held: nobody has to be asked
+        self._unasked_s = None
         try:
             at_end, self._refused = self._reader.at_end(), None
         except FencedError:

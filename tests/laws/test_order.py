@@ -167,3 +167,32 @@ def test_an_open_transaction_holds_the_others_back() -> None:
 
     assert vector[2] is not None
     assert Codec(PLAN.models["Buys"].vector_schema).decode(vector[2])["cents"] == 5
+
+
+def test_the_wait_for_earlier_events_does_not_end_with_the_next_arrival() -> None:
+    """A view is held, another one comes, then a price that was known before both: all three are of one batch."""
+    transport = harness.fresh()
+    view, later = (
+        harness.encode(PLAN, "View", "u0", known_us, user="u0", product="p0", seconds=1.0, at=known_us)
+        for known_us in (START_US + 1000, START_US + 2000)
+    )
+    price = harness.encode(PLAN, "Price", "p0", START_US, product="p0", cents=5, at=START_US)
+    arriving, make = iter([view, later, price]), transport.reader
+
+    def arriving_one_by_one():  # type: ignore[no-untyped-def]
+        reader = make()
+        fetch = reader.fetch
+
+        def next_one(max_records: int, timeout_s: float) -> list[Fetched]:
+            harness.send(transport, [event for event in (next(arriving, None),) if event])
+            return fetch(max_records, timeout_s)
+
+        reader.fetch = next_one  # type: ignore[method-assign]
+        return reader
+
+    transport.reader = arriving_one_by_one  # type: ignore[method-assign]
+    store = provision.store(transport, PLAN)
+    processor = Processor(transport, PLAN.app, PLAN.journal, FeatureTask(PLAN), store, wait_s=0.5)
+    harness.run_until(processor, lambda: processor.health.events >= 3)
+    first = journal.read(transport, PLAN.journal)[0]
+    assert sum(part.end - part.start for part in first.ranges) == 3
