@@ -23,7 +23,7 @@ WORDS = Words(
     items=sql_aggregates.items,
     midnight=_midnight,
     floored=_floored,
-    key=lambda columns: "row_number() OVER ()",
+    key=lambda columns: "CAST(row_number() OVER () AS INTEGER)",  # narrow: it is sorted by; parts have some millions
     place="struct_pack(t := _time, p := _partition, o := _offset)",
     levels=lambda count: f"SELECT range AS level FROM range({count})",
     each=lambda first, end: f"unnest(range({first}, {end}))",

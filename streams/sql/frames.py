@@ -17,18 +17,22 @@ from dataclasses import dataclass
 from samestream.schemas.windows import Window
 from samestream.streams.sql import windows as sql_windows
 from samestream.streams.sql.aggregates import filled
-from samestream.streams.sql.words import Database
+from samestream.streams.sql.words import Database, Words
 
 _PLACES = "18446744073709551616"  # 2**64: a time and a place in one number, by which ties are broken as everywhere
 
 
 @dataclass(frozen=True)
 class Framed:
-    """A column of the lookup: its value over a frame, or by the latest event of one, from the column ``x`` of events."""
+    """A column of the lookup: its value over a frame, or by the latest event of one, from the column ``x`` of events.
+
+    constant : what that column holds in every event, "" where it is not always the same
+    """
 
     name: str
     window: Window
     x: str
+    constant: str
     text: str
     empty: str
     by_latest: bool
@@ -65,32 +69,45 @@ def _widen(database: Database, windows: Mapping[Window, int]) -> None:
             start = f"start_{number}"
             query = sql_windows.starts(window, False, words)
             joins += f" JOIN (SELECT _row, start AS {start} FROM ({query})) USING (_row)"
-        begins += f", {words.floored(f'({start})', window.tile_us)} * {window.tile_us} AS lo_{number}"
+        begins += f", {_floored(start, window, words)} AS lo_{number}"
     database.make("wide", f"SELECT _row, key, instant{begins} FROM asked{joins}")
 
 
 def _frames(database: Database, name: str, columns: Sequence[Framed], windows: Mapping[Window, int]) -> None:
-    read = list(dict.fromkeys(column.x for column in columns))
-    used = sorted({windows[column.window] for column in columns})
-    nothing = "".join(f", NULL AS {x}" for x in read) + "".join(f", lo_{number}" for number in used)
-    values = "".join(f", {x}" for x in read) + ", NULL" * len(used)
-    both = f"SELECT _row, key, instant AS t{nothing} FROM wide UNION ALL SELECT NULL, key, t{values} FROM kept"
+    words, quoted = database.words, database.words.dialect.quoted
+    used = {windows[column.window]: column.window for column in columns}
+    # what has to be sorted is kept narrow: where a window begins is computed of the instant, where that can be
+    starts = {number: sql_windows.start_of(window, words) for number, window in sorted(used.items())}
+    begins = {
+        number: f"lo_{number}" if start is None else _floored(start, used[number], words)
+        for number, start in starts.items()
+    }
+    carried = [f"lo_{number}" for number, start in starts.items() if start is None]
+    texts = {column.x: f"CASE WHEN _row IS NULL THEN {column.constant} END" for column in columns if column.constant}
+    read = [x for x in dict.fromkeys(column.x for column in columns) if x not in texts]
+    nothing = "".join(f", NULL AS {x}" for x in read) + "".join(f", {lo}" for lo in carried)
+    values = "".join(f", {x}" for x in read) + ", NULL" * len(carried)
+    both = f"SELECT _row, key, instant{nothing} FROM wide UNION ALL SELECT NULL, key, t{values} FROM kept"
     # an event asks for nothing, so its frames are empty
     frames = ", ".join(
-        f"w{number} AS (PARTITION BY key ORDER BY t "
-        f"RANGE BETWEEN CASE WHEN _row IS NULL THEN 0 ELSE t - lo_{number} END PRECEDING AND 1 PRECEDING)"
-        for number in used
+        f"w{number} AS (PARTITION BY key ORDER BY instant "
+        f"RANGE BETWEEN CASE WHEN _row IS NULL THEN 0 ELSE instant - {begin} END PRECEDING AND 1 PRECEDING)"
+        for number, begin in begins.items()
     )
-    quoted = database.words.dialect.quoted
     chosen = "".join(
-        f", coalesce({filled(column.text, x=column.x, over=f'OVER w{windows[column.window]}')}, {column.empty}) "
-        f"AS {quoted(column.name)}"
+        f", coalesce({filled(column.text, x=texts.get(column.x, column.x), over=f'OVER w{windows[column.window]}')}, "
+        f"{column.empty}) AS {quoted(column.name)}"
         for column in columns
     )
     names = "".join(f", {quoted(column.name)}" for column in columns)
     database.make(
         name, f"SELECT _row{names} FROM (SELECT _row{chosen} FROM ({both}) WINDOW {frames}) WHERE _row IS NOT NULL"
     )
+
+
+def _floored(start: str, window: Window, words: Words) -> str:
+    """Where a window begins, floored to its tile."""
+    return f"{words.floored(f'({start})', window.tile_us)} * {window.tile_us}"
 
 
 def _latest(database: Database, name: str, columns: Sequence[Framed], x: str, windows: Mapping[Window, int]) -> None:

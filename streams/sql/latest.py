@@ -30,7 +30,7 @@ def latest(
     events : `_partition`, `_offset` and the columns that are named; of two at one time, the later place counts
     Rows for which there is no such event are left out.
     """
-    codes, instants = asked["key"].to_numpy() - 1, asked["instant"].to_numpy()
+    codes, instants = asked["key"].to_numpy().astype(np.int64) - 1, asked["instant"].to_numpy()
     if np.all(instants[1:] >= instants[:-1]):
         order, starts = _grouped(codes, len(keys))
     else:

@@ -40,6 +40,7 @@ PART_ROWS = {True: 2_000_000, False: 250_000}
 """About as many rows, of those that ask and of events, are worked on at once: where all windows are frames, and where not."""
 TORN_LEVELS = 6  # a torn block is cut in 64 at once
 _BLOCK = "key, level, block"
+_COUNTED = "1"  # where rows alone are counted
 
 
 @dataclass
@@ -99,7 +100,7 @@ class SqlLookup:
             if not name:
                 continue
             fed, window = table.inputs[part.input], table.windows[part.window].window
-            value = self._words.dialect.expression(fed.value) if fed.value is not None else "1"
+            value = self._words.dialect.expression(fed.value) if fed.value is not None else _COUNTED
             if fed.where is not None:
                 value = f"CASE WHEN {self._words.dialect.expression(fed.where)} THEN {value} END"
             self._columns[f"x{part.input}"] = value
@@ -180,7 +181,8 @@ class SqlLookup:
             return
         text = rule.latest or rule.framed
         if self._words.frames and not self._ranked and text:
-            self._framed.append(Framed(name, window, column, text, rule.empty, by_latest=bool(rule.latest)))
+            constant = _COUNTED if self._columns[column] == _COUNTED else ""
+            self._framed.append(Framed(name, window, column, constant, text, rule.empty, by_latest=bool(rule.latest)))
             if rule.latest:
                 self._columns["number"] = "(CAST(_partition AS HUGEINT) << 48) + _offset"
             if self._slack and rule.slack is not None:
