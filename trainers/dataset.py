@@ -89,6 +89,20 @@ def build(
             hint="use the module as it was then: `samestream diff` tells what changed.",
         )
     ranges = ranges_of(plan, model, request, log) if pinned is None else _unpacked(pinned["offsets"])
+    return log.again([*ranges, plan.journal], lambda: _built(plan, model, request, log, connect, pinned, given, ranges))
+
+
+def _built(
+    plan: Plan,
+    model: ModelPlan,
+    request: Request,
+    log: FeatureLog,
+    connect: Callable[[], Transport],
+    pinned: Mapping[str, Any] | None,
+    given: pa.Table | None,
+    ranges: Mapping[str, Mapping[int, tuple[int, int]]],
+) -> Dataset:
+    """The dataset of some ranges of the log."""
     at_rest = PinnedLog(log, ranges)
     whole_history.refuse_absent(plan, model, at_rest, computed=request.mode != "served")
     asked = dataset_vectors.asked(plan, model, request, given) if request.mode != "served" else None

@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +39,7 @@ __all__ = ["ERASED", "KEY_SCHEMA", "Batch", "FeatureLog", "LogFile", "TopicLog"]
 ERASED = "_erased"
 """The column that is true in rows of which personal fields were erased; null or not there in others."""
 _ATTEMPTS = 20
+T = TypeVar("T")
 
 
 class FeatureLog:
@@ -149,15 +150,21 @@ class FeatureLog:
         A topic without a batch gives no rows. Every file read is checked against the hash in its manifest.
         Raises FeatureLogError for an unknown column, or a file that is missing, altered or not convertible.
         """
+        return self.again([topic], lambda: self._read(topic, columns, known_from_us, known_to_us))
+
+    def again(self, topics: Iterable[str], read: Callable[[], T]) -> T:
+        """Return what is read, which is read anew where files that it needs were rewritten meanwhile, and cleared away.
+
+        topics : those that are read
+        """
+        topics = list(topics)
         for attempt in range(_ATTEMPTS):
-            batches = self.batches(topic)
+            bases = self._bases(topics)
             try:
-                return self._read(topic, batches, columns, known_from_us, known_to_us)
+                return read()
             except FeatureLogError as error:
-                if attempt == _ATTEMPTS - 1 or not isinstance(error.__cause__, FileNotFoundError):
-                    raise
-                newest = self.newest(topic)
-                if newest is None or newest.base == batches[-1].base:
+                is_gone = isinstance(error.__cause__, FileNotFoundError)
+                if attempt == _ATTEMPTS - 1 or not is_gone or self._bases(topics) == bases:
                     raise  # nobody has replaced it: it is missing
         raise AssertionError
 
@@ -234,11 +241,11 @@ class FeatureLog:
     def _read(
         self,
         topic: str,
-        batches: Sequence[Batch],
         columns: Sequence[str] | None,
         known_from_us: int | None,
         known_to_us: int | None,
     ) -> pa.Table:
+        batches = self.batches(topic)
         schema = batches[-1].schema if batches else KEY_SCHEMA
         names = list(columns) if columns is not None else schema.names
         if unknown := [name for name in names if name not in schema.names]:
@@ -261,6 +268,10 @@ class FeatureLog:
         if not np.array_equal(order, np.arange(len(known))):
             table = table.take(order)
         return table.select(names)
+
+    def _bases(self, topics: Iterable[str]) -> list[int]:
+        newest = [self.newest(topic) for topic in topics]
+        return [batch.base if batch else -1 for batch in newest]
 
     def _manifests(self, topic: str) -> dict[int, pafs.FileInfo]:
         found = self.storage.list(f"{self.storage.root}/{topic}/_manifests")

@@ -60,8 +60,10 @@ class DuckDbLog:
         """See `sql_words.Database`."""
         try:
             self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {table} AS {query}")
-        except duckdb.Error as error:  # of what a reader raised, DuckDB tells the text alone
-            raise self._failed[0] if self._failed else error from error
+        except duckdb.Error:
+            if self._failed:  # of what a reader raised, DuckDB tells the text alone
+                raise self._failed[0] from self._failed[0].__cause__
+            raise
 
     def add(self, table: str, query: str) -> None:
         """See `sql_words.Database`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import random
 import shutil
@@ -419,6 +420,32 @@ def test_a_corrupt_file_of_the_log_is_told(tmp_path: Path, shop: tuple[MemoryTra
     path.unlink()
     with pytest.raises(FeatureLogError, match="cannot be read"):
         build((shop[0], broken))
+
+
+@pytest.mark.parametrize(("mode", "after"), [("served", 4), ("as_known", 60), ("point_in_time", 4)])
+def test_files_that_are_replaced_and_cleared_while_they_are_read_change_nothing(
+    tmp_path: Path, mode: str, after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transport, log = harness.fresh(), FeatureLog(tmp_path)
+    for first in range(0, len(EVENTS), 60):
+        harness.send(transport, EVENTS[first : first + 60])
+        harness.work_off(transport, FeatureTask(PLAN))
+        harness.write_log(transport, log)
+    expected = build((transport, log), mode=mode)
+    decoded, reads, replaced = FeatureLog.decoded, itertools.count(), []
+
+    def overtaken(reader: FeatureLog, *what: Any) -> pa.Table:
+        if next(reads) == after:
+            monkeypatch.undo()
+            for topic in log.topics():
+                rewriting.compact(FeatureLog(tmp_path), topic)
+                replaced.append(rewriting.clear(FeatureLog(tmp_path), topic, 0))
+        return decoded(reader, *what)
+
+    monkeypatch.setattr(FeatureLog, "decoded", overtaken)
+    found = build((transport, log), mode=mode)
+    assert sum(replaced) > 40
+    assert (found.digest, found.counts) == (expected.digest, expected.counts)
 
 
 def test_a_topic_that_the_log_lacks_is_told_and_one_without_events_is_none(
