@@ -234,15 +234,15 @@ def _to_join(files: Sequence[LogFile], target_bytes: int) -> list[tuple[str, lis
     groups = []
     for folder, mine in sorted(by_folder.items()):
         chosen: list[LogFile] = []
-        size = 0
+        size = rows = 0
         # smallest first, and none that is larger than all before it: so a row is written a logarithmic number of times
         for file in sorted(
-            (file for file in mine if file.bytes < target_bytes), key=lambda file: (file.bytes, file.path)
+            (file for file in mine if file.bytes < target_bytes), key=lambda file: (file.rows, file.path)
         ):
-            if (len(chosen) >= _FEW and file.bytes > size) or size + file.bytes > target_bytes:
+            if (len(chosen) >= _FEW and file.rows > rows) or size + file.bytes > target_bytes:
                 break
             chosen.append(file)
-            size += file.bytes
+            size, rows = size + file.bytes, rows + file.rows
         whole = len({file.path.rpartition("/")[0] for file in chosen}) > 1 and len(chosen) == len(mine)
         if len(chosen) >= _FEW or (whole and len(chosen) > 1):
             groups.append((folder, chosen))
