@@ -151,8 +151,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-offline-") as root:
         folder = Path(root)
         if "replay" in given.only:
-            results += replays(folder / "few", 1_000, 1_000_000 // part)
-            results += replays(folder / "many", 100_000, 1_000_000 // part)
+            results += replays(folder / "few", 1_000, 3_000_000 // part)
+            results += replays(folder / "many", 100_000, 3_000_000 // part)
         if "last_value" in given.only:
             systems = ("pandas", "samestream", "feast-duckdb", "feast-file")
             results += joins(folder / "last", "last_value", (10_000_000 // part, 1_000_000 // part, 100_000), systems)

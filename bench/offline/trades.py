@@ -23,7 +23,8 @@ from samestream.streams.plan import Plan
 from samestream.streams.transport import Outgoing
 from samestream.trainers import gradient_boosting
 
-START_US, DAY_US, CHUNK = 1_767_225_600_000_000, 86_400_000_000, 20_000  # from 2026-01-01
+START_US, CHUNK = 1_767_225_600_000_000, 20_000  # from 2026-01-01
+STEP_US = 172_000  # half a million events a day
 
 
 class Trade(Event, topic="bench.trades", lateness="10s", partitions=4):
@@ -85,17 +86,16 @@ def app_of(windows: str) -> App:
 
 
 def serve(folder: Path, keys: int, events: int) -> tuple[Plan, MemoryTransport, FeatureLog]:
-    """Serve two days of events by the real engine, and log them and their vectors; the log is compacted, as each night."""
+    """Serve events by the real engine, and log them and their vectors; the log is compacted, as each night."""
     app = app_of("60+180+288")
     plan, transport, log = compile_app(app), MemoryTransport(MemoryBroker()), FeatureLog(folder)
     provision.provision(transport, app, plan)
     codec, rng, writer = avro.Codec(event_schema(Trade)), np.random.default_rng(1), transport.writer()
-    step_us = 2 * DAY_US // events // 1000 * 1000
     for first in range(0, events, CHUNK):
         accounts, prices = rng.integers(0, keys, CHUNK).tolist(), rng.uniform(0, 100, CHUNK).tolist()
         records = []
         for row, (account, price) in enumerate(zip(accounts, prices, strict=True)):
-            at_us = START_US + (first + row) * step_us
+            at_us = START_US + (first + row) * STEP_US
             value = {"account": f"account-{account:06}", "venue": "XNAS", "price": price, "quantity": row}
             value |= {"is_buy": row % 2 == 0, "at": at_us}
             records.append(Outgoing(Trade.topic, value["account"].encode(), codec.encode(value), at_us))

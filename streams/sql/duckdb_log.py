@@ -152,7 +152,11 @@ def room(where: str) -> Iterator[None]:
     """Raises FeatureLogError where there is no room for what a computation keeps on disk or in memory."""
     try:
         yield
-    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+    except (
+        duckdb.IOException,
+        duckdb.OutOfMemoryException,
+        duckdb.TransactionException,
+    ) as error:  # the last: on commit
         raise FeatureLogError(
             "there is no room for what is computed in SQL",
             where=where,

@@ -6,13 +6,20 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from harness import PLAN, START_US
 
+from samestream.schemas.errors import FeatureLogError
 from samestream.streams.log.feature_log import FeatureLog
+from samestream.streams.memory.transport import MemoryTransport
+from samestream.streams.sql import duckdb_log
+from samestream.trainers import dataset
+from samestream.trainers.request import Mode, Request
 
 MODEL = PLAN.models["Buys"]
 ROWS = int(os.environ.get("SET_ROWS", "40000"))
@@ -93,3 +100,15 @@ def test_four_times_the_history_takes_no_more_memory(tmp_path: Path) -> None:
     print(f"{labelled} rows, at most {peaks} MB")
     assert labelled[1] > 3.9 * labelled[0] > 0.9 * ROWS
     assert peaks[1] < peaks[0] * 1.12
+
+
+@pytest.mark.parametrize("mode", ["served", "point_in_time"])
+def test_no_room_for_temporary_files_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode) -> None:
+    write(tmp_path / "log", 40_000)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.setitem(duckdb_log.SETTINGS, "memory_limit", "4MB")
+    monkeypatch.setitem(duckdb_log.SETTINGS, "max_temp_directory_size", "1MB")
+    with pytest.raises(FeatureLogError, match=r"(?s)there is no room for what is computed in SQL.*Hint: .*TMPDIR"):
+        dataset.build(PLAN, Request("Buys", mode), FeatureLog(tmp_path / "log"), MemoryTransport)
+    assert list((tmp_path / "temporary").iterdir()) == []
