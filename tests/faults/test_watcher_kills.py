@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import harness
 import numpy as np
 import pytest
-from own_shop import OwnShop, until
+from own_shop import HOUR_US, LONG, OwnShop, until
+from victim import TOLD_POINTS
 
 from samestream.monitors.incidents import IncidentRecord
-from samestream.monitors.task import parse
+from samestream.monitors.task import MonitorTask, parse
 from samestream.schemas.avro import Codec
 from samestream.streams.engine import journal
 from samestream.streams.engine.clock import Clocks
@@ -23,6 +25,7 @@ from samestream.streams.engine.processor import Emitted
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.models.profile import NumericProfile
 from samestream.streams.models.profile_topic import ProfileBook
+from samestream.streams.transport import Outgoing, Transport
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 # of a transaction's sends the first are the incidents, the second the entry
@@ -119,3 +122,77 @@ def test_profiles_killed_at_any_time_count_every_row_once(shop: OwnShop) -> None
     assert found.n == whole.n
     np.testing.assert_array_equal(found.counts, whole.counts)
     assert (found.nulls, found.min, found.max) == (whole.nulls, whole.min, whole.max)
+
+
+DAY_US, MINUTE_US = 24 * HOUR_US, HOUR_US // 60
+FIRST_US = harness.START_US // DAY_US * DAY_US + DAY_US
+STRUCK_US = FIRST_US + 22 * DAY_US
+"""Limits are set from 18 days after three of learning."""
+TROUBLED_HOURS = 104
+
+
+def life(shop: OwnShop) -> list[Outgoing]:
+    """Three calm weeks, then views in another unit, no views, views below zero and prices that are stuck; each is mended."""
+    draw, out = random.Random(0), []
+    for minute in range(0, (STRUCK_US - FIRST_US) // MINUTE_US + 60 * TROUBLED_HOURS, 12):
+        now_us = FIRST_US + minute * MINUTE_US + draw.randrange(5 * MINUTE_US)
+        hour = (now_us - STRUCK_US) / HOUR_US
+        seconds = draw.uniform(1, 90) * (1000 if 6 <= hour < 12 else -1 if 40 <= hour < 46 else 1)
+        if not 24 <= hour < 30:
+            user, product = f"u{draw.randrange(7)}", f"p{draw.randrange(4)}"
+            view = {"user": user, "product": product, "seconds": seconds, "at": now_us}
+            out.append(shop.event("View", user, now_us, **view))
+        if minute % 24 == 0:
+            product, cents = f"p{draw.randrange(4)}", 4711 if 56 <= hour < 62 else draw.randrange(10_000)
+            price = {"product": product, "cents": cents, "at": now_us + 1000}
+            out.append(shop.event("Price", product, now_us + 1000, **price))
+    return out
+
+
+def drift_of(shop: OwnShop, transport: Transport) -> list[tuple[int, bytes | None, bytes | None, int]]:
+    """Every record of the drift topic, those of one incident in their order; which incident is told first is left to batches."""
+    return sorted(harness.contents(transport, [shop.plan.drift])[shop.plan.drift], key=lambda one: one[1] or b"")
+
+
+@pytest.mark.rounds(12)
+def test_the_monitor_killed_while_incidents_open_and_close_tells_what_an_undisturbed_one_tells(
+    shop: OwnShop, tmp_path: Path, round: int
+) -> None:
+    events, draw = life(shop), random.Random(round)
+    (watched,) = shop.app.monitors.values()
+    task, memory = MonitorTask(shop.plan, watched), shop.memory()
+    harness.send(memory, events)
+    for alone in (FeatureTask(shop.plan), MonitorTask(shop.plan, watched)):
+        harness.work_off(memory, alone, shop.plan)
+    expected = drift_of(shop, memory)
+    told = [record for record in map(parse, (one[2] for one in expected)) if record]
+    assert {record.verdict for record in told} >= {"bad_values", "frozen", "missing_source", "unit"}
+    assert [[record.event for record in told].count(event) for event in ("open", "close")] == [4, 4]
+
+    # every other long round without snapshots: then each start begins with the first event
+    kept = {} if round % 2 else {"snapshots": str(tmp_path), "every_s": 0.2}
+    calm = sum(one.known_us < STRUCK_US for one in events)
+    for part, records in ((events[:calm], 2000), (events[calm:], 0)):
+        harness.send(shop.kafka, part)
+        harness.work_off(shop.kafka, FeatureTask(shop.plan), shop.plan)
+        if records:
+            shop.work_off("monitor", task, shop.targets(task), batch_records=records, **kept)
+    assert drift_of(shop, shop.kafka) == []
+    targets, open_at_kills = shop.targets(task), set()
+    for point in (*TOLD_POINTS, *[""] * (12 if LONG else 4), *TOLD_POINTS):
+        child = shop.start("monitor", 10, point=point, **kept)
+        if point:
+            assert child.wait() == -9, (point, child.said())
+        else:
+            works = draw.random() < 0.5  # between two commits; otherwise anywhere in start and recovery, too
+            if works:
+                shop.await_batches(task, 1, child)
+            time.sleep(draw.uniform(0.0, 0.05 if works else 0.2))
+            assert child.kill() == -9, child.said()
+        said = [record.event for record in incidents(shop)]
+        open_at_kills.add(said.count("open") - said.count("close"))
+    assert not shop.reached(task, targets), "it was done before the last kill"
+    assert {0, 1} <= open_at_kills, "some were to come before an incident opened, some before it closed"
+    shop.work_off("monitor", task, targets, batch_records=10, **kept)
+    assert drift_of(shop, shop.kafka) == expected
+    shop.check_journal(task, targets)

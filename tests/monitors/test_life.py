@@ -15,7 +15,7 @@ from made_outcomes import DAY as LABEL_DAY
 from made_outcomes import NEEDED, life, outcome
 from running import Running, until
 
-from samestream.monitors import Monitors, drift, parity, quality, silence
+from samestream.monitors import Monitors
 from samestream.monitors.declared import Calibration, Declared, Performance
 from samestream.monitors.incidents import IncidentRecord, Lineage
 from samestream.monitors.outcome_watch import OutcomeWatch
@@ -115,9 +115,7 @@ def test_late_corrections_of_labels_change_figures_and_raise_nothing() -> None:
     assert opened(again.records()) == [("M", "model_aged")]
 
 
-class Health(Monitors, of=SHOP.models["Buys"], alarms="1/week"):
-    features = parity(), drift(window="1h"), quality(), silence(longer_than="2h")
-    scores = drift(window="1h")
+Health = SHOP.monitors["BuysHealth"]
 
 
 def told(transport: MemoryTransport) -> list[IncidentRecord]:

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from samestream.monitors import Monitors, drift, parity, silence
+from samestream.monitors import Monitors, drift, parity, quality, silence
 from samestream.schemas import Event, Features, Field, Model, event_time, field, key, label
 from samestream.trainers import gradient_boosting
 
@@ -45,5 +45,5 @@ class Buys(Model, on=View, trainer=gradient_boosting(every="1d", history="7d")):
 
 
 class BuysHealth(Monitors, of=Buys, alarms="1/week"):
-    features = parity(), drift(window="1h"), silence(longer_than="2h")
+    features = parity(), drift(window="1h"), quality(), silence(longer_than="2h")
     scores = drift(window="1h")

@@ -1,6 +1,6 @@
 """What a process of the fault suite runs: one role of an app, with a point at which it is to be killed or stopped.
 
-A point is named by the step of a batch before or after which it lies (`PROCESSOR_POINTS`, `LOG_POINTS`); ``times`` says
+A point is named by the step of a batch before or after which it lies (`PROCESSOR_POINTS`, `TOLD_POINTS`, ...); ``times`` says
 at which of its occurrences it strikes.
 """
 
@@ -23,6 +23,7 @@ from typing import Any
 
 from samestream.monitors.continuous_parity import ParityWorker
 from samestream.monitors.profile_writer import ProfileWriter
+from samestream.monitors.task import MonitorTask
 from samestream.schemas.app import load
 from samestream.schemas.errors import FencedError
 from samestream.streams.deploy import provision
@@ -37,6 +38,7 @@ from samestream.streams.log.log_writer import LogWriter
 from samestream.streams.lowering import compile_app
 from samestream.streams.models.outcomes import OutcomeTask
 from samestream.streams.models.scorer import ScorerTask
+from samestream.streams.plan import Plan
 from samestream.streams.storage import Storage
 from samestream.streams.transport import Outgoing, Partition, TransactionalWriter, nothing
 from samestream.streams.wire.packed import Packed
@@ -58,6 +60,11 @@ PROCESSOR_POINTS = (
     "offsets.after",
     "commit.within",  # the request to commit is on its way, or decided, or answered
     "commit.after",
+)
+TOLD_POINTS = (
+    "told.after",  # records of a task that writes them one by one are sent: a monitor's incidents
+    "told.commit",  # the request to commit these is on its way, or decided, or answered
+    "told.committed",
 )
 LOG_POINTS = (
     "file.before",
@@ -124,7 +131,7 @@ class DoomedWriter:
         self._writer: TransactionalWriter = writer
         self._fate, self._sends = fate, 0
         sender = writer._sender  # the steps within a commit are visible only on the handle itself
-        sender.handle = _DoomedHandle(sender.handle, fate)
+        sender.handle = self._handle = _DoomedHandle(sender.handle, fate)
         self.close = writer.close
         self.abort = writer.abort
 
@@ -136,7 +143,7 @@ class DoomedWriter:
     def begin(self, like_last: bool = False) -> None:
         self._fate.at("begin.before")
         self._writer.begin(like_last)
-        self._sends = 0
+        self._sends, self._handle.tells = 0, False
         self._fate.at("begin.after")
 
     def send(self, records: Iterable[Outgoing]) -> None:
@@ -153,6 +160,9 @@ class DoomedWriter:
             self._fate.at("vectors.within")
         self._writer.send(sent[len(sent) // 2 :])
         self._sends += 1
+        if what == "vectors" and sent:
+            self._handle.tells = True
+            self._fate.at("told.after")
         self._fate.at(f"{what}.after")
 
     def commit(
@@ -162,6 +172,8 @@ class DoomedWriter:
         meanwhile: Callable[[], None] = nothing,
     ) -> None:
         self._writer.commit(offsets, group, meanwhile)
+        if self._handle.tells:
+            self._fate.at("told.committed")
         self._fate.at("commit.after")
 
 
@@ -176,6 +188,7 @@ def _part(parcel: Parcel, start: int, end: int) -> Parcel:
 class _DoomedHandle:
     def __init__(self, handle: Any, fate: Fate) -> None:
         self._handle, self._fate = handle, fate
+        self.tells = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._handle, name)
@@ -187,6 +200,8 @@ class _DoomedHandle:
 
     def commit_transaction(self, *given: Any) -> None:
         self._fate.soon("commit.within")
+        if self.tells:
+            self._fate.soon("told.commit")
         self._handle.commit_transaction(*given)
 
 
@@ -318,7 +333,8 @@ def main(spec: dict[str, Any]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     random.seed()
     fate = Fate(spec.get("point", ""), spec.get("times", 1), spec.get("stop", False))
-    plan = compile_app(load(spec["module"]))
+    app = load(spec["module"])
+    plan = compile_app(app)
     try:
         with closing(DoomedTransport(spec["bootstrap"], fate)) as transport:
             store = provision.store(transport, plan)
@@ -328,12 +344,15 @@ def main(spec: dict[str, Any]) -> int:
                 LogWriter(transport, plan, log, store, batch_rows=rows, flush_s=0.02).run(stop)
                 return 0
             if spec["role"] in ("parity", "profiles"):
-                _watcher(spec, transport).run(stop)
+                _watcher(spec, transport, plan, list(app.monitors.values())).run(stop)
                 return 0
             (model,) = plan.models.values()
             task: Task
             if spec["role"] == "features":
                 task = FeatureTask(plan)
+            elif spec["role"] == "monitor":
+                (watched,) = app.monitors.values()
+                task = MonitorTask(plan, watched)
             else:
                 task = {"scorer": ScorerTask, "outcomes": OutcomeTask}[spec["role"]](plan, model)
             Recovery.news = _after(Recovery.news, fate, "journal.after")  # type: ignore[method-assign]
@@ -360,9 +379,9 @@ def main(spec: dict[str, Any]) -> int:
     return 0
 
 
-def _watcher(spec: dict[str, Any], transport: KafkaTransport) -> ParityWorker | ProfileWriter:
-    app = load(spec["module"])
-    plan, monitors = compile_app(app), list(app.monitors.values())
+def _watcher(
+    spec: dict[str, Any], transport: KafkaTransport, plan: Plan, monitors: list[Any]
+) -> ParityWorker | ProfileWriter:
     if spec["role"] == "profiles":
         return ProfileWriter(transport, plan, monitors, flush_s=0.05)
     return ParityWorker(transport, plan, monitors, FeatureLog(spec["log"]), interval_s=0.0, sql_every_s=0.2)
@@ -382,6 +401,8 @@ def warm() -> None:
     import skops.io  # noqa: F401
 
     tiles.warm()
-    transport = harness.fresh()
-    harness.send(transport, harness.shop_events(20))
+    transport, events = harness.fresh(), harness.shop_events(20)
+    two_days_us = 2 * 86_400 * harness.SECOND_US  # after which a monitor knows a day
+    harness.send(transport, [*events, *(one._replace(known_us=one.known_us + two_days_us) for one in events)])
     harness.work_off(transport, FeatureTask(harness.PLAN))
+    harness.work_off(transport, MonitorTask(harness.PLAN, harness.SHOP.monitors["BuysHealth"]))
