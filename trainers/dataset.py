@@ -114,9 +114,9 @@ def _built(
         elif request.mode == "as_known":
             last = pinned["journal"]["last"] if pinned is not None and pinned["journal"] else None
             entries = dataset_vectors.entries_of(plan, log, at_rest, connect, last)
-            vectors = dataset_vectors.known(plan, model, request, at_rest, entries, rows, kept)
+            vectors = dataset_vectors.known(plan, model, request, at_rest, entries, rows, kept, database)
         else:
-            vectors = dataset_vectors.complete(plan, model, request, at_rest, rows)
+            vectors = dataset_vectors.complete(plan, model, request, at_rest, rows, database)
         store = VectorStore(database, vectors)
         passed = dataset_vectors.passed_by(vectors.passed)
         if not store.rows:

@@ -26,7 +26,7 @@ from samestream.streams.log.pinned_log import known_before
 from samestream.streams.log.table_digest import table_digest
 from samestream.streams.log.vector_replay import covered, logged_of
 from samestream.streams.plan import Input, ModelPlan, Plan
-from samestream.streams.sql.duckdb_log import Rows
+from samestream.streams.sql.duckdb_log import Connection, Rows
 from samestream.streams.sql.point_in_time import vectors
 from samestream.streams.transport import Transport
 from samestream.trainers import asked_rows
@@ -110,6 +110,7 @@ def known(
     entries: Sequence[Entry],
     rows: pa.Table | None,
     folder: Path,
+    database: Connection,
 ) -> Vectors:
     """Computed from what had been applied before: before the trigger, or at a user's own instants when the log had come to them.
 
@@ -140,7 +141,7 @@ def known(
         name: ranks.reader(log, plan.inputs[name].topic, plan.read_columns(name))
         for name in dict.fromkeys(table.event for table in plan.tables)
     }
-    found = _computed(plan, model, triggers, events, passed, is_asked=rows is not None, ranked=True)
+    found = _computed(database, plan, model, triggers, events, passed, is_asked=rows is not None, ranked=True)
     return replace(found, journaled=journaled(entries))
 
 
@@ -152,7 +153,9 @@ def with_rank(rows: pa.Table, time: str, request: Request) -> pa.Table:
     return rows.append_column("_rank", pa.array(rank))
 
 
-def complete(plan: Plan, model: ModelPlan, request: Request, log: FeatureLog, rows: pa.Table | None) -> Vectors:
+def complete(
+    plan: Plan, model: ModelPlan, request: Request, log: FeatureLog, rows: pa.Table | None, database: Connection
+) -> Vectors:
     """Computed from every event, as an observer to whom none comes late."""
     input, passed = plan.inputs[model.trigger], Counter[str]()
     begin_us = whole_history.begin_us(plan, model, log)
@@ -172,7 +175,7 @@ def complete(plan: Plan, model: ModelPlan, request: Request, log: FeatureLog, ro
         )
         for name in dict.fromkeys(table.event for table in plan.tables)
     }
-    return _computed(plan, model, triggers, events, passed, is_asked=rows is not None, ranked=False)
+    return _computed(database, plan, model, triggers, events, passed, is_asked=rows is not None, ranked=False)
 
 
 def journaled(entries: Sequence[Entry]) -> dict[str, Any]:
@@ -228,6 +231,7 @@ def _whole(table: pa.Table, input: Input, request: Request, begin_us: int, passe
 
 
 def _computed(
+    database: Connection,
     plan: Plan,
     model: ModelPlan,
     triggers: Rows,
@@ -243,7 +247,7 @@ def _computed(
     names |= {"_offset": "row"} if is_asked else dict(zip(("_partition", "_offset"), TRIGGER, strict=True))
 
     def tables() -> Iterator[pa.Table]:
-        found = vectors(plan, model, triggers, events, ranked=ranked, repeatable=True, carried=carried)
+        found = vectors(plan, model, triggers, events, database, ranked=ranked, repeatable=True, carried=carried)
         for table in found:
             for time in ("_event_time", "_known"):
                 if time in table.column_names:
