@@ -93,7 +93,9 @@ def run(
     with closing(connect(settings)) as transport:
         require(transport, app)
         built = _build(app, transport, settings, roles or [], accept_partitions, sample, standby)
-        crew, lags, progress = Crew(built), Lags(transport, app.prefix, built), Progress(built)
+        asked_every_s = 1.0 if until_idle is None else min(1.0, max(0.1, until_idle))
+        crew, lags = Crew(built), Lags(transport, app.prefix, built, asked_every_s)
+        progress = Progress(built)
         crew.others += _watchers(app, transport, built)
         with log_to(progress.console), _serving(crew, lags, health_host, health_port), _signals(crew, progress):
             told = HealthFile(settings.state_folder, app.prefix, crew, lags)

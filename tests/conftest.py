@@ -29,12 +29,23 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         kafka.down()
 
 
+# With a few rows Spark takes longer to compile a query than to run it. As users have it, it is in test_expressions.py and
+# where `spark-submit` runs; SPARK=whole has it so everywhere.
+QUICK = {
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.shuffle.partitions": "2",
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+}
+
+
 @pytest.fixture(scope="session")
 def spark() -> Iterator[Any]:
     """A Spark session in this process, shared by all tests."""
     from samestream.streams.spark import session as spark_session
 
-    with spark_session.local() as session:
+    with spark_session.local(more={} if os.environ.get("SPARK") == "whole" else QUICK) as session:
         yield session
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,7 @@ HOMES = {
 }
 
 
+@cache
 def imported(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):

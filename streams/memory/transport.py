@@ -83,7 +83,14 @@ class MemoryBroker:
         self.members: dict[str, list[MemoryMembership]] = {}
         self.epochs: dict[str, int] = {}
         self.open_transactions: dict[str, _Transaction] = {}
+        self.woken = 0
         self._unkeyed = 0
+
+    def wake(self) -> None:
+        """Let readers that wait for records return without any: for who has told them to stop, and will not wait either."""
+        with self.changed:
+            self.woken += 1
+            self.changed.notify_all()
 
     def log(self, part: Partition) -> list[_Slot]:
         """The slots of a partition. Raises TransportError where there is none such."""
@@ -284,6 +291,7 @@ class MemoryReader:
         """Wait on the broker's condition for records, or for something to pass over."""
         deadline_s = time.monotonic() + timeout_s
         with self._broker.changed:
+            woken = self._broker.woken
             while True:
                 before = dict(self._next)
                 found, room = [], max_records
@@ -293,7 +301,7 @@ class MemoryReader:
                         found.append(fetched)
                         room -= len(fetched)
                 left_s = deadline_s - time.monotonic()
-                if found or self._next != before or left_s <= 0:
+                if found or self._next != before or left_s <= 0 or self._broker.woken != woken:
                     return found
                 self._broker.changed.wait(min(left_s, 0.2))
 

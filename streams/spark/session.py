@@ -6,7 +6,7 @@ import os
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,10 @@ def java_home() -> Iterator[Path]:
 
 
 @contextmanager
-def local(threads: int = 2, memory: str = "2g") -> Iterator[Any]:
+def local(threads: int = 2, memory: str = "2g", more: Mapping[str, str] | None = None) -> Iterator[Any]:
     """A session of its own in this process and one JVM, stopped at the end.
 
+    more : settings of Spark besides ours
     Raises BrokerUnavailableError where no Java is found.
     """
     from pyspark.sql import SparkSession
@@ -67,6 +68,7 @@ def local(threads: int = 2, memory: str = "2g") -> Iterator[Any]:
         settings = {
             **SETTINGS,
             **_LOCAL,
+            **(more or {}),
             "spark.pyspark.python": sys.executable,
             "spark.driver.memory": memory,
             "spark.local.dir": folder,

@@ -12,6 +12,7 @@ from samestream.console import watchers
 from samestream.console.crew import Crew
 from samestream.console.metrics import measured
 from samestream.console.watchers import Watchers
+from samestream.monitors import continuous_parity
 from samestream.monitors.continuous_parity import REPLAY, ParityWorker
 from samestream.monitors.incidents import IncidentRecord
 from samestream.monitors.task import MonitorTask, record_of
@@ -36,6 +37,7 @@ def test_a_monitor_that_never_spoke_is_told_and_so_is_one_that_fell_behind(
     served: MemoryTransport, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(watchers, "_AGAIN_S", 0.0)
+    monkeypatch.setattr(continuous_parity, "_COMMIT_S", 0.05)  # half a minute, otherwise
     seen = Watchers(served, SHOP, PLAN)
     found = {one.name: one for one in seen.standings()}
     assert set(found) == {MONITOR, "parity"}

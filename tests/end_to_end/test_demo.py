@@ -20,7 +20,7 @@ from samestream.examples import flights_data
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(400)]
 
 MONTHS = [1, 2]
-long = pytest.mark.skipif(os.environ.get("FAULTS") != "long", reason="a fourth whole demo: FAULTS=long")
+long = pytest.mark.skipif(os.environ.get("FAULTS") != "long", reason="more whole demos: FAULTS=long")
 
 
 def run_demo(folder: Path, *options: str, kill_when: Sequence[str] = ()) -> dict[str, Any]:
@@ -97,11 +97,12 @@ def test_a_processor_killed_again_and_again_changes_nothing(summary: dict[str, A
     [
         ("unit", "unit", "Departure.dep_delay"),
         pytest.param(*("frozen", "frozen", "Departure.dep_delay"), marks=long),
-        ("late", "late_data", "Departure"),
-        ("missing", "missing_source", "Weather"),
+        pytest.param(*("late", "late_data", "Departure"), marks=long),
+        pytest.param(*("missing", "missing_source", "Weather"), marks=long),
     ],
 )
 def test_a_fault_is_named(summary: dict[str, Any], tmp_path: Path, fault: str, verdict: str, cause: str) -> None:
+    """One of them in CI: what the monitors make of each is in tests/monitors/test_watch.py, without a broker."""
     broken = run_demo(tmp_path, "--fault", fault)
     known = Counter((part["cause"], part["verdict"], part["opened_at"]) for part in summary["incidents"])
     new = [part for part in broken["incidents"] if (part["cause"], part["verdict"], part["opened_at"]) not in known]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 import pickle
 from typing import Any
 
@@ -20,6 +21,8 @@ from samestream.schemas.errors import DeclarationError
 from samestream.schemas.expressions import Column, Kind
 
 Placed = tuple[int, int, Any]
+# of each of a hundred aggregates; LAW=long asks of each what CI asks of all together
+often = settings(max_examples=200 if os.environ.get("LAW") == "long" else 12, deadline=None)
 every = pytest.mark.parametrize("aggregate", cases(), ids=written)
 
 
@@ -83,7 +86,7 @@ def test_of_nothing_there_is_nothing(aggregate: Aggregate) -> None:
 
 
 @every
-@settings(max_examples=30, deadline=None)
+@often
 @given(data=st.data())
 def test_zero_is_an_identity(aggregate: Aggregate, data: st.DataObject) -> None:
     held = state(aggregate, data.draw(events(aggregate)))
@@ -92,7 +95,7 @@ def test_zero_is_an_identity(aggregate: Aggregate, data: st.DataObject) -> None:
 
 
 @every
-@settings(max_examples=30, deadline=None)
+@often
 @given(data=st.data())
 def test_merging_is_associative(aggregate: Aggregate, data: st.DataObject) -> None:
     found = data.draw(events(aggregate, 3))
@@ -105,7 +108,7 @@ def test_merging_is_associative(aggregate: Aggregate, data: st.DataObject) -> No
 
 
 @every
-@settings(max_examples=30, deadline=None)
+@often
 @given(data=st.data())
 def test_events_may_be_split_anywhere(aggregate: Aggregate, data: st.DataObject) -> None:
     found = data.draw(events(aggregate))
@@ -116,7 +119,7 @@ def test_events_may_be_split_anywhere(aggregate: Aggregate, data: st.DataObject)
 
 
 @every
-@settings(max_examples=30, deadline=None)
+@often
 @given(data=st.data())
 def test_the_order_of_application_changes_nothing(aggregate: Aggregate, data: st.DataObject) -> None:
     found = data.draw(events(aggregate))
@@ -128,7 +131,7 @@ def test_the_order_of_application_changes_nothing(aggregate: Aggregate, data: st
 
 
 @every
-@settings(max_examples=30, deadline=None)
+@often
 @given(data=st.data())
 def test_a_result_is_what_people_mean(aggregate: Aggregate, data: st.DataObject) -> None:
     found = data.draw(events(aggregate))
@@ -139,7 +142,7 @@ def test_a_result_is_what_people_mean(aggregate: Aggregate, data: st.DataObject)
 
 
 @every
-@settings(max_examples=30, deadline=None)
+@often
 @given(data=st.data())
 def test_states_are_values(aggregate: Aggregate, data: st.DataObject) -> None:
     held = state(aggregate, data.draw(events(aggregate)))

@@ -13,7 +13,7 @@ import harness
 import pytest
 from harness import PLAN, SHOP
 
-from samestream.monitors import parity, recent_sql
+from samestream.monitors import continuous_parity, parity, recent_sql
 from samestream.monitors.continuous_parity import AS_KNOWN, REPLAY, SKEW, ParityWorker
 from samestream.monitors.incidents import IncidentRecord
 from samestream.monitors.task import parse
@@ -247,7 +247,8 @@ def test_a_sample_compares_the_same_keys_each_time(tmp_path: Path) -> None:
     assert 0 < paths[REPLAY].compared < vectors(transport)
 
 
-def test_a_second_worker_takes_over(tmp_path: Path) -> None:
+def test_a_second_worker_takes_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(continuous_parity, "_HEARTBEAT_S", 0.2)
     transport = harness.fresh()
     harness.send(transport, harness.shop_events(100))
     harness.work_off(transport, Doctored(PLAN))

@@ -556,7 +556,9 @@ def test_an_absent_broker_is_reported_with_its_address_and_a_hint(monkeypatch: p
     transport.close()
 
 
+@pytest.mark.parametrize("transport", ["memory", pytest.param("python", marks=pytest.mark.kafka)], indirect=True)
 def test_members_of_a_group_are_seen_and_stand_in_line(transport: Transport) -> None:
+    """Whatever the client reads and writes by, memberships are of one kind."""
     topic, group = new_topic(transport), f"g-{uuid.uuid4().hex[:8]}"
     assert transport.members(group) == 0
 

@@ -90,8 +90,27 @@ def work_off(
         wait_s=0.0,
         **more,
     )
-    run_until(processor, lambda: _worked_off(transport, plan, task), seconds)
+    health, count = processor.health, _decided(transport, [part.topic for part in task.inputs])
+    processor.run(Until(lambda: health.state == "running" and health.events >= count, seconds))
+    deadline_s = time.monotonic() + 10
+    while not _worked_off(transport, plan, task):  # a commit returns before its mark has reached every partition
+        assert time.monotonic() < deadline_s, "the processor did not finish in time"
+        time.sleep(0.02)
     return processor
+
+
+class Until(threading.Event):
+    """Is set once something is so. What runs in this thread asks after every step, so nobody waits, neither for the other."""
+
+    def __init__(self, done: Callable[[], bool], seconds: float = 60) -> None:
+        super().__init__()
+        self._done, self._deadline_s = done, time.monotonic() + seconds
+
+    def is_set(self) -> bool:
+        """Whether it was so once, or will not be in time."""
+        if not super().is_set() and (self._done() or time.monotonic() > self._deadline_s):
+            self.set()
+        return super().is_set()
 
 
 def undisturbed(events: Iterable[Outgoing]) -> Seen:
@@ -103,7 +122,7 @@ def undisturbed(events: Iterable[Outgoing]) -> Seen:
 
 
 def run_until(processor: Processor, done: Callable[[], bool], seconds: float = 60) -> None:
-    """Run a processor in a thread until ``done``; what it raises is raised here."""
+    """Run a processor, or another worker, in a thread until ``done``; what it raises is raised here."""
     stop, failed = threading.Event(), []
 
     def go() -> None:
@@ -116,19 +135,28 @@ def run_until(processor: Processor, done: Callable[[], bool], seconds: float = 6
     thread.start()
     deadline = time.monotonic() + seconds
     while thread.is_alive() and not done() and time.monotonic() < deadline:
-        thread.join(0.02)
+        thread.join(0.01)
     stop.set()
+    if isinstance(processor._transport, MemoryTransport):
+        processor._transport._broker.wake()
     thread.join(30)
     if failed:
         raise failed[0]
     assert done(), "the processor did not finish in time"
 
 
+def _decided(transport: Transport, topics: Sequence[str]) -> int:
+    """How many records some topics hold, once every transaction on them is decided."""
+    counts = transport.topics()
+    partitions = [Partition(topic, number) for topic in topics for number in range(counts[topic])]
+    deadline_s = time.monotonic() + 60
+    while any(end.stable != end.high for end in transport.ends(partitions).values()):
+        assert time.monotonic() < deadline_s, "a transaction stays open"
+        time.sleep(0.01)
+    return sum(len(fetched) for topic in topics for fetched in transport.read_all(topic))
+
+
 def _worked_off(transport: Transport, plan: Plan, task: Task) -> bool:
-    topics = transport.topics()
-    partitions = [Partition(part.topic, number) for part in task.inputs for number in range(topics[part.topic])]
-    if any(end.stable != end.high for end in transport.ends(partitions).values()):
-        return False  # a commit returns before its mark has reached every partition
     done = journal.balance(journal.read(transport, plan.journal, task.name))
     return all(
         done.get(part.topic, journal.Balance()).read == sum(len(fetched) for fetched in transport.read_all(part.topic))
@@ -137,21 +165,12 @@ def _worked_off(transport: Transport, plan: Plan, task: Task) -> bool:
 
 
 def write_log(transport: Transport, log: FeatureLog, plan: Plan = PLAN, *, seconds: float = 60) -> FeatureLog:
-    """Let a log writer catch up with every topic of the app, then stop it; the log."""
-    writer, stop = LogWriter(transport, plan, log, provision.store(transport, plan)), threading.Event()
-    ends = {
-        topic: sum(len(fetched) for fetched in transport.read_all(topic))
-        - (log.read(topic).num_rows if topic in log.topics() else 0)
-        for topic in logged_topics(plan)
-    }
-    thread = threading.Thread(target=writer.run, args=(stop,), daemon=True)
-    thread.start()
-    deadline = time.monotonic() + seconds
-    while thread.is_alive() and writer.health.events < sum(ends.values()) and time.monotonic() < deadline:
-        thread.join(0.01)
-    stop.set()
-    thread.join(30)
-    assert writer.health.events >= sum(ends.values())
+    """Let a log writer catch up with every topic of the app; the log."""
+    topics = logged_topics(plan)
+    count = _decided(transport, topics) - sum(log.read(topic).num_rows for topic in topics if topic in log.topics())
+    writer = LogWriter(transport, plan, log, provision.store(transport, plan))
+    writer.run(Until(lambda: writer.health.state == "running" and writer.health.events >= count, seconds))
+    assert writer.health.events >= count
     return log
 
 

@@ -43,6 +43,7 @@ class Running:
     def end(self) -> None:
         """Stop it, and wait until it has."""
         self.stop.set()
+        self.processor._transport._broker.wake()  # type: ignore[attr-defined]
         self.thread.join(30)
         assert not self.thread.is_alive()
 

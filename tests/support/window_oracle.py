@@ -27,16 +27,18 @@ def wrap(n: int) -> int:
     return (n + 2**63) % 2**64 - 2**63
 
 
+TERMS = [1.0]
+for _n in range(1, 18):
+    TERMS.append(TERMS[-1] * -0.6931471805599453 / _n)
+
+
 def weight(age: int, half_life: int) -> float:
     """2 ** -(age / half_life): whole half-lives exactly, the rest of one by 18 terms of the power series."""
     halvings, rest = divmod(age, half_life)
     if halvings >= 1023:
         return 0.0
-    terms = [1.0]
-    for n in range(1, 18):
-        terms.append(terms[-1] * -0.6931471805599453 / n)
     total, x = 0.0, float(rest) / float(half_life)
-    for term in reversed(terms):
+    for term in reversed(TERMS):
         total = total * x + term
     return total * 0.5**halvings
 
@@ -118,12 +120,11 @@ def merge(cell: Cell, left, right):
 
 def block(cell: Cell, tiles: dict[int, object], lo: int, size: int):
     """Left half + right half; None if no tile is in ``[lo, lo + size)``."""
-    if not any(lo <= index < lo + size for index in tiles):
-        return None
-    if size == 1:
-        return tiles.get(lo)
-    left = block(cell, tiles, lo, size // 2)
-    right = block(cell, tiles, lo + size // 2, size // 2)
+    inside = {index: state for index, state in tiles.items() if lo <= index < lo + size}
+    if not inside or size == 1:
+        return inside.get(lo)
+    left = block(cell, inside, lo, size // 2)
+    right = block(cell, inside, lo + size // 2, size // 2)
     if left is None or right is None:
         return right if left is None else left
     return merge(cell, left, right)
@@ -168,7 +169,8 @@ class WindowOracle:
         tail, head = start // g, t // g
         tiles: dict[int, object] = {}
         for event in events:
-            tiles[event.t // g] = add(cell, tiles.get(event.t // g, zero(cell.op)), event)
+            if tail <= (index := event.t // g) < head:
+                tiles[index] = add(cell, tiles.get(index, zero(cell.op)), event)
         total = None
         for lo, size in canonical(tail, head):
             part = block(cell, tiles, lo, size)
