@@ -18,7 +18,7 @@ GONE = 0.6
 
 
 class Detectors:
-    """Arrays that `evidence_kernel` moves, one place per detector. Until limits are set, none of them speaks.
+    """Arrays that `monitors.evidence` moves, one place per detector. Until limits are set, none of them speaks.
 
     names : what each looks for. active : the detectors that passed their limit and have not come down since,
     each with the known time at which it passed.

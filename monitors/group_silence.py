@@ -19,7 +19,7 @@ import numpy.typing as npt
 from samestream.monitors.budget import LEAST_LIMIT
 from samestream.monitors.detectors import Detectors
 from samestream.monitors.diagnosis import instant
-from samestream.monitors.evidence_kernel import CEILING
+from samestream.monitors.evidence import CEILING
 from samestream.monitors.incidents import DAY_US, HOUR_US, Finding
 from samestream.monitors.usual import GROUPS, HOURS_A_GROUP, PART_WEIGHT
 

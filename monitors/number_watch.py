@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from samestream.monitors import evidence_kernel as kernel
+from samestream.monitors.cells import CELLS, cells_of, restored_cells
 from samestream.monitors.detectors import Detectors
 from samestream.monitors.diagnosis import Unit, units_of
+from samestream.monitors.evidence import MOST
 from samestream.monitors.incidents import Finding
+from samestream.monitors.number_evidence import CANDIDATES, UNITS_FROM, WINDOW, numbers
 from samestream.monitors.slots import MANY, Slots
 from samestream.monitors.usual import HOURS_A_GROUP, NumbersTable, UsualNumbers
 from samestream.streams.models.profile import BUCKET_LOW, BUCKETS, buckets_of
@@ -40,9 +42,9 @@ class NumberWatch:
         self._last: Floats = np.full(MANY + 1, np.nan)
         self._last_at: Ints = np.zeros(MANY + 1, np.int64)
         self._began: Ints = np.zeros(len(self.units) + 1, np.int64)
-        self._held = np.zeros((4, kernel.CANDIDATES))
-        self._local: Ints = np.zeros(kernel.CELLS + 1, np.int64)
-        self._ring: Ints = np.zeros(kernel.WINDOW + 1, np.int64)
+        self._held = np.zeros((4, CANDIDATES))
+        self._local: Ints = np.zeros(CELLS + 1, np.int64)
+        self._ring: Ints = np.zeros(WINDOW + 1, np.int64)
         self._today: list[tuple[Floats, Ints, int]] = []
         self._nulls = 0
         self._was_keyed = False
@@ -72,7 +74,7 @@ class NumberWatch:
                 if slots.keyed != self._was_keyed:
                     self._was_keyed = slots.keyed
                     self._last[:] = np.nan
-                kernel.numbers(
+                numbers(
                     values, valid, slots.of, table.by_step, group,
                     table.usual, table.rarity, table.moves, table.stays, table.repeats, table.shares, self._scales,
                     self._offsets,
@@ -92,7 +94,7 @@ class NumberWatch:
         findings = [self._range] if self._range is not None else []
         for place, since_us in self.detectors.active.items():
             # a few values far out look like another unit; that would change all of them
-            if self._range is None or place < kernel.UNITS_FROM or self._for_units[place - kernel.UNITS_FROM] >= 0:
+            if self._range is None or place < UNITS_FROM or self._for_units[place - UNITS_FROM] >= 0:
                 findings.append(self._finding(place, since_us))
         return findings
 
@@ -132,10 +134,10 @@ class NumberWatch:
             values = values[int(np.argmax(outside)) :]
             self._weighs = True
         usual = self.table.usual[group]
-        as_is = usual[kernel.cells_of(values)]
+        as_is = usual[cells_of(values)]
         for at, unit in enumerate(self.units):
-            fits = usual[kernel.restored_cells(values, unit.scale, unit.offset)] - as_is
-            self._for_units[at] += np.clip(fits, -kernel.MOST, kernel.MOST).sum()
+            fits = usual[restored_cells(values, unit.scale, unit.offset)] - as_is
+            self._for_units[at] += np.clip(fits, -MOST, MOST).sum()
 
     def _look_at_range(self, values: Floats, nonfinite: int, known_us: Ints) -> None:
         self._pooled.append(values)
@@ -174,7 +176,7 @@ class NumberWatch:
             self._new = self._new_bad = 0
 
     def _finding(self, place: int, since_us: int) -> Finding:
-        verdict = NAMES[place] if place < kernel.UNITS_FROM else "unit"
+        verdict = NAMES[place] if place < UNITS_FROM else "unit"
         after = self._latest
         evidence: dict[str, Any] = {
             "nats": round(float(self.detectors.levels[place]), 2),
@@ -183,7 +185,7 @@ class NumberWatch:
             **self._side_by_side(after),
         }
         if verdict == "unit":
-            unit = self.units[place - kernel.UNITS_FROM]
+            unit = self.units[place - UNITS_FROM]
             evidence |= {"factor": unit.says, "scale": unit.scale, "offset": unit.offset}
         elif verdict == "zeroed":
             evidence |= {"zero_share": _share(after, 0.0), "zero_share_before": self._share_before(0.0)}

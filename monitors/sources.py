@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from samestream.monitors import evidence_kernel as kernel
 from samestream.monitors.budget import Limits, calibrated, shortest_days
 from samestream.monitors.checks import NO_FILTERS, Filters
 from samestream.monitors.detectors import Detectors
+from samestream.monitors.evidence import CEILING
 from samestream.monitors.group_silence import silences
 from samestream.monitors.held_back import HeldBack
 from samestream.monitors.incidents import HOUR_US, Finding
@@ -301,7 +301,7 @@ class SourceFamily:
         for (name, part), size in zip(parts, sizes, strict=True):
             own = limits[start : start + size]
             start += size
-            never = own >= (np.inf if part.lasting else kernel.CEILING)
+            never = own >= (np.inf if part.lasting else CEILING)
             self.blind += [f"{name}: {part.names[place]}" for place in np.flatnonzero(never).tolist()]
             part.limits[:] = np.where(never, np.inf, own)
         for name, source in self.sources.items():

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from samestream.monitors import evidence_kernel as kernel
 from samestream.monitors.detectors import Detectors
 from samestream.monitors.incidents import Finding
+from samestream.monitors.number_evidence import swapped_numbers
 from samestream.monitors.number_watch import NumberWatch
 from samestream.monitors.slots import MANY, Slots
+from samestream.monitors.text_evidence import swapped_texts
 from samestream.monitors.text_watch import TextWatch
 
 Floats = npt.NDArray[np.float64]
@@ -39,7 +40,7 @@ class NumberSwaps:
             first, second = self._fields[one].table, self._fields[other].table
             if first is None or second is None:
                 return
-            kernel.swapped_numbers(
+            swapped_numbers(
                 columns[one][0], columns[other][0], columns[one][1] & columns[other][1], slots.of,
                 first.by_step and second.by_step, group,
                 first.usual, second.usual, first.moves, second.moves,
@@ -62,7 +63,7 @@ class TextSwaps:
         if not self._usual:
             return
         for at, (one, other) in enumerate(self.pairs):
-            kernel.swapped_texts(
+            swapped_texts(
                 columns[one], columns[other], self._usual[one], self._usual[other], at, *self.detectors.arrays
             )
         self.detectors.settle(known_us)

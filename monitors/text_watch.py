@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from samestream.monitors import evidence_kernel as kernel
+from samestream.monitors import text_evidence
 from samestream.monitors.detectors import Detectors
 from samestream.monitors.incidents import Finding
 from samestream.monitors.usual import HOURS_A_GROUP, TextsTable, UsualTexts
@@ -45,7 +45,7 @@ class TextWatch:
         if len(codes):
             if self.table is not None and len(self.table.usual) < MANY:
                 table = self.table
-                kernel.texts(
+                text_evidence.texts(
                     codes, hour // HOURS_A_GROUP, table.by_group, table.unseen, table.null_share, table.repeat_share,
                     self._previous, *self.detectors.arrays,
                 )  # fmt: skip
@@ -72,8 +72,8 @@ class TextWatch:
             "nats": round(float(self.detectors.levels[place]), 2),
             "limit_nats": round(float(self.detectors.limits[place]), 2),
         }
-        verdict = "nulls" if place == kernel.TEXT_NULLS else "frozen"
-        if place == kernel.UNSEEN and self.table is not None:
+        verdict = "nulls" if place == text_evidence.NULLS else "frozen"
+        if place == text_evidence.UNSEEN and self.table is not None:
             known = self.table.usual
             new = [
                 code for code in self._latest.tolist() if code >= len(known) or (code >= 0 and known[code] == -np.inf)
@@ -89,7 +89,7 @@ class TextWatch:
                 "known_as": dict(list(respelled.items())[:5]),
                 "gone": gone[:5],
             }
-        elif place == kernel.TEXT_FROZEN:
+        elif place == text_evidence.FROZEN:
             evidence["value"] = self._said[int(self._previous[0])]
         return Finding(verdict, 1.0, evidence, score=float(self.detectors.scores[place]), since_us=since_us)
 

@@ -9,11 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from samestream.monitors import evidence_kernel as kernel
 from samestream.monitors.detectors import GONE, Detectors
 from samestream.monitors.diagnosis import instant
-from samestream.monitors.evidence_kernel import CLOCK_AHEAD, CLOCK_BACK, DUPLICATED, IMPOSSIBLE, LATE
+from samestream.monitors.evidence import ABOVE, CEILING, MOST
 from samestream.monitors.incidents import HOUR_US, Finding
+from samestream.monitors.traffic_evidence import (
+    CLOCK_AHEAD,
+    CLOCK_BACK,
+    DUPLICATED,
+    IMPOSSIBLE,
+    LATE,
+    PARTITIONS_FROM,
+    traffic,
+)
 from samestream.monitors.usual import NumbersTable, UsualNumbers, UsualTraffic
 from samestream.streams.models.profile import BUCKET_LOW
 from samestream.streams.zones import offset_us
@@ -31,7 +39,7 @@ MIN_SHARE = 0.02
 """Share of the events that a partition must have had for its silence to say anything."""
 NAMES = ("duplicated", "late", "clock back", "clock ahead", "impossible")
 VERDICT_OF = ("duplicated", "late_data", "clock", "clock", "clock")
-SILENT, UNREADABLE = range(2)  # detectors that are not moved by the kernel
+SILENT, UNREADABLE = range(2)  # detectors that are not moved by compiled code
 
 
 class TrafficWatch:
@@ -86,7 +94,7 @@ class TrafficWatch:
             lags = np.round((known_us - time_us) / SECOND_US)
             if self._lags is not None:
                 table = self._lags
-                kernel.traffic(
+                traffic(
                     identities, lags, partitions, table.usual[0], self._bounds, self._duplicate, self._shares,
                     self._seen, self._repeats, *self.detectors.arrays,
                 )  # fmt: skip
@@ -178,9 +186,9 @@ class TrafficWatch:
         own = self.own
         if self._unreadable == 0.0 or not read + unreadable:
             return
-        more = unreadable * min(float(np.log(0.5 / self._unreadable)), kernel.MOST) + read * float(np.log(0.5))
+        more = unreadable * min(float(np.log(0.5 / self._unreadable)), MOST) + read * float(np.log(0.5))
         limit = own.limits[UNREADABLE]
-        own.levels[UNREADABLE] = min(max(own.levels[UNREADABLE] + more, 0.0), kernel.CEILING, kernel.ABOVE * limit)
+        own.levels[UNREADABLE] = min(max(own.levels[UNREADABLE] + more, 0.0), CEILING, ABOVE * limit)
         own.peaks[UNREADABLE] = max(own.peaks[UNREADABLE], own.levels[UNREADABLE])
         if own.levels[UNREADABLE] > limit:
             own.active.setdefault(UNREADABLE, at_us)
@@ -214,8 +222,8 @@ class TrafficWatch:
                 "limit_minutes": round(self._bounds[0] / 60, 2),
                 "declared_lateness_minutes": round(self._lateness_us / 60 / SECOND_US, 2),
             }
-        elif place >= kernel.TRAFFIC_FROM:
-            partition = place - kernel.TRAFFIC_FROM
+        elif place >= PARTITIONS_FROM:
+            partition = place - PARTITIONS_FROM
             evidence |= {"partition": partition, "share_before": round(float(self._shares[partition]), 4)}
         elif place == DUPLICATED:
             evidence["share_before"] = round(float(np.exp(self._duplicate)), 6)

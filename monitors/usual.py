@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from samestream.monitors import evidence_kernel as kernel
-from samestream.monitors.evidence_kernel import BUCKETS, CELLS
+from samestream.monitors.cells import BUCKETS, CELLS, cells_of, moves_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -37,7 +36,7 @@ PART_WEIGHT = 30.0
 
 @dataclass(frozen=True)
 class NumbersTable:
-    """Shares, ready for `evidence_kernel.numbers`, which says what they are; immutable.
+    """Shares, ready for `number_evidence.numbers`, which says what they are; immutable.
 
     by_step : a value is better known from the one before it than from the history. values : how many were learned.
     """
@@ -101,15 +100,15 @@ class UsualNumbers:
         keyed : the same keys come again and again.
         """
         self._keyed = keyed
-        places, counts = np.unique(groups * CELLS + kernel.cells_of(values), return_counts=True)
+        places, counts = np.unique(groups * CELLS + cells_of(values), return_counts=True)
         order = np.argsort(slots, kind="stable")
         same = slots[order][1:] == slots[order][:-1]
         earlier, later = values[order][:-1][same], values[order][1:][same]
-        steps, step_counts = np.unique(kernel.moves_of(later, earlier), return_counts=True)
+        steps, step_counts = np.unique(moves_of(later, earlier), return_counts=True)
         repeated = later == earlier
         parts = groups[order][1:][same]
         paired = [np.bincount(part, minlength=self._groups) for part in (parts, parts[repeated])]
-        kept, kept_counts = np.unique(kernel.cells_of(later[repeated]), return_counts=True)
+        kept, kept_counts = np.unique(cells_of(later[repeated]), return_counts=True)
         other = earlier != 0
         tallies = [nulls, np.count_nonzero(repeated), len(later)]
         tallies += [np.count_nonzero(other), np.count_nonzero(other & (later == 0))]
@@ -191,7 +190,7 @@ def _smoothed(counts: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class TextsTable:
-    """Log shares, ready for `evidence_kernel.texts`; immutable.
+    """Log shares, ready for `text_evidence.texts`; immutable.
 
     usual, by_group : shape (codes,) and (groups, codes), -inf for what was never seen.
     """

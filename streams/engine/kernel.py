@@ -19,8 +19,8 @@ A query leaves its answers in the key's row. As long as nothing earlier than tha
 neither end of the window crosses a tile boundary (``until``) and an anchored one has the same ``start``, the next query
 only adds the events since: the very additions, in the very order, of a computation from the start.
 
-One file on purpose, long as it is: numba's cache on disk notices changes of the file a function is in, not of functions
-it calls elsewhere, so a change in another file would go on running as it was.
+One file on purpose, long as it is: what is compiled here is compiled together. numba's cache on disk notices changes of the
+file a function is in only; `compiled` has it notice those of compiled functions and constants from other files as well.
 """
 
 # What is compiled reads single words; NumPy's stubs cannot tell an element of an array from an array.
@@ -34,6 +34,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
+from numba.core.dispatcher import Dispatcher
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -66,7 +67,7 @@ for _term in range(1, 18):
 
 def compiled(function: F) -> F:
     """Compile with strict IEEE arithmetic (no reordering, no contraction), on one thread, cached on disk."""
-    return njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(function)  # type: ignore[no-any-return]
+    return _noticing(njit(cache=True, nogil=True, fastmath=False, error_model="numpy")(function))  # type: ignore[no-any-return]
 
 
 def lean(function: F) -> F:
@@ -74,7 +75,30 @@ def lean(function: F) -> F:
 
     Counting would take most of the time here: an atomic addition for every array that is handed on.
     """
-    return njit(cache=True, nogil=True, fastmath=False, error_model="numpy", _nrt=False)(function)  # type: ignore[no-any-return]
+    return _noticing(njit(cache=True, nogil=True, fastmath=False, error_model="numpy", _nrt=False)(function))  # type: ignore[no-any-return]
+
+
+def _noticing(made: Any) -> Any:
+    """Have the cache of a compiled function notice changes of what it takes from other files; numba's own compares its file only.
+
+    That is of the compiled functions that it calls, which are compiled into it, and of theirs; and the numbers that it names.
+    """
+    if not isinstance(made, Dispatcher):
+        return made  # NUMBA_DISABLE_JIT
+    taken: list[tuple[str, object]] = []
+    for name in sorted(set(made.py_func.__code__.co_names)):
+        found = made.py_func.__globals__.get(name)
+        if isinstance(found, (int, float, np.generic)):
+            taken.append((name, repr(found)))
+        elif isinstance(found, Dispatcher):
+            taken.append((name, _index_of(found)._source_stamp))
+    index = _index_of(made)
+    index._source_stamp = (index._source_stamp, tuple(taken))
+    return made
+
+
+def _index_of(made: Any) -> Any:
+    return made._cache._cache_file
 
 
 @intrinsic  # type: ignore[untyped-decorator]

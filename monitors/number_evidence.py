@@ -1,13 +1,6 @@
-"""The compiled half of the sources' watch: evidence for each kind of fault, added up event by event.
+"""Evidence in columns of numbers: missing, zeroed, stuck, one odd value, another unit, two columns exchanged.
 
-A detector is Page's CUSUM of a log-likelihood ratio: how much better a fault explains the values than the history does,
-in nats, counted from where that sum was least (Page, 1954; Lorden, 1971). Every function here takes the events of one
-source in the order in which they became known, moves `levels` on, notes the greatest of each in `peaks`, and in `crossed`
-the event at which a level first passed its limit. Called on a stretch in pieces or in one, it gives the same.
-
-``levels, peaks, limits``: shape (detectors,). ``scores``: evidence since a level last rose from 0,
-without its ceiling, shape (detectors,).
-``crossed``: shape (detectors,), -1 where no limit was passed.
+What all functions take and do is told in `evidence`.
 """
 
 # What is compiled reads single words; NumPy's stubs cannot tell an element of an array from an array.
@@ -20,121 +13,22 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from samestream.monitors.cells import CELLS, cell_of, moved, restored
+from samestream.monitors.evidence import ABOVE, CEILING, COMMON, FORGOTTEN, MOST, STUCK, add, step
 from samestream.streams.engine.kernel import compiled
-from samestream.streams.models.profile_kernel import SIDE, bucket_of, mixed
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-BUCKETS = 2 * SIDE + 1
-CELLS = 2 * BUCKETS
-"""A value's cell: its bucket, and whether it is a whole number."""
-MOST, LEAST = 10.0, -4.0
-"""Nats that one value can add to a level, or an event take from it: no single value, however odd, decides."""
-FORGOTTEN = 0.01
-"""Nats that every event takes from a level, so that what is neither for nor against a fault wears it off."""
-WEIGHED = 25.0
-"""The same for `scores`, by which explanations of one incident are weighed against each other."""
-CEILING, ABOVE = 60.0, 1.5
-"""Nats at which a level stops, or at so many times its limit, so that it comes down again soon after a repair."""
-NULLS, ZEROED, FROZEN, SENTINEL, UNITS_FROM = range(5)  # detectors of numbers
-UNSEEN, TEXT_NULLS, TEXT_FROZEN = range(3)  # detectors of texts
-DUPLICATED, LATE, CLOCK_BACK, CLOCK_AHEAD, IMPOSSIBLE, TRAFFIC_FROM = range(6)  # detectors of traffic
-ZEROED_SHARE, SENTINEL_SHARE, STUCK = 0.2, 0.05, 0.97
+NULLS, ZEROED, FROZEN, SENTINEL, UNITS_FROM = range(5)
+"""Detectors."""
+ZEROED_SHARE, SENTINEL_SHARE = 0.2, 0.05
 LAG, WINDOW = 100, 400
 """What held among the values from this many to that many ago is usual too, whatever the history: weather comes in spells."""
-COMMON = math.log(0.5)
-"""A value that is this likely anyway says nothing: spells of dry weather would add up to a fault."""
 CANDIDATES = 16
 ABANDONED = 80
 """Events without it after which a value is no sentinel: of one in twenty, one would have come but for a chance of 1.7 %."""
-SPREAD = 300
-"""Cells over which lags that are too long, or impossible, may be spread."""
-
-
-@compiled
-def cell_of(x: float) -> int:
-    """The cell of a finite value."""
-    return bucket_of(x) + (BUCKETS if x == math.floor(x) else 0)
-
-
-@compiled
-def cells_of(values: Floats) -> Ints:
-    """The cell of each value. values : shape (n,), finite."""
-    cells = np.empty(len(values), np.int64)
-    for row in range(len(values)):
-        cells[row] = cell_of(values[row] + 0.0)
-    return cells
-
-
-@compiled
-def step(
-    at: int, row: int, more: float, levels: Floats, scores: Floats, peaks: Floats, limits: Floats, crossed: Ints
-) -> None:
-    """Add evidence of one value to one detector."""
-    add(at, row, more, MOST, levels, scores, peaks, limits, crossed)
-
-
-@compiled
-def add(
-    at: int,
-    row: int,
-    more: float,
-    most: float,
-    levels: Floats,
-    scores: Floats,
-    peaks: Floats,
-    limits: Floats,
-    crossed: Ints,
-) -> None:
-    """Add evidence to one detector. most : what the event may add to its level."""
-    scores[at] += min(max(more, -WEIGHED), WEIGHED)
-    level = levels[at] + min(max(more, LEAST), most) - FORGOTTEN
-    ceiling = min(CEILING, ABOVE * limits[at])
-    if level <= 0:
-        level = scores[at] = 0.0
-    elif level > ceiling:
-        level = ceiling
-    levels[at] = level
-    if level > peaks[at]:
-        peaks[at] = level
-    if level > limits[at] and crossed[at] < 0:
-        crossed[at] = row
-
-
-@compiled
-def moved(later: float, earlier: float) -> int:
-    """The bucket of the difference of two values of one key."""
-    return bucket_of(np.round((later - earlier) * 1e6) / 1e6 + 0.0)
-
-
-@compiled
-def moves_of(later: Floats, earlier: Floats) -> Ints:
-    """The bucket of each difference. later, earlier : shape (n,), finite."""
-    found = np.empty(len(later), np.int64)
-    for row in range(len(later)):
-        found[row] = moved(later[row], earlier[row])
-    return found
-
-
-@compiled
-def restored(x: float, scale: float, offset: float) -> float:
-    """A value with a mistake of units undone; whole where it is but for rounding."""
-    before = (x - offset) / scale
-    nearest = np.round(before)
-    if abs(before - nearest) <= 1e-6 * max(1.0, abs(nearest)):
-        before = nearest
-    return before + 0.0
-
-
-@compiled
-def restored_cells(values: Floats, scale: float, offset: float) -> Ints:
-    """The cell of each value with a mistake of units undone. values : shape (n,), finite."""
-    cells = np.empty(len(values), np.int64)
-    for row in range(len(values)):
-        cells[row] = cell_of(restored(values[row] + 0.0, scale, offset))
-    return cells
 
 
 @compiled
@@ -363,119 +257,3 @@ def swapped_numbers(
         both_of = min(of_x, MOST) + min(of_y, MOST)
         add(at, row, both_of, 2 * MOST, levels, scores, peaks, limits, crossed)
         last[slot, 0], last[slot, 1], last_at[slot] = x, y, began[1]
-
-
-@compiled
-def texts(
-    codes: Ints,
-    group: int,
-    usual: Floats,
-    unseen: float,
-    null_share: float,
-    repeat_share: Floats,
-    previous: Ints,
-    levels: Floats,
-    scores: Floats,
-    peaks: Floats,
-    limits: Floats,
-    crossed: Ints,
-) -> None:
-    """Look at one column of texts.
-
-    codes : number of each text, -1 for null. usual : log of the share of each code by part of the day, -inf where it was
-    never seen; codes beyond it were not either; shape (groups, codes). group : the part of the day.
-    repeat_share : of texts that equal the one before them, by part of the day, shape (groups,).
-    unseen : log of the share of texts never seen before.
-    """
-    nulled = max(0.5, min(0.95, 3 * null_share))
-    for row in range(len(codes)):
-        code = codes[row]
-        if code < 0:
-            step(TEXT_NULLS, row, math.log(nulled / null_share), levels, scores, peaks, limits, crossed)
-            continue
-        step(TEXT_NULLS, row, math.log((1 - nulled) / (1 - null_share)), levels, scores, peaks, limits, crossed)
-        here = usual[group, code] if code < usual.shape[1] else -np.inf
-        if here == -np.inf:
-            more = math.log(0.95 + 0.05 * math.exp(-unseen))
-            here = unseen
-        else:
-            more = math.log(0.95)
-        step(UNSEEN, row, more, levels, scores, peaks, limits, crossed)
-        if code == previous[0]:
-            likely = max(here, math.log(repeat_share[group]))
-            more = math.log(STUCK) - likely if likely < COMMON else 0.0
-        else:
-            more = math.log((1 - STUCK) / (1 - min(repeat_share[group], 0.999)))
-        step(TEXT_FROZEN, row, more, levels, scores, peaks, limits, crossed)
-        previous[0] = code
-
-
-@compiled
-def swapped_texts(
-    first: Ints,
-    second: Ints,
-    usual_first: Floats,
-    usual_second: Floats,
-    at: int,
-    levels: Floats,
-    scores: Floats,
-    peaks: Floats,
-    limits: Floats,
-    crossed: Ints,
-) -> None:
-    """Have two columns of texts, numbered alike, changed places? usual_first, usual_second : log shares by code, finite."""
-    for row in range(len(first)):
-        one, other = first[row], second[row]
-        if one >= 0 and other >= 0 and one < len(usual_first) and other < len(usual_first):
-            more = min(usual_second[one] - usual_first[one], MOST) + min(usual_first[other] - usual_second[other], MOST)
-            add(at, row, more, 2 * MOST, levels, scores, peaks, limits, crossed)
-
-
-@compiled
-def traffic(
-    identities: Ints,
-    lags_s: Floats,
-    partitions: Ints,
-    usual: Floats,
-    bounds: Floats,
-    duplicate: float,
-    shares: Floats,
-    seen: Ints,
-    repeated: Ints,
-    levels: Floats,
-    scores: Floats,
-    peaks: Floats,
-    limits: Floats,
-    crossed: Ints,
-) -> None:
-    """Look at what came, and when: repeated events, late ones, clocks that are off, partitions that are silent.
-
-    lags_s : known time minus event time, in seconds. usual : log of the share of each cell of lags, shape (CELLS,).
-    bounds : the lag from which an event is late, and that below which it is impossible, shape (2,).
-    duplicate : log share of repeated events. shares : of each partition among the events, shape (partitions,).
-    seen : the last identities in slots by their hash, shape (power of two,). repeated : how many were, shape (1,).
-    """
-    for row in range(len(identities)):
-        if identities[row] != 0:
-            at = mixed(identities[row]) & (len(seen) - 1)
-            if seen[at] == identities[row]:
-                more = math.log(0.95 + 0.05 * math.exp(-duplicate))
-                repeated[0] += 1
-            else:
-                more = math.log(0.95)
-                seen[at] = identities[row]
-            step(DUPLICATED, row, more, levels, scores, peaks, limits, crossed)
-        lag = lags_s[row]
-        here = usual[cell_of(lag)]
-        late = math.log(0.5 + 0.5 / SPREAD * math.exp(-here)) if lag > bounds[0] else math.log(0.5)
-        step(LATE, row, late, levels, scores, peaks, limits, crossed)
-        step(CLOCK_BACK, row, usual[cell_of(lag - 3600.0)] - here, levels, scores, peaks, limits, crossed)
-        step(CLOCK_AHEAD, row, usual[cell_of(lag + 3600.0)] - here, levels, scores, peaks, limits, crossed)
-        ahead = math.log(0.5 + 0.5 / SPREAD * math.exp(-here)) if lag < bounds[1] else math.log(0.5)
-        step(IMPOSSIBLE, row, ahead, levels, scores, peaks, limits, crossed)
-        for partition in range(len(shares)):
-            if partition == partitions[row]:
-                more = LEAST
-            else:
-                more = -math.log(1 - shares[partition])
-            step(TRAFFIC_FROM + partition, row, more, levels, scores, peaks, limits, crossed)

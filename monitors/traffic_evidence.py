@@ -1,0 +1,77 @@
+"""Evidence in what comes, and when: repeated events, late ones, clocks that are off, partitions that are silent.
+
+What all functions take and do is told in `evidence`.
+"""
+
+# What is compiled reads single words; NumPy's stubs cannot tell an element of an array from an array.
+# pyright: reportArgumentType=false, reportIndexIssue=false
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from samestream.monitors.cells import cell_of
+from samestream.monitors.evidence import LEAST, step
+from samestream.streams.engine.kernel import compiled
+from samestream.streams.models.profile_kernel import mixed
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+DUPLICATED, LATE, CLOCK_BACK, CLOCK_AHEAD, IMPOSSIBLE, PARTITIONS_FROM = range(6)
+"""Detectors."""
+SPREAD = 300
+"""Cells over which lags that are too long, or impossible, may be spread."""
+
+
+@compiled
+def traffic(
+    identities: Ints,
+    lags_s: Floats,
+    partitions: Ints,
+    usual: Floats,
+    bounds: Floats,
+    duplicate: float,
+    shares: Floats,
+    seen: Ints,
+    repeated: Ints,
+    levels: Floats,
+    scores: Floats,
+    peaks: Floats,
+    limits: Floats,
+    crossed: Ints,
+) -> None:
+    """Look at what came, and when: repeated events, late ones, clocks that are off, partitions that are silent.
+
+    lags_s : known time minus event time, in seconds. usual : log of the share of each cell of lags, shape (CELLS,).
+    bounds : the lag from which an event is late, and that below which it is impossible, shape (2,).
+    duplicate : log share of repeated events. shares : of each partition among the events, shape (partitions,).
+    seen : the last identities in slots by their hash, shape (power of two,). repeated : how many were, shape (1,).
+    """
+    for row in range(len(identities)):
+        if identities[row] != 0:
+            at = mixed(identities[row]) & (len(seen) - 1)
+            if seen[at] == identities[row]:
+                more = math.log(0.95 + 0.05 * math.exp(-duplicate))
+                repeated[0] += 1
+            else:
+                more = math.log(0.95)
+                seen[at] = identities[row]
+            step(DUPLICATED, row, more, levels, scores, peaks, limits, crossed)
+        lag = lags_s[row]
+        here = usual[cell_of(lag)]
+        late = math.log(0.5 + 0.5 / SPREAD * math.exp(-here)) if lag > bounds[0] else math.log(0.5)
+        step(LATE, row, late, levels, scores, peaks, limits, crossed)
+        step(CLOCK_BACK, row, usual[cell_of(lag - 3600.0)] - here, levels, scores, peaks, limits, crossed)
+        step(CLOCK_AHEAD, row, usual[cell_of(lag + 3600.0)] - here, levels, scores, peaks, limits, crossed)
+        ahead = math.log(0.5 + 0.5 / SPREAD * math.exp(-here)) if lag < bounds[1] else math.log(0.5)
+        step(IMPOSSIBLE, row, ahead, levels, scores, peaks, limits, crossed)
+        for partition in range(len(shares)):
+            if partition == partitions[row]:
+                more = LEAST
+            else:
+                more = -math.log(1 - shares[partition])
+            step(PARTITIONS_FROM + partition, row, more, levels, scores, peaks, limits, crossed)
