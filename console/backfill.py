@@ -52,7 +52,15 @@ def backfill(
     Example: samestream backfill examples/flights.py --out history.parquet
     """
     from samestream.console.apply import require
-    from samestream.console.offline import check_folder, inputs_of, one_model, progress_end, range_of, show_progress
+    from samestream.console.offline import (
+        check_folder,
+        goes_on,
+        inputs_of,
+        one_model,
+        progress_end,
+        range_of,
+        show_progress,
+    )
     from samestream.console.settings import connect
     from samestream.schemas.app import load
     from samestream.streams.deploy import declaration
@@ -90,12 +98,14 @@ def backfill(
         )
         if part.first >= part.end and done < 0:
             raise nothing
-        over = logged_features.LoggedFeatures(chosen, log, kept)
-        for entry, every in hypothetical.vectors_of(plan, transport, log, entries, part, show_progress):
-            file.take(entry.sequence, [over.over(vectors) for vectors in every if vectors.model.name == chosen.name])
-        if done < 0 and not file.taken:
-            raise nothing
-        rows = file.finish(entries[part.end - 1].sequence)
+        over = logged_features.LoggedFeatures(chosen, log, kept, from_us, to_us)
+        with goes_on():
+            for entry, every in hypothetical.vectors_of(plan, transport, log, entries, part, show_progress):
+                mine = [vectors for vectors in every if vectors.model.name == chosen.name]
+                file.take(entry.sequence, [over.over(vectors) for vectors in mine])
+            if done < 0 and not file.taken:
+                raise nothing
+            rows = file.finish(entries[part.end - 1].sequence)
     progress_end()
     for name in chosen.outputs:
         typer.echo(f"{name:<28}{over.taken[name]:>12,} as served{over.computed[name]:>12,} computed")

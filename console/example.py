@@ -42,7 +42,8 @@ def example(
     from the log; then the rest is released, scored and judged, and what was served is
     compared with the log. It runs in this process, on a log in memory: no Kafka is
     needed. (The flights, on genuine Kafka, are `samestream demo`.) With --keep its
-    log stays, and commands are printed that work on it without Kafka.
+    log stays, and commands are printed that work on it without Kafka (replay, parity and
+    skew are of an app that runs).
 
     \b
     Example: samestream example cards

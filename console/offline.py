@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -215,24 +216,35 @@ def inputs_of(text: str, known: Iterable[str]) -> list[str]:
     return chosen
 
 
+_LINE_S = 10.0
 _shown: dict[str, Any] = {}
 
 
 def show_progress(what: str, done: int, total: int) -> None:
-    """One line that rewrites itself, on a terminal only."""
+    """One line that rewrites itself on a terminal; elsewhere a line every ten seconds."""
     import sys
     import time
 
-    if not sys.stderr.isatty():
-        return
-    now = time.monotonic()
+    now, is_terminal = time.monotonic(), sys.stderr.isatty()
     if _shown.get("what") != what:
-        _shown.update(what=what, since=now, told=0.0)
-    if now - _shown["told"] > 0.2:
+        _shown.update(what=what, since=now, told=0.0 if is_terminal else now)
+    if now - _shown["told"] > (0.2 if is_terminal else _LINE_S):
         _shown["told"] = now
         rate = done / max(now - _shown["since"], 1e-9)
         left = f", {(total - done) / rate:,.0f} s left" if rate else ""
-        print(f"\r{what}: {done:,} of {total:,}{left}   ", end="", file=sys.stderr, flush=True)
+        line = f"{what}: {done:,} of {total:,}{left}"
+        print(f"\r{line}   " if is_terminal else line, end="" if is_terminal else "\n", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def goes_on() -> Iterator[None]:
+    """Say of an interruption that the same command goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        progress_end()
+        typer.echo("interrupted; the same command goes on where it stood", err=True)
+        raise typer.Exit(130) from None
 
 
 def progress_end() -> None:

@@ -66,7 +66,7 @@ def replay(
     """
     from samestream.console import replaying
     from samestream.console.apply import require
-    from samestream.console.offline import check_folder, one_model, progress_end, range_of, show_progress
+    from samestream.console.offline import check_folder, goes_on, one_model, progress_end, range_of, show_progress
     from samestream.console.settings import connect
     from samestream.schemas.app import load
     from samestream.streams.log.feature_log import FeatureLog
@@ -92,18 +92,21 @@ def replay(
         file = None
         if out is not None:
             file = VectorFile(out, plan, models, from_us, to_us, chosen, origin, overwrite=overwrite)
-        resend = VectorResend(transport, plan, topic, models, from_us, to_us, pace) if topic is not None else None
-        done = replaying.run(
-            plan,
-            transport,
-            log,
-            models,
-            from_us=from_us,
-            to_us=to_us,
-            file=file,
-            resend=resend,
-            on_progress=show_progress,
-        )
+        resend = None
+        if topic is not None:
+            resend = VectorResend(transport, plan, topic, models, from_us, to_us, pace, show_progress)
+        with goes_on():
+            done = replaying.run(
+                plan,
+                transport,
+                log,
+                models,
+                from_us=from_us,
+                to_us=to_us,
+                file=file,
+                resend=resend,
+                on_progress=show_progress,
+            )
     progress_end()
     if resend is not None:
         typer.echo(

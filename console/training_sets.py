@@ -62,8 +62,8 @@ def training_set(
     counted, and none is a negative for want of news. A manifest says from which
     offsets, journal entries and definition it was made; from it the same bytes can be
     made again at any time, whatever was logged since: --manifest FOLDER.
-    Where a split divides the rows, those whose label was known only after it are left
-    out of the earlier part.
+    Where a split divides the rows, those whose horizon was not yet over are left out of
+    the earlier part, and counted.
 
     \b
     With --rows, the file has the trigger's key, its event time, and the fields that

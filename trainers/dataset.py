@@ -177,7 +177,7 @@ def nothing_found(model: ModelPlan, request: Request, passed: Mapping[str, int])
         "there is no vector in this range",
         where=model.name,
         found=f"{times}; {request.mode}",
-        hint="widen --from, --to or --as-of; `samestream topics MODULE` shows what there is.",
+        hint="widen --from, --to or --as-of; `samestream log show MODULE` says what the log holds.",
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from samestream.schemas.errors import TrainingError
+from samestream.streams.log.log_files import remedy
 from samestream.streams.storage import make_durable
 from samestream.trainers.dataset import Dataset
 from samestream.trainers.request import Request
@@ -50,7 +51,7 @@ def write(dataset: Dataset, folder: Path) -> dict[str, Any]:
             "the training set cannot be written, and nothing of it is left",
             where=str(folder),
             found=error,
-            hint="make room or choose another folder with --out.",
+            hint=f"{remedy(error)}, or choose another folder with --out.",
         ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)

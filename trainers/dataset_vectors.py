@@ -171,7 +171,7 @@ def complete(
             plan.inputs[name].topic,
             plan.read_columns(name),
             request.as_of_us,
-            with_known=plan.inputs[name].time is None,
+            with_known=not plan.inputs[name].time,
         )
         for name in dict.fromkeys(table.event for table in plan.tables)
     }

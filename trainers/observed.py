@@ -47,7 +47,7 @@ def vectors_at(
     spark : a Spark session in which to compute, where the log is large; ``rows`` may then be a DataFrame of it, too
 
     Returns a table in the order of ``rows``: `row`, `entity`, `event_time`, the model's inputs, the label by its declared name,
-    `_label_known` and `_label_state` (``labelled``, ``unlabelled`` or ``horizon_not_over``).
+    `_label_known` and `_label_state` (``labelled``, ``unlabelled``, ``horizon_not_over``, ``labels_cut_off``).
     Raises TrainingError for rows that do not fit or an unknown model; FeatureLogError where the log is damaged or lacks events.
     """
     app = apps.app_of(module) if isinstance(module, ModuleType) else apps.load(str(module))

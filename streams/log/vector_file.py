@@ -8,6 +8,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,9 @@ class VectorFile:
             beside.replace(self._folder / f"{sequence:012d}.parquet")
             make_durable(self._folder)
         except (OSError, pa.ArrowException) as error:
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
+                self._folder.rmdir()  # unless there are parts in it
             raise self._refused(error) from error
         self._held = []
 
@@ -192,7 +196,7 @@ def write_whole(table: pa.Table, path: Path, what: str) -> None:
         pq.write_table(table, beside, compression="zstd")
         beside.replace(path)
     except OSError as error:
-        hint = "make room, or name another file."
+        hint = f"{remedy(error)}, or name another file."
         raise FeatureLogError(f"{what} cannot be written", where=str(path), found=error, hint=hint) from error
     finally:
         beside.unlink(missing_ok=True)

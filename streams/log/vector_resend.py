@@ -44,6 +44,8 @@ class VectorResend:
 
     What the topic holds already must be the beginning of the same replay, partition by partition: that is not sent again.
     So a replay that was killed goes on, exactly once.
+
+    on_progress : told the step, records sent and records in all of the entry, where they are sent at a pace
     """
 
     def __init__(
@@ -55,10 +57,12 @@ class VectorResend:
         from_us: int | None = None,
         to_us: int | None = None,
         pace: Pace | None = None,
+        on_progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
         """Creates the topic if it is missing, with as many partitions as the first model's vectors have."""
         self.sent = self.held = 0
         self._topic, self._models, self._pace = topic, list(models), pace or Pace(None)
+        self._on_progress = on_progress
         self._from_us = from_us if from_us is not None else -_FOREVER_US
         self._to_us = to_us if to_us is not None else _FOREVER_US
         counts = transport.topics()
@@ -89,7 +93,9 @@ class VectorResend:
         if self._pace.speed is None:
             self._writer.send(new)
         else:
-            for record in new:
+            for done, record in enumerate(new):
+                if self._on_progress:
+                    self._on_progress("send, of these vectors", done, len(new))
                 self._pace.wait(record.known_us)
                 self._writer.send([record])
         self.sent += len(new)

@@ -226,10 +226,11 @@ def _plain(
             taken[column] = cols.plain(pa.chunked_array([given]))
         else:
             raise FeatureLogError(
-                "a column is missing",
+                "a column is missing" if column.startswith("_") else "the log does not know this field",
                 where=f"{input.name}.{column}",
                 found=", ".join(table.column_names),
-                hint="pass all columns that `Plan.read_columns` names; `as_known` needs ranks besides.",
+                hint="where it came later, declare a default, or that it may be null (`| None`): older events then hold that. "
+                "A field of another name is another field. As a library: pass all columns that `Plan.read_columns` names.",
             )
     taken |= {alias: cols.plain(table[column]) for alias, column in carried.items()}
     return pa.table(taken)

@@ -15,7 +15,7 @@ from .conftest import Cli
 
 def test_what_is_kept_can_be_trained_on_without_a_broker(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "connect", lambda _: pytest.fail("it asked for a broker"))
-    done = cli("example", "rides", "--keep", "kept")
+    done = cli("example", "cards", "--keep", "kept")
     assert done.exit_code == 0, done.output
     commands = [line.split(maxsplit=1)[1] for line in done.stdout.splitlines() if line.startswith("  samestream ")]
     assert len(commands) == 3
@@ -23,5 +23,5 @@ def test_what_is_kept_can_be_trained_on_without_a_broker(cli: Cli, monkeypatch: 
         made = cli(*shlex.split(command))
         assert made.exit_code == 0, made.output
         assert pq.read_table(Path("kept", mode, "rows.parquet")).num_rows > 100
-    again = cli("example", "rides", "--keep", "kept")
+    again = cli("example", "cards", "--keep", "kept")
     assert (again.exit_code, "there is something already" in again.stderr) == (2, True)

@@ -90,6 +90,11 @@ def test_a_new_feature_of_a_new_topic_is_backfilled_beside_what_was_served(
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines()[:-1])
     assert lines["spent"].split() == ["0", "as", "served", str(len(rows)), "computed"]
     assert lines["views"].split() == [str(len(rows)), "as", "served", "0", "computed"]
+    middle = sorted(row["event_time"] for row in rows)[len(rows) // 2]
+    done = cli("backfill", other, "--from", middle.isoformat(), "--out", "late.parquet")
+    count = sum(row["event_time"] >= middle for row in rows)
+    assert f"wrote {count:,} vectors" in done.stdout
+    assert [line.split()[1] for line in done.stdout.splitlines() if line.startswith("views")] == [str(count)]
 
 
 NEW_FIELDS = SHOP.replace(
