@@ -11,24 +11,27 @@ ARGS ?=
 PYTEST_ARGS ?=
 WORKERS ?= 2
 
-.PHONY: help demo test faults bench-engine bench-peers bench-state bench-snapshots bench-transport bench-profile bench-monitors calibration-law env dev node lint types imports check-wheel constraints clean s3 offline-year bench-offline
+.PHONY: help demo test warm faults bench-engine bench-peers bench-state bench-snapshots bench-transport bench-profile bench-monitors calibration-law env dev node lint types mypy pyright imports check-wheel constraints clean s3 offline-year bench-offline
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
 
 env: $(VENV)/.ready ## The environment in .venv, with samestream in it
 
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "samestream needs Python 3.11 or newer, with venv; say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.ready: pyproject.toml constraints.txt | $(VENV)/.made
 	$(INSTALL) --editable '.[demo]'
 	@touch $@
 
 dev: $(VENV)/.dev build/typing/.ready ## The same with what tests need besides: linters, Spark
 
-$(VENV)/.dev: $(VENV)/.ready
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
 	$(INSTALL) --editable '.[demo,dev,spark]'
-	@touch $@
+	@touch $(VENV)/.ready $@
 
 # Type checkers do not follow editable installs of mapped packages: they read the namespace through links.
 build/typing/.ready: Makefile
@@ -60,9 +63,11 @@ build/s3/.ready:
 demo: env ## The main job on real flights, on genuine Kafka
 	@$(BIN)/samestream demo $(ARGS)
 
-# A file's tests stay together, in the order of the folders: what they share is made once, and the longest do not come last.
-test: dev ## Everything that CI checks (make test WORKERS=1: one after the other)
-	$(MAKE) --no-print-directory --jobs $(WORKERS) --output-sync node s3 lint types imports
+# A file's tests stay together (tests/conftest.py says in which order): what they share is made once, and the longest do not
+# come last.
+test: ## Everything that CI checks (make test WORKERS=1: one after the other)
+	$(MAKE) --no-print-directory --jobs $(WORKERS) --output-sync dev s3
+	$(MAKE) --no-print-directory --jobs $(WORKERS) --output-sync node mypy pyright warm lint imports
 	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 faults: dev ## The fault suite in its long form, on genuine Kafka: over a thousand kills, about 40 minutes
@@ -115,12 +120,19 @@ bench-profile: $(VENV)/.ready ## Where the time goes: CPU seconds per million ev
 bench-monitors: $(VENV)/.dev ## The monitors beside their peers (PARTS="faults sql streams speed references", JSON=FILE, ARGS=--quick)
 	$(BIN)/python bench/monitors $(if $(PARTS),--parts $(PARTS)) $(if $(JSON),--json $(JSON)) $(ARGS)
 
+warm: dev
+	$(BIN)/python tests/support/warm.py
+
 lint: dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: dev
+types: mypy pyright
+
+mypy: dev
 	$(BIN)/mypy
+
+pyright: dev
 	rm -rf build/pyright && mkdir -p build/pyright && cp -rL build/typing/samestream build/pyright/  # it follows no links
 	$(BIN)/pyright --pythonpath $(BIN)/python
 

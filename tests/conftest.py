@@ -49,6 +49,28 @@ def spark() -> Iterator[Any]:
         yield session
 
 
+SPARK = ("tests/spark/", "tests/grid/")
+FIRST = (*SPARK, "tests/end_to_end/test_demo.py")
+"""What takes longest, so that it does not come last."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes longest first."""
+    items.sort(key=lambda item: next((at for at, path in enumerate(FIRST) if item.nodeid.startswith(path)), len(FIRST)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where files stay together, all that needs Spark does: one process starts it, and has it warm."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "spark" if nodeid.startswith(SPARK) else str(super()._split_scope(nodeid))
+
+    return ByFile(config, log) if config.getoption("dist") == "loadfile" else None
+
+
 GRIDS = pytest.StashKey[dict[str, list[str]]]()
 
 

@@ -183,7 +183,7 @@ def test_a_watch_with_incidents(fault: str, tmp_path: Path) -> None:
     assert expected
 
     def kept(watch: Watch) -> Watch:
-        if draw.random() < 0.8:
+        if draw.random() < 0.92:
             return watch
         found = value_arrays.unpack(through_a_file(value_arrays.pack(watch), tmp_path))
         assert isinstance(found, Watch)

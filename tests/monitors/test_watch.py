@@ -1,6 +1,7 @@
 """The whole watch: silent on a calm world, right about five faults, and a function of known time and data alone."""
 
 import json
+import os
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -339,7 +340,7 @@ def at_one_go() -> list[IncidentRecord]:
 cuts = st.lists(st.floats(0, 1), max_size=6)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=30 if os.environ.get("LAW") == "long" else 5, deadline=None)
 @given(st.fixed_dictionaries(dict.fromkeys(("sources", "vectors", "scores", "models"), cuts)), st.randoms())
 def test_batches_and_interleaving_change_nothing(cuts: dict[str, list[float]], order: Any) -> None:
     expected = at_one_go()

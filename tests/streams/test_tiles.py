@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 import numpy as np
 import pytest
@@ -316,7 +317,7 @@ def scenarios(draw):
     return cells, windows, ops, splits
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=1000 if os.environ.get("LAW") == "long" else 100, deadline=None)
 @given(scenarios())
 def test_every_answer_equals_the_oracle_however_split_and_restored(scenario):
     cells, windows, ops, splits = scenario
