@@ -64,11 +64,13 @@ def numbers(
     moves: Floats,
     stays: Floats,
     repeats: Floats,
+    seldom: Floats,
     shares: Floats,
     scales: Floats,
     offsets: Floats,
     last: Floats,
     last_at: Ints,
+    heard: Floats,
     began: Ints,
     held: Floats,
     local: Ints,
@@ -89,9 +91,12 @@ def numbers(
     moves : log of the share of each bucket among the differences of values of one key, shape (BUCKETS,).
     stays : log of how often the value of each cell is followed by itself, shape (CELLS,).
     repeats : log of how often any value is followed by itself, by part of the day, shape (groups,).
-    shares : of nulls, of repeats, of zeros after another value, and of zeros (0 where there never was one), shape (4,).
+    seldom : log of by how much less often than by chance a value follows itself, at most 0, by part of the day, shape (groups,).
+    shares : of nulls, of repeats, of zeros after another value, of zeros (0 where there never was one), and of values that are what
+    another key has just said, where that is not what their own said last; shape (5,).
     scales, offsets : of the units looked for, shape (units,).
     last, last_at : of each slot the last value, NaN at first, and its number; shape (slots,).
+    heard : the last value, NaN at first, and its slot, shape (2,).
     began : the number of the event at which each unit's level rose from 0, shape (units + 1,); the last counts events.
     held : values that may be sentinels, their levels and scores, and the events since each came, shape (4, CANDIDATES).
     local, ring : see `remember`; shape (CELLS + 1,), the last for nulls, and (WINDOW + 1,). remembers : nothing is wrong.
@@ -116,6 +121,9 @@ def numbers(
         cell = cell_of(x)
         here = max(usual[group, cell], lately(cell, local, ring))
         as_is = here
+        echo = -50.0  # keys have the same weather: what one has just said may well be said by another
+        if by_step and slot != heard[1] and x == heard[0] and x != before and before == before:
+            echo = math.log(shares[4])
         if remembers:
             remember(cell, local, ring)
         most = MOST
@@ -123,7 +131,11 @@ def numbers(
             zero = here
             if by_step and before == before:
                 way = moves[moved(x, before)]
-                zero = stays[cell] if before == 0.0 else max(here, way, math.log(shares[2]) if shares[3] > 0 else here)
+                zero = (
+                    stays[cell]
+                    if before == 0.0
+                    else max(here, way, echo, math.log(shares[2]) if shares[3] > 0 else here)
+                )
             if shares[3] == 0.0:  # where none ever was, and nothing led to it, one speaks for itself
                 most = 2 * MOST
             more = math.log(1 - ZEROED_SHARE + ZEROED_SHARE * math.exp(-zero)) if zero < COMMON else 0.0
@@ -131,7 +143,7 @@ def numbers(
             more = math.log(1 - ZEROED_SHARE)
         add(ZEROED, row, more, most, levels, scores, peaks, limits, crossed)
         if x == before:
-            likely = max(here, stays[cell] if by_step else stays[cell] + more_often)
+            likely = max(here + seldom[group], stays[cell] if by_step else stays[cell] + more_often)
             more = math.log(STUCK) - likely if likely < COMMON else 0.0
             step(FROZEN, row, more, levels, scores, peaks, limits, crossed)
         else:
@@ -139,7 +151,7 @@ def numbers(
         rare = rarity[cell]
         if by_step and before == before:  # a value is not odd if the way to it from the last one is usual
             way = stays[cell] if x == before else moves[moved(x, before)]
-            here, rare = max(here, way), max(rare, way)
+            here, rare = max(here, way, echo), max(rare, way, echo)
         _sentinel(x, row, here, rare, held, levels, scores, peaks, limits, crossed)
         for unit in range(len(scales)):
             at = UNITS_FROM + unit
@@ -156,6 +168,7 @@ def numbers(
                 began[unit] = began[-1]
             step(at, row, more, levels, scores, peaks, limits, crossed)
         last[slot], last_at[slot] = x, began[-1]
+        heard[0], heard[1] = x, slot
 
 
 @compiled

@@ -41,6 +41,7 @@ class NumberWatch:
         self._usual = UsualNumbers()
         self._last: Floats = np.full(MANY + 1, np.nan)
         self._last_at: Ints = np.zeros(MANY + 1, np.int64)
+        self._heard: Floats = np.full(2, np.nan)
         self._began: Ints = np.zeros(len(self.units) + 1, np.int64)
         self._held = np.zeros((4, CANDIDATES))
         self._local: Ints = np.zeros(CELLS + 1, np.int64)
@@ -73,12 +74,12 @@ class NumberWatch:
                 table = self.table
                 if slots.keyed != self._was_keyed:
                     self._was_keyed = slots.keyed
-                    self._last[:] = np.nan
+                    self._last[:] = self._heard[:] = np.nan
                 numbers(
                     values, valid, slots.of, table.by_step, group,
-                    table.usual, table.rarity, table.moves, table.stays, table.repeats, table.shares, self._scales,
+                    table.usual, table.rarity, table.moves, table.stays, table.repeats, table.seldom, table.shares, self._scales,
                     self._offsets,
-                    self._last, self._last_at, self._began, self._held,
+                    self._last, self._last_at, self._heard, self._began, self._held,
                     self._local, self._ring, not self.detectors.active, *self.detectors.arrays,
                 )  # fmt: skip
                 self.detectors.settle(known_us)

@@ -30,6 +30,8 @@ UNSEEN_WEIGHT = 0.02
 """Values that each cell is taken to have held before anything was seen."""
 RECENT_DAYS, RECENT_SHARE = 3, 0.4
 """The last days count for so much of the whole: a season moves, and weather lasts."""
+RARE = 0.05
+"""Share below which a value is rare: that two keys say it in a row is seldom chance."""
 PART_WEIGHT = 30.0
 """Values by which a part of the day is taken to resemble the whole day."""
 
@@ -46,6 +48,7 @@ class NumbersTable:
     moves: Floats
     stays: Floats
     repeats: Floats
+    seldom: Floats
     shares: Floats
     by_step: bool
     values: int
@@ -60,9 +63,9 @@ class _Day:
 
     kept, kept_counts : cells of values that were followed by themselves.
     tallies : nulls, repeats, pairs of one key; values after which another came, but zeros, and zeros after them;
-    zeros: shape (6,).
+    zeros; values of a key after a rare one of another key that is not its own last, and those that equal it: shape (8,).
     pairs : values after which another of their key came, and those that it equalled, by part of the day, shape (2, groups).
-    distances : summed steps, and summed ways to a value half a day off, shape (2,).
+    distances : summed steps, summed ways to a value half a day off, and how many of those would equal it by chance; shape (3,).
     """
 
     places: Ints
@@ -113,8 +116,17 @@ class UsualNumbers:
         tallies = [nulls, np.count_nonzero(repeated), len(later)]
         tallies += [np.count_nonzero(other), np.count_nonzero(other & (later == 0))]
         tallies += [np.count_nonzero(values == 0)]
+        own = np.full(len(values), np.nan)  # the last value of the same key
+        own[order[1:][same]] = earlier
+        said, heard = values[1:], values[:-1]
+        so_far = self.counts.reshape(self._groups, CELLS).sum(axis=0)
+        likely = so_far[cells_of(heard)] / max(int(so_far.sum()), 1)
+        news = (slots[1:] != slots[:-1]) & np.isfinite(own[1:]) & (heard != own[1:]) & (likely < RARE)
+        tallies += [np.count_nonzero(news), np.count_nonzero(news & (said == heard))]
         far = np.abs(values - np.roll(values, len(values) // 2)).sum()
-        distances = np.array([np.abs(later - earlier).sum(), far * len(later) / max(len(values), 1)])
+        distances = np.array(
+            [np.abs(later - earlier).sum(), far * len(later) / max(len(values), 1), likely[news].sum()]
+        )
         self._days.append(
             _Day(
                 places, counts, steps, step_counts, kept, kept_counts, np.array(tallies, np.int64), np.array(paired), distances
@@ -149,23 +161,30 @@ class UsualNumbers:
         upto = np.cumsum(ranked)[np.searchsorted(ranked, ranked, side="right") - 1]
         rarity = np.empty(CELLS)
         rarity[order] = np.log(np.minimum(upto, 1.0))
-        nulls, repeats, pairs, others, other_zero, zeros = np.sum([day.tallies for day in self._days], axis=0)
+        nulls, repeats, pairs, others, other_zero, zeros, news, echoed = np.sum(
+            [day.tallies for day in self._days], axis=0
+        )
         hits = np.array([nulls, repeats, other_zero]) + 0.5
         shares = np.clip(hits / (np.array([n + nulls, pairs, others]) + 1), 1e-4, [0.9, 0.96, 0.999])
-        shares = np.append(shares, zeros / max(n, 1))
+        step, apart, by_luck = np.sum([day.distances for day in self._days], axis=0)
+        echo = (echoed - by_luck) / max(news - by_luck, 1)
+        shares = np.append(shares, [zeros / max(n, 1), min(max(echo, 1e-4), 0.9)])
         kept = np.zeros(CELLS)
         for day in self._days:
             kept[day.kept] += day.kept_counts
         whole = self.counts.reshape(self._groups, CELLS).sum(axis=0)
         stays = np.log(np.minimum((kept + STAY_WEIGHT * shares[1]) / (whole + STAY_WEIGHT), 0.99))
         of_part, repeated = np.sum([day.pairs for day in self._days], axis=0)
-        repeats = np.minimum((repeated + PART_WEIGHT * shares[1]) / (of_part + PART_WEIGHT), 0.96)
+        repeats = np.minimum((repeated + 0.5 + PART_WEIGHT * shares[1]) / (of_part + 1 + PART_WEIGHT), 0.96)
+        by_chance = (np.exp(usual) ** 2).sum(axis=1)
+        seldom = np.minimum(np.log(repeats / by_chance), 0.0)
         steps = np.zeros(BUCKETS)
         for day in self._days:
             steps[day.steps] += day.step_counts
-        step, apart = np.sum([day.distances for day in self._days], axis=0)
         by_step = self._keyed or bool(step < CLEARLY * apart)
-        return NumbersTable(usual, rarity, _moves(steps), stays, np.log(repeats), shares, by_step, values=int(n))
+        return NumbersTable(
+            usual, rarity, _moves(steps), stays, np.log(repeats), seldom, shares, by_step, values=int(n)
+        )
 
     def buckets(self) -> Ints:
         """Counts by bucket, as profiles count them, shape (BUCKETS,)."""

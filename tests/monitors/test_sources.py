@@ -8,6 +8,7 @@ import pytest
 
 from samestream.monitors.diagnosis import UNITS, VERDICTS, Unit, units_of
 from samestream.monitors.incidents import HOUR_US, Finding
+from samestream.monitors.number_evidence import SENTINEL
 from samestream.monitors.number_watch import NumberWatch
 from samestream.monitors.rows import Rows
 from samestream.monitors.slots import Keys, Slots
@@ -165,6 +166,47 @@ def test_one_zero_speaks_where_none_ever_was_and_nothing_led_to_it() -> None:
 
     assert best(taught_with(200.0), np.array([350.0, 0.0])).verdict == "zeroed"
     assert found(taught(), np.array([20.0, 0.0])) == {}  # here zeros come now and then
+
+
+def test_what_never_follows_itself_is_stuck_sooner() -> None:
+    def taught_with(*, again: bool) -> NumberWatch:
+        watch, towns = NumberWatch("Boarding.distance"), 100.0 + 37 * np.arange(20)
+        for _ in range(10):
+            for hour in range(24):
+                order = rng.integers(0, 20, 60) if again else np.concatenate([rng.permutation(20) for _ in range(3)])
+                looked_at(watch, towns[order], hour)
+            watch.close_day(learn=True)
+            watch.restart()
+        watch.detectors.limits[:] = LIMIT
+        return watch
+
+    stuck = np.full(4, 100.0)  # the first is no repetition
+    assert "frozen" in found(taught_with(again=False), stuck)
+    assert "frozen" not in found(taught_with(again=True), stuck)
+
+
+def test_what_another_key_has_just_said_is_not_odd_where_they_have_the_same_weather() -> None:
+    places = Slots(np.array([1, 2, 3]), True)
+
+    def look(watch: NumberWatch, weather: list[float], hour: int) -> float:
+        watch.look(np.array(weather), np.ones(3, np.bool_), np.arange(3), places, hour, True)
+        return float(watch.detectors.levels[SENTINEL])
+
+    def taught_with(*, same: bool) -> NumberWatch:
+        watch = NumberWatch("Weather.temp")
+        for _ in range(10):
+            for hour in range(24):
+                look(watch, [float(rng.integers(30, 60))] * 3 if same else rng.integers(30, 60, 3).tolist(), hour)
+            watch.close_day(learn=True)
+            watch.restart()
+        watch.detectors.limits[:] = LIMIT
+        return watch
+
+    fog = taught_with(same=True)
+    assert look(fog, [-31.0] * 3, 12) < 0.5
+    assert look(taught_with(same=False), [-31.0] * 3, 12) > 2
+    look(fog, [40.0] * 3, 13)
+    assert look(fog, [40.0, -31.0, 40.0], 14) > 5, "it comes again, and no other says it"
 
 
 def test_infinity_is_out_of_any_range() -> None:
