@@ -136,7 +136,8 @@ class Recovery:
                     "a transaction on the journal stays open, and hides what was committed behind it",
                     where=", ".join(hidden[:3]),
                     found=f"undecided for {_JOURNAL_PATIENCE_S:.0f} s",
-                    hint="`kafka-transactions.sh find-hanging --broker-id N` tells who holds it open; end that, or abort it with the same tool.",
+                    hint="`kafka-transactions.sh find-hanging --broker-id N` tells who holds it open; end that, or abort it with "
+                    "the same tool.",
                 )
             self._health.waits([Stall(self._topic, OPEN_TRANSACTION)])
             stop.wait(0.2)
