@@ -17,6 +17,7 @@ def test_what_is_kept_can_be_trained_on_without_a_broker(cli: Cli, monkeypatch: 
     monkeypatch.setattr(settings, "connect", lambda _: pytest.fail("it asked for a broker"))
     done = cli("example", "cards", "--keep", "kept")
     assert done.exit_code == 0, done.output
+    assert "parity      0 of " in done.stdout
     commands = [line.split(maxsplit=1)[1] for line in done.stdout.splitlines() if line.startswith("  samestream ")]
     assert len(commands) == 3
     for command, mode in zip(commands, ("served", "as_known", "point_in_time"), strict=True):

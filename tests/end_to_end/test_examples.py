@@ -66,11 +66,9 @@ def test_learned_scored_judged_and_equal_offline(name: str, transport: Transport
     assert found.figures["rows"] > 300
 
 
-def test_the_command_lists_them_and_runs_one() -> None:
+def test_the_command_lists_them() -> None:
+    """What it prints when it runs one: tests/console/test_example.py."""
     listed = CliRunner().invoke(command, ["example"])
     assert [line.split()[0] for line in listed.stdout.splitlines()] == list(EXAMPLES)
-    done = CliRunner().invoke(command, ["example", "machines"])
-    assert done.exit_code == 0, done.output
-    assert "parity      0 of " in done.stdout
     wrong = CliRunner().invoke(command, ["example", "nothing"])
     assert wrong.exit_code == 2
