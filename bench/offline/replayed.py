@@ -14,7 +14,6 @@ from measure import measured
 from trades import app_of
 
 from samestream.streams.engine import arrangement, key_index, tiles
-from samestream.streams.engine.columnar import Vectors
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.log.vector_replay import replayed
 from samestream.streams.lowering import compile_app
@@ -44,20 +43,25 @@ def main() -> None:
         part.warm()
     events = sum(part.end - part.start for entry in entries for part in entry.ranges)
 
-    def work() -> list[Vectors]:
-        every = replayed(plan, Topics(counts), log, entries=entries)
-        return [vectors for _, _, found in every for vectors in found]
+    names = list(plan.models[next(iter(plan.models))].outputs)
+    columns = {name: np.full(events, np.nan) for name in ("row", *names)}  # whoever takes vectors has room for them
+    place = columns["row"].view(np.int64)
 
-    found = measured(events, work)
-    numbers = np.array([part.partition for part in found[0].partitions], np.int64)
-    place = np.concatenate([position(numbers[part.rank], part.offset) for part in found])
-    columns = {
-        name: np.concatenate(
-            [np.where(part.features[name].valid, part.features[name].values, np.nan) for part in found]
-        )
-        for name in found[0].features
-    }
-    pq.write_table(pa.table({"row": place, **columns}), folder / f"replay.{windows}.parquet")
+    def work() -> None:
+        done = 0
+        for _, _, every in replayed(plan, Topics(counts), log, entries=entries):
+            for part in every:
+                taken = slice(done, done + len(part))
+                numbers = np.array([one.partition for one in part.partitions], np.int64)
+                place[taken] = position(numbers[part.rank], part.offset)
+                for name in names:
+                    values, valid = part.features[name].values, part.features[name].valid
+                    columns[name][taken] = np.where(valid, values, np.nan)
+                done += len(part)
+
+    measured(events, work)
+    columns["row"] = place
+    pq.write_table(pa.table(columns), folder / f"replay.{windows}.parquet")
 
 
 if __name__ == "__main__":
