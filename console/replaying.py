@@ -72,9 +72,7 @@ def run(
             done.events += sum(range_.end - range_.start for range_ in entry.ranges)
             for vectors in every:
                 if vectors.model.name in done.vectors:
-                    inside = vectors.event_time_us >= (from_us if from_us is not None else -(2**62))
-                    inside &= vectors.event_time_us < (to_us if to_us is not None else 2**62)
-                    done.vectors[vectors.model.name] += int(inside.sum())
+                    done.vectors[vectors.model.name] += int(vectors.within(from_us, to_us).sum())
             if file is not None and entry.sequence > filed:
                 file.take(entry.sequence, every)
             if resend is not None:

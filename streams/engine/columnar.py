@@ -11,8 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from samestream.schemas.expressions import Expr
-from samestream.streams.columns import ColumnData, Columns, Int64Array
+from samestream.streams.columns import BoolArray, ColumnData, Columns, Int64Array
 from samestream.streams.engine import algebra_table, evaluate, kernel, key_index, table_state, tiles, value_arrays
 from samestream.streams.engine.order import Batch
 from samestream.streams.engine.snapshots import code_of
@@ -43,6 +45,15 @@ class Vectors:
     def partition(self) -> list[Partition]:
         """The partition of each trigger."""
         return [self.partitions[rank] for rank in self.rank.tolist()]
+
+    def within(self, from_us: int | None, to_us: int | None) -> BoolArray:
+        """Which are of triggers with event time in [from_us, to_us), without a bound where it is None; shape (vectors,)."""
+        keep = np.ones(len(self), np.bool_)
+        if from_us is not None:
+            keep &= self.event_time_us >= from_us
+        if to_us is not None:
+            keep &= self.event_time_us < to_us
+        return keep
 
     def __len__(self) -> int:
         return len(self.offset)

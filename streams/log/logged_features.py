@@ -16,8 +16,6 @@ from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.plan import ModelPlan
 from samestream.streams.transport import position
 
-_FOREVER_US = 2**62
-
 
 def unchanged(now: Declaration, recorded: Sequence[Declaration], model: ModelPlan) -> dict[str, frozenset[str]]:
     """By fingerprint of a definition that served, the inputs of the model that meant the same then as now."""
@@ -46,10 +44,7 @@ class LoggedFeatures:
         to_us: int | None = None,
     ) -> None:
         self._model, self._kept = model, kept
-        self._from_us, self._to_us = (
-            -_FOREVER_US if from_us is None else from_us,
-            _FOREVER_US if to_us is None else to_us,
-        )
+        self._from_us, self._to_us = from_us, to_us
         self.computed = dict.fromkeys(model.outputs, 0)
         self.taken = dict.fromkeys(model.outputs, 0)
         table = log.read(model.topics["features"])
@@ -76,7 +71,7 @@ class LoggedFeatures:
         wanted = position(np.array([part.partition for part in vectors.partition], np.int64), vectors.offset)
         at = np.minimum(np.searchsorted(self._place, wanted), max(len(self._place) - 1, 0))
         there = self._place[at] == wanted if len(self._place) else np.zeros(len(wanted), np.bool_)
-        counts = (vectors.event_time_us >= self._from_us) & (vectors.event_time_us < self._to_us)
+        counts = vectors.within(self._from_us, self._to_us)
         features = {}
         for name, column in vectors.features.items():
             use = there.copy()

@@ -25,7 +25,6 @@ from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.storage import make_durable
 
 _PART_ROWS = 100_000
-_FOREVER_US = 2**62
 
 
 class VectorFile:
@@ -55,8 +54,7 @@ class VectorFile:
         self._overwrite = overwrite
         refuse_existing(path, overwrite)
         self.path, self._plan, self._models, self._features = path, plan, list(models), features
-        self._from_us = from_us if from_us is not None else -_FOREVER_US
-        self._to_us = to_us if to_us is not None else _FOREVER_US
+        self._from_us, self._to_us = from_us, to_us
         identity = [plan.fingerprint, self._models, from_us, to_us, features, part_rows, dict(asked or {})]
         mark = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
         self._folder = path.with_name(f".{path.name}.{mark}.parts")
@@ -74,7 +72,7 @@ class VectorFile:
     def take(self, sequence: int, every: Sequence[Vectors]) -> None:
         """The vectors of the next journal entry. Raises FeatureLogError where they cannot be written."""
         for vectors in every:
-            keep = np.flatnonzero((vectors.event_time_us >= self._from_us) & (vectors.event_time_us < self._to_us))
+            keep = np.flatnonzero(vectors.within(self._from_us, self._to_us))
             if vectors.model.name in self._models and len(keep):
                 self._held.append(self._table(vectors, keep))
                 self.taken += len(keep)

@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from samestream.schemas.errors import TransportError
 from samestream.streams.engine.columnar import Vectors
 from samestream.streams.engine.feature_task import VectorEncoder
+from samestream.streams.log.vector_replay import Progress
 from samestream.streams.plan import Plan
 from samestream.streams.transport import Outgoing, TopicSpec, Transport, partition_of
-
-_FOREVER_US = 2**62
 
 
 class Pace:
@@ -57,14 +56,13 @@ class VectorResend:
         from_us: int | None = None,
         to_us: int | None = None,
         pace: Pace | None = None,
-        on_progress: Callable[[str, int, int], None] | None = None,
+        on_progress: Progress | None = None,
     ) -> None:
         """Creates the topic if it is missing, with as many partitions as the first model's vectors have."""
         self.sent = self.held = 0
         self._topic, self._models, self._pace = topic, list(models), pace or Pace(None)
         self._on_progress = on_progress
-        self._from_us = from_us if from_us is not None else -_FOREVER_US
-        self._to_us = to_us if to_us is not None else _FOREVER_US
+        self._from_us, self._to_us = from_us, to_us
         counts = transport.topics()
         if topic not in counts:
             count = counts[plan.models[self._models[0]].topics["features"]]
@@ -84,7 +82,7 @@ class VectorResend:
         for vectors in every:
             if vectors.model.name not in self._models:
                 continue
-            keep = (vectors.event_time_us >= self._from_us) & (vectors.event_time_us < self._to_us)
+            keep = vectors.within(self._from_us, self._to_us)
             records += [
                 record for record, kept in zip(self._encoder.records(vectors), keep.tolist(), strict=True) if kept
             ]

@@ -32,6 +32,7 @@ JOINED_ROWS = 250_000
 ASKED_ROWS = 4_000_000
 """If more rows ask for their latest event, events are put in order on disk, and not the rows in memory."""
 _DIRECT = (Kind.INT, Kind.FLOAT, Kind.BOOL, Kind.TIME, Kind.STRING)
+_NO_ROOM = (duckdb.IOException, duckdb.OutOfMemoryException, duckdb.TransactionException)  # the last where it commits
 Rows = pa.Table | pa.RecordBatchReader
 Connection = duckdb.DuckDBPyConnection
 
@@ -152,11 +153,7 @@ def room(where: str) -> Iterator[None]:
     """Raises FeatureLogError where there is no room for what a computation keeps on disk or in memory."""
     try:
         yield
-    except (
-        duckdb.IOException,
-        duckdb.OutOfMemoryException,
-        duckdb.TransactionException,
-    ) as error:  # the last: on commit
+    except _NO_ROOM as error:
         raise FeatureLogError(
             "there is no room for what is computed in SQL",
             where=where,
