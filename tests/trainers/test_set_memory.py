@@ -24,6 +24,9 @@ from samestream.trainers.request import Mode, Request
 MODEL = PLAN.models["Buys"]
 ROWS = int(os.environ.get("SET_ROWS", "40000"))
 """Of the shorter history; SET_ROWS=3000000 is one that no small machine would hold."""
+GROWTH_MB = {"small": 64, "whole": 250}
+"""More than what is spilled and indexed of three times the rows (30 to 40 MB of 120,000; 181 of three million); less
+than half of what the same rows take when they are held (135 MB of 120,000, seen with the limits of PEAK lifted)."""
 TIME = pa.timestamp("us", "UTC")
 PEAK = """
 import json, sys
@@ -99,7 +102,7 @@ def test_four_times_the_history_takes_no_more_memory(tmp_path: Path) -> None:
         peaks.append(peak)
     print(f"{labelled} rows, at most {peaks} MB")
     assert labelled[1] > 3.9 * labelled[0] > 0.9 * ROWS
-    assert peaks[1] < peaks[0] * 1.12
+    assert peaks[1] < peaks[0] + GROWTH_MB[size]
 
 
 @pytest.mark.parametrize("mode", ["served", "point_in_time"])
