@@ -1,7 +1,8 @@
 """The offline half beside its peers: ``make bench-offline`` (JSON=FILE, ARGS=--quick).
 
-Replay of a journal from Parquet, on one core, every event a trigger; the last value as of a million instants; windows as of
-such instants. Every system runs in a process of its own; results are compared row by row, and what cannot run is told.
+Replay of a journal from Parquet, on one core, every event a trigger, the quickest of three rounds; the last value as of a
+million instants; windows as of such instants. Every system runs in a process of its own; results are compared row by row, and
+what cannot run is told.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from samestream.streams.transport import position
 
 HERE, FEAST = Path(__file__).parent, Path("build/peers/feast/bin/python")
 PATIENCE_S, MOST_BYTES = 900, 14 << 30
+ROUNDS = 3  # of a replay: a shared machine is a third slower in one minute than in the next
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,18 @@ def replays(folder: Path, keys: int, events: int) -> list[Result]:
         command = [sys.executable, str(HERE / "replayed.py"), windows, str(folder)]
         result = folder / f"replay.{windows}.parquet"
         task = f"replay, {keys:,} keys, {windows} tiles"
-        found.append(run(command, task, "samestream", lambda path=result: differing(pq.read_table(path), expected, 0)))
+
+        def same(path: Path = result) -> str:
+            return differing(pq.read_table(path), expected, 0)
+
+        found.append(quickest([run(command, task, "samestream", same) for _ in range(ROUNDS)]))
         show(found[-1])
     return found
+
+
+def quickest(rounds: Sequence[Result]) -> Result:
+    """The one of the least disturbed minute, of the rounds of a system that has no peer beside it; one that is wrong, if any is."""
+    return min(rounds, key=lambda result: (result.equal is True, -(result.rows_per_s or math.inf)))
 
 
 def joins(folder: Path, task: str, size: tuple[int, int, int], systems: Sequence[str]) -> list[Result]:

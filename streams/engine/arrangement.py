@@ -6,9 +6,11 @@ All are stable, and so the same as a stable sort would find.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from samestream.streams.columns import BoolArray, Int64Array
 from samestream.streams.engine.kernel import compiled
+from samestream.streams.engine.tiles import BOTH, QUERY, UPDATE
 
 
 @compiled
@@ -98,18 +100,38 @@ def placed(
 
 @compiled
 def fed(
-    order: Int64Array, applies: Int64Array, row: Int64Array, words: Int64Array, there: BoolArray,
-    values: Int64Array, valid: BoolArray,
-) -> None:  # fmt: skip
-    """Write what updates are fed, in an order: ``values`` and ``valid``, zeros before, shape (operations, inputs).
+    order: Int64Array, applies: Int64Array, row: Int64Array, words: Int64Array, there: BoolArray
+) -> tuple[Int64Array, BoolArray]:
+    """What updates are fed, in an order, and whether it is there: both of shape (operations, inputs), zeros for queries.
 
     words, there : of every event, shape (inputs, events)
     """
+    shape = order.shape[0], words.shape[0]
+    values, valid = np.empty(shape, np.int64), np.empty(shape, np.bool_)
     for i in range(order.shape[0]):
-        if applies[order[i]] != 0:
-            at = row[order[i]]
-            for column in range(words.shape[0]):
-                values[i, column], valid[i, column] = words[column, at], there[column, at]
+        at, applied = row[order[i]], applies[order[i]] != 0
+        for column in range(words.shape[0]):
+            values[i, column] = words[column, at] if applied else 0
+            valid[i, column] = applied and there[column, at]
+    return values, valid
+
+
+@compiled
+def arranged(
+    order: Int64Array, reader: Int64Array, applies: Int64Array, key: Int64Array, t_us: Int64Array, position: Int64Array
+) -> tuple[NDArray[np.int8], Int64Array, Int64Array, Int64Array]:  # fmt: skip
+    """The kind of operations as the kernel knows it, their keys, instants and positions, all in an order."""
+    count = order.shape[0]
+    kind, keys = np.empty(count, np.int8), np.empty(count, np.int64)
+    instants, positions = np.empty(count, np.int64), np.empty(count, np.int64)
+    for i in range(count):
+        one = order[i]
+        if applies[one] == 0:
+            kind[i] = QUERY
+        else:
+            kind[i] = BOTH if reader[one] != 0 else UPDATE
+        keys[i], instants[i], positions[i] = key[one], t_us[one], position[one]
+    return kind, keys, instants, positions
 
 
 @compiled
@@ -134,5 +156,6 @@ def warm() -> None:
     merged(np.zeros(1, np.int64), np.zeros((1, 1), np.int64), np.ones((1, 1), np.int64))
     one, two = np.zeros(1, np.int64), np.zeros((1, 1), np.int64)
     placed(one, one, one, one, one, one, one, one, one, one, one)
-    fed(one, one, one, two, two > 0, two, two > 0)
+    fed(one, one, one, two, two > 0)
+    arranged(one, one, one, one, one, one)
     returned(one, one, two, two)

@@ -675,7 +675,7 @@ def run(
     inputs, regions, many = values.shape[1], tiers.shape[0], rows.shape[0] + marks[USED] > FITS
     while op < kind.shape[0]:
         row, t = key[op] * row_words, t_us[op]
-        if many and op + AHEAD < kind.shape[0]:
+        if many and op + AHEAD < kind.shape[0] and key[op + AHEAD] != key[op]:
             for word in range(0, row_words, 8):
                 prefetch(rows, key[op + AHEAD] * row_words + word)
             fetch_ahead(key[op + AHEAD // 2] * row_words, regions, rows, tiers, slab)

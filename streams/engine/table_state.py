@@ -22,7 +22,7 @@ from samestream.streams.engine.key_index import KeyIndex
 from samestream.streams.engine.order import Batch
 from samestream.streams.engine.period_starts import PeriodStarts
 from samestream.streams.engine.state_limit import StateLimit
-from samestream.streams.engine.tiles import BOTH, QUERY, UPDATE, Cell, CellOp, TileTable, Window
+from samestream.streams.engine.tiles import Cell, CellOp, TileTable, Window
 from samestream.streams.engine.value_arrays import Arrays
 from samestream.streams.plan import Lookup, Table
 
@@ -269,22 +269,14 @@ class Compiled:
         keys = int(key.max(initial=0)) + 1
         crowded = count >= _CROWDED * keys
         order = arrangement.by_place(key, keys) if crowded else np.arange(count)
-        values, valid = np.zeros((count, len(words)), np.int64), np.zeros((count, len(words)), np.bool_)
-        arrangement.fed(order, operations.applies, operations.row, words, there, values, valid)
-        kind = np.array([QUERY, UPDATE, BOTH], np.int8)[operations.applies * (1 + (operations.reader != 0))]
+        values, valid = arrangement.fed(order, operations.applies, operations.row, words, there)
+        own = (operations.reader, operations.applies, key, operations.t_us, operations.position)
+        kind, key, t_us, position = arrangement.arranged(order, *own)
         if not crowded:
-            times = (operations.t_us, operations.position, operations.horizon_us)
-            return self.tiles.run(kind, key, *times, values, valid, begins)
-        answers = self.tiles.run(
-            kind[order],
-            key[order],
-            operations.t_us[order],
-            operations.position[order],
-            np.full(count, operations.horizon_us[0]),
-            values,
-            valid,
-            begins[order] if begins is not None else None,
-        )
+            return self.tiles.run(kind, key, t_us, position, operations.horizon_us, values, valid, begins)
+        horizon_us = np.full(count, operations.horizon_us[0])
+        begins = begins[order] if begins is not None else None
+        answers = self.tiles.run(kind, key, t_us, position, horizon_us, values, valid, begins)
         found = [np.empty_like(answer) for answer in answers]
         for answer, to in zip(answers, found, strict=True):
             arrangement.returned(order, operations.reader, answer, to)
