@@ -325,6 +325,9 @@ class Transport(Protocol):
     def starts(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """The first offset these partitions still hold."""
 
+    def holders(self, partitions: Iterable[Partition]) -> list[str]:
+        """The identities that have transactions open in these partitions, as far as that can be asked."""
+
     def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """The offsets a consumer group has committed; partitions without one are left out."""
 

@@ -128,20 +128,24 @@ class Recovery:
         deadline = time.monotonic() + _JOURNAL_PATIENCE_S
         while not stop.is_set():
             ends = self._transport.ends(partitions)
-            hidden = [str(partition) for partition in partitions if ends[partition].stable < high[partition]]
+            hidden = [partition for partition in partitions if ends[partition].stable < high[partition]]
             if not hidden:
                 break
             if time.monotonic() > deadline:
-                raise RecoveryError(
-                    "a transaction on the journal stays open, and hides what was committed behind it",
-                    where=", ".join(hidden[:3]),
-                    found=f"undecided for {_JOURNAL_PATIENCE_S:.0f} s",
-                    hint="`kafka-transactions.sh find-hanging --broker-id N` tells who holds it open; end that, or abort it with "
-                    "the same tool.",
-                )
+                raise self._stays_open(hidden)
             self._health.waits([Stall(self._topic, OPEN_TRANSACTION)])
             stop.wait(0.2)
         self._health.flows()
+
+    def _stays_open(self, hidden: list[Partition]) -> RecoveryError:
+        who = ", ".join(self._transport.holders(hidden))
+        return RecoveryError(
+            "a transaction on the journal stays open, and hides what was committed behind it",
+            where=", ".join(map(str, hidden[:3])),
+            found=f"undecided for {_JOURNAL_PATIENCE_S:.0f} s" + (f", of {who}" if who else ""),
+            hint="start the role again whose it is: it ends what it left. `kafka-transactions.sh find-hanging --broker-id N` "
+            "tells whose, too.",
+        )
 
     def close(self) -> None:
         """Release the reader."""

@@ -55,6 +55,11 @@ def chosen(client: str = "", properties: Mapping[str, Any] = {}) -> str:
     return "native" if more else "direct"
 
 
+def is_plain(properties: Mapping[str, Any]) -> bool:
+    """Whether connections are neither encrypted nor authenticated."""
+    return not _secret(properties)
+
+
 def _secret(properties: Mapping[str, Any]) -> str:
     """The property that asks for more than plain connections; empty where none does.
 

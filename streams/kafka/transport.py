@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from confluent_kafka import (
@@ -18,7 +19,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
 
 from samestream.schemas.errors import TransportError
-from samestream.streams.kafka.client import chosen
+from samestream.streams.kafka.client import chosen, is_plain
 from samestream.streams.kafka.errors import HINTS, LOG, Answer, kafka_error, patiently, translated
 from samestream.streams.kafka.group import KafkaGroupReader
 from samestream.streams.kafka.membership import GroupCensus, KafkaMembership
@@ -228,6 +229,16 @@ class KafkaTransport:
 
         topics = ", ".join(sorted({part.topic for part in partitions}))
         return self._ask(ask, f"asking for the offsets of {topics}")
+
+    def holders(self, partitions: Iterable[Partition]) -> list[str]:
+        """Asked over plain connections of Kafka 3.0 and later; elsewhere nobody is named."""
+        if not is_plain(self._properties):
+            return []
+        from samestream.streams.kafka.direct.cluster import Cluster
+        from samestream.streams.kafka.direct.hanging import holders
+
+        with closing(Cluster.of(self._properties)) as cluster:
+            return self._ask(lambda _: holders(cluster, partitions), "asking whose transactions are open")
 
     def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """What the group's coordinator holds; offsets in an undecided transaction are waited for.

@@ -13,6 +13,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from samestream.schemas.errors import FencedError, TransportError
+from samestream.streams.kafka.client import is_plain
 from samestream.streams.kafka.errors import LOG, SLICE_S, patiently, translated
 from samestream.streams.transport import Outgoing, Partition, nothing, spent_writer, stamp_ms
 
@@ -162,6 +163,7 @@ class KafkaTransactionalWriter:
 
     def __init__(self, properties: Mapping[str, Any], identity: str) -> None:
         self._who = f"writer {identity}"
+        self._properties, self._identity = properties, identity
         self._sender = self._sending(properties, self._who, {"transactional.id": identity})
         self._groups: dict[str, Any] = {}
         self._active = False
@@ -172,6 +174,14 @@ class KafkaTransactionalWriter:
     def open(self) -> None:
         """Initialise transactions, which ends those of an older writer; takes a moment if it left one open."""
         self._wait(self._sender.handle.init_transactions, "taking the identity over")
+        self._end_what_hangs()
+
+    def _end_what_hangs(self) -> None:
+        """As decided; librdkafka has no requests for that, and our own client speaks over plain connections only."""
+        if is_plain(self._properties):
+            from samestream.streams.kafka.direct.hanging import end_left_open
+
+            self._wait(lambda _: end_left_open(self._properties, self._identity), "ending what hangs")
 
     def begin(self, like_last: bool = False) -> None:
         """Start a transaction; Kafka hears of it with the first record. Waits a moment if the last one is hardly over."""

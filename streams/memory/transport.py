@@ -240,6 +240,14 @@ class MemoryTransport:
         with self._broker.changed:
             return {part: min(0, len(self._broker.log(part))) for part in partitions}
 
+    def holders(self, partitions: Iterable[Partition]) -> list[str]:
+        """The identities with an open transaction that has written there."""
+        wanted = set(partitions)
+        with self._broker.changed:
+            return sorted(
+                name for name, open_ in self._broker.open_transactions.items() if wanted & open_.firsts.keys()
+            )
+
     def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """What transactions have committed for the group."""
         with self._broker.changed:

@@ -51,6 +51,8 @@ def writing(leader: Broker) -> tuple[DirectProducer, dict[Broker, Any]]:
     made._transaction._identity, made._transaction._active = Identity(5, 0), True
     made._transaction.joined.add(PART)
     made._proven.add(PART)
+    made._clean.add(PART)
+    made._hanging.end_all = lambda _producer, _is_mine, wanted=(): set(wanted or ())  # type: ignore[method-assign]
     return made, connections
 
 

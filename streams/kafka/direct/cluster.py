@@ -26,6 +26,7 @@ _OLD_S = 300.0  # how long the number of a topic's partitions is believed
 class Connection:
     """One connection, on which requests are answered in the order they were sent.
 
+    tells_of_hanging : whether the broker understands the requests about hanging transactions
     Raises KafkaException for what the network does; the connection is of no use after that.
     """
 
@@ -42,7 +43,10 @@ class Connection:
             raise _network(broker, refused) from refused
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        missing = messages.unsupported(self.ask(messages.API_VERSIONS, b""))
+        answer = self.ask(messages.API_VERSIONS, b"")
+        missing = messages.unsupported(answer)
+        answer.at = 4
+        self.tells_of_hanging = not messages.unsupported(answer, messages.SELDOM)
         if missing:
             self.close()
             raise KafkaException(KafkaError(KafkaError._UNSUPPORTED_FEATURE, f"{broker} does not know {missing[0]}"))
@@ -141,7 +145,10 @@ def _network(broker: Broker, cause: Exception) -> KafkaException:
 
 
 class Cluster:
-    """The brokers, reached when they are needed, and which of them leads each partition."""
+    """The brokers, reached when they are needed, and which of them leads each partition.
+
+    renewed : how many connections for questions had to be made again
+    """
 
     def __init__(self, bootstrap: str, client_id: str, most_bytes: int) -> None:
         self._bootstrap = [_broker(part) for part in bootstrap.split(",") if part.strip()]
@@ -152,6 +159,13 @@ class Cluster:
         self.leaders: dict[Partition, Broker] = {}
         self.counts: dict[str, int] = {}
         self._refreshed_s = time.monotonic()
+        self.renewed = 0
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Cluster:
+        """The cluster that librdkafka's properties name."""
+        where, client_id = str(settings["bootstrap.servers"]), str(settings["client.id"])
+        return cls(where, client_id, int(settings["receive.message.max.bytes"]))
 
     def connection(self, broker: Broker) -> Connection | None:
         """The connection to a broker, made where there is none; None for a moment after it failed. Raises KafkaException."""
@@ -204,6 +218,7 @@ class Cluster:
         """
         known = self._asking.get((broker, apart))
         if known is None or known.is_closed:
+            self.renewed += known is not None
             known = self._asking[broker, apart] = Connection(broker, self._client_id, self._most_bytes)
         return known
 

@@ -29,6 +29,10 @@ VERSIONS = {
 }
 """Which version of each request we speak."""
 
+WRITE_MARKERS, DESCRIBE_PRODUCERS, DESCRIBE_TRANSACTIONS, LIST_TRANSACTIONS = 27, 61, 65, 66
+SELDOM = {WRITE_MARKERS: 1, DESCRIBE_PRODUCERS: 0, DESCRIBE_TRANSACTIONS: 0, LIST_TRANSACTIONS: 0}
+"""Likewise of those about hanging transactions, which Kafka 3.0 and later understand; they have the flexible encoding only."""
+
 
 class Broker(NamedTuple):
     """Where a broker is reached."""
@@ -119,11 +123,13 @@ def request(kind: int, correlation: int, client_id: str, body: bytes) -> bytes:
     >>> request(API_VERSIONS, 7, "me", b"").hex()
     '0000000c001200000000000700026d65'
     """
-    head = _HEADER.pack(kind, VERSIONS[kind], correlation) + text(client_id)
+    head = _HEADER.pack(kind, (VERSIONS | SELDOM)[kind], correlation) + text(client_id)
+    if kind in SELDOM:
+        head += b"\0"  # no tagged fields
     return INT32.pack(len(head) + len(body)) + head + body
 
 
-def unsupported(answer: Answer) -> list[str]:
+def unsupported(answer: Answer, ours: Mapping[int, int] = VERSIONS) -> list[str]:
     """What of ours a broker does not understand, for people; nothing where it understands all."""
     error = answer.number(INT16)
     ranges = dict[int, tuple[int, int]]()
@@ -134,14 +140,14 @@ def unsupported(answer: Answer) -> list[str]:
         return [f"error {error}"]
     return [
         f"request {kind} in version {version} (it has {ranges.get(kind, 'none')})"
-        for kind, version in VERSIONS.items()
+        for kind, version in ours.items()
         if not ranges.get(kind, (1, 0))[0] <= version <= ranges.get(kind, (1, 0))[1]
     ]
 
 
-def metadata_body(topics: Iterable[str]) -> bytes:
-    """Ask who leads the partitions of these topics; none is made."""
-    return array([text(topic) for topic in topics]) + b"\0"
+def metadata_body(topics: Iterable[str] | None) -> bytes:
+    """Ask who leads the partitions of these topics, or of all that there are; none is made."""
+    return (INT32.pack(-1) if topics is None else array([text(topic) for topic in topics])) + b"\0"
 
 
 def leaders_of(answer: Answer) -> Leaders:

@@ -17,9 +17,11 @@ import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
 from samestream.schemas.errors import SettingsError
-from samestream.streams.kafka.direct import batches, messages, transaction_messages
+from samestream.streams.kafka.direct import batches, hanging, messages, transaction_messages
 from samestream.streams.kafka.direct import rows as packing
 from samestream.streams.kafka.direct.cluster import Cluster, Connection, readable
+from samestream.streams.kafka.direct.hanging import Hanging
+from samestream.streams.kafka.direct.hanging_messages import Open
 from samestream.streams.kafka.direct.messages import Broker
 from samestream.streams.kafka.direct.rows import Built, Rows, later
 from samestream.streams.kafka.direct.transaction import AGAIN, ANSWER_S, CONCURRENT, PATIENCE_S, Transaction
@@ -74,9 +76,13 @@ class DirectProducer:
             known = ", ".join(sorted(packing.CODECS))
             raise SettingsError("no such compression", where="compression.type", found=codec, expected=known)
         self._codec = packing.CODECS[codec]
-        most = int(settings["receive.message.max.bytes"])
-        self._cluster = Cluster(str(settings["bootstrap.servers"]), str(settings["client.id"]), most)
-        self._transaction = Transaction(self._cluster, str(settings["transactional.id"]), self._timeout_ms)
+        name = str(settings["transactional.id"])
+        self._cluster = Cluster.of(settings)
+        self._transaction = Transaction(self._cluster, name, self._timeout_ms)
+        self._hanging = Hanging(self._cluster, name, hanging.reading(settings))
+        self._clean: set[Partition] = set()  # of these it is known that nothing of ours hangs in them
+        self._renewed = 0
+        self._taken: set[Partition] = set()  # these have taken something in this transaction
         self._sequences: dict[Partition, int] = {}
         self._proven: set[Partition] = set()  # by having taken something from us where it is led now
         self._waiting: dict[Partition, deque[_Batch]] = {}
@@ -89,14 +95,16 @@ class DirectProducer:
         batches.compile_now()
 
     def init_transactions(self, timeout_s: float) -> None:
-        """Take the identity over; what an older producer left open is decided first."""
-        self._transaction.take_over(timeout_s)
+        """Take the identity over; what an older producer left open is decided first, and ended where it hangs."""
+        identity = self._transaction.take_over(timeout_s)
         self._sequences.clear()
         self._proven.clear()
+        self._clean = self._hanging.end_all(identity.producer, lambda one: one.identity == identity)
 
     def begin_transaction(self) -> None:
         """Start a transaction."""
         self._transaction.begin()
+        self._taken.clear()
         self._cluster.grow_old()
 
     def join_ahead(self) -> None:
@@ -108,8 +116,13 @@ class DirectProducer:
         self._transaction.offer_offsets(offsets, group)
 
     def send_offsets_to_transaction(self, offsets: Mapping[Partition, int], group: str, timeout_s: float) -> None:
-        """Add the offsets of a group whose members assign by hand."""
+        """Add the offsets of a group whose members assign by hand; who writes nothing else looks here what hangs."""
         self._transaction.add_offsets(offsets, group, timeout_s)
+        if self._cluster.renewed != self._renewed:
+            self._renewed = self._cluster.renewed
+            self._clean.clear()
+        if not self._waiting:
+            self._look()
 
     def commit_transaction(self, timeout_s: float) -> None:
         """Commit; everything sent must have been flushed."""
@@ -215,6 +228,8 @@ class DirectProducer:
     def _push(self) -> None:
         """Give every leader what is next of each of its partitions."""
         now_s = time.monotonic()
+        if any(part not in self._clean and waiting[0].not_before_s <= now_s for part, waiting in self._waiting.items()):
+            self._look()
         while True:
             ready: dict[Broker, dict[Partition, _Batch]] = {}
             sizes: dict[Broker, int] = {}
@@ -236,6 +251,8 @@ class DirectProducer:
         take the second for the first that it has ever seen of us, and the first for one out of order.
         """
         for part, waiting in self._waiting.items():
+            if part not in self._clean:
+                continue
             before = None
             for batch in list(waiting)[: _UNDER_WAY if part in self._proven else 1]:
                 if batch.sent is None:
@@ -243,6 +260,31 @@ class DirectProducer:
                         yield part, batch, before
                     break
                 before = batch.sent
+
+    def _look(self) -> None:
+        """End what hangs of ours in partitions that were lost sight of; those that cannot be asked get nothing meanwhile.
+
+        Nothing may come behind a hanging transaction: the end of the next one would decide it, too, whatever was decided of it.
+        """
+        unsure = self._sequences.keys() - self._clean
+        unsure -= {part for part, waiting in self._waiting.items() if waiting[0].sent is not None}
+        if not unsure:
+            return
+        identity, lasts = self._transaction.writing(), dict[Partition, int]()
+        for part in unsure:
+            given = sum(batch.built.records for batch in self._waiting.get(part, ()))
+            lasts[part] = later(self._sequences[part], -1 - given)
+
+        def is_mine(found: Open) -> bool:
+            is_of_this = found.partition in self._taken or found.last_sequence != lasts[found.partition]
+            return found.identity == identity and is_of_this
+
+        try:
+            self._clean |= self._hanging.end_all(identity.producer, is_mine, unsure)
+        except KafkaException as refused:
+            LOG.info("looking for what hangs: %s", refused.args[0].str())
+        for part in unsure & self._waiting.keys() - self._clean:
+            self._waiting[part][0].wait()
 
     def _leader(self, part: Partition, batch: _Batch) -> Broker | None:
         """Who leads a partition; None where that cannot be said now, and nothing is asked for a moment."""
@@ -307,6 +349,7 @@ class DirectProducer:
         if error in (0, _DUPLICATE):
             waiting.popleft()
             self._proven.add(part)
+            self._taken.add(part)
             if not waiting:
                 del self._waiting[part]
         elif error in FENCED:
@@ -315,6 +358,7 @@ class DirectProducer:
             LOG.info("writing to %s: %s", part, KafkaError(error).str())
             if error not in _UNMARKED:
                 self._cluster.leaders.pop(part, None)
+                self._clean.discard(part)
             self._proven.discard(part)
             for behind in waiting:
                 behind.sent = None
@@ -335,6 +379,7 @@ class DirectProducer:
 
     def _lost_broker(self, broker: Broker) -> None:
         """What was under way there is sent again, wherever its partitions are led then."""
+        self._clean.clear()
         for connection in [asked for asked in self._asked if asked.broker == broker]:
             del self._asked[connection]
             for part, waiting in self._waiting.items():

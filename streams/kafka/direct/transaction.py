@@ -74,7 +74,7 @@ class Transaction:
         self.written: set[Partition] = set()
         self.fatal: KafkaError | None = None
 
-    def take_over(self, timeout_s: float) -> None:
+    def take_over(self, timeout_s: float) -> Identity:
         """Become who writes under the id; what an older writer left open is decided first."""
         self._last = (), ""
         body = transaction_messages.identity_body(self.id, self._timeout_ms)
@@ -85,7 +85,8 @@ class Transaction:
             self._check(error, TRANSACTION, self.id)
             return identity
 
-        self._identity = self.until(timeout_s, ask)
+        self._identity = identity = self.until(timeout_s, ask)
+        return identity
 
     def begin(self) -> None:
         """Start one; Kafka hears of it with the first partition."""
