@@ -42,8 +42,8 @@ def example(
     from the log; then the rest is released, scored and judged, and what was served is
     compared with the log. It runs in this process, on a log in memory: no Kafka is
     needed. (The flights, on genuine Kafka, are `samestream demo`.) With --keep its
-    log stays, and commands are printed that work on it without Kafka (replay, parity and
-    skew are of an app that runs).
+    log stays, and commands are printed that work on it without Kafka (parity is of an app
+    that runs).
 
     \b
     Example: samestream example cards
@@ -77,9 +77,14 @@ def example(
     typer.echo(told(found))
     if keep is not None:
         typer.echo("kept        try what needs no Kafka:")
-        for mode in ("served", "as_known", "point_in_time"):
-            words = ("training-set", module, "--mode", mode, "--log", keep / "log", "--out", keep / mode)
-            typer.echo("  samestream " + shlex.join(map(str, words)))
+        modes = ("served", "as_known", "point_in_time")
+        tries: list[tuple[str | Path, ...]] = [
+            *(("training-set", module, "--mode", mode, "--out", keep / mode) for mode in modes),
+            ("replay", module, "--out", keep / "replayed.parquet"),
+            ("skew", module, next(iter(app.models))),
+        ]
+        for words in tries:
+            typer.echo("  samestream " + shlex.join(map(str, (*words, "--log", keep / "log"))))
 
 
 def told(found: ExampleRun) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from samestream.console.options import CONNECTION, Module, configured
-from samestream.schemas.errors import SettingsError
+from samestream.schemas.errors import SettingsError, TransportError
 
 if TYPE_CHECKING:
     from samestream.console.settings import Settings
@@ -55,6 +55,7 @@ def replay(
     The same kernel over the same events in the same order: the same bytes. Nothing is
     written unless you say where, and never to a topic of the app itself unless told.
     The events before --from are read only as far back as a window reaches.
+    Where no Kafka answers, the feature log is enough: it holds the journal, too.
 
     \b
     Interrupted, the same command goes on where it stood: the file from the parts
@@ -85,15 +86,23 @@ def replay(
     chosen = _features(plan, models, features, topic)
     if topic is not None and not to_production:
         _refuse_production(app, plan, topic)
-    with closing(connect(settings)) as transport:
-        require(transport, app)
-        log = None if from_topics else FeatureLog(settings.log_uri)
+    log = None if from_topics else FeatureLog(settings.log_uri)
+    with ExitStack() as until_done:
+        transport = None
+        try:
+            transport = until_done.enter_context(closing(connect(settings)))
+            require(transport, app)
+        except TransportError as error:
+            if log is None or topic is not None or log.newest(plan.journal) is None:
+                raise
+            transport = None
+            typer.echo(f"the feature log alone is read: {error.line.partition(' Hint:')[0]}", err=True)
         origin = {"log": "topics" if from_topics else settings.log_uri}
         file = None
         if out is not None:
             file = VectorFile(out, plan, models, from_us, to_us, chosen, origin, overwrite=overwrite)
         resend = None
-        if topic is not None:
+        if transport is not None and topic is not None:
             resend = VectorResend(transport, plan, topic, models, from_us, to_us, pace, show_progress)
         with goes_on():
             done = replaying.run(

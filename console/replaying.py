@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from samestream.schemas.errors import RecoveryError
-from samestream.streams.engine import journal
-from samestream.streams.engine.feature_task import NAME
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.log.vector_file import VectorFile
-from samestream.streams.log.vector_replay import Progress, followed, logged_of, span
+from samestream.streams.log.vector_replay import Progress, followed, journaled, logged_of, span
 from samestream.streams.log.vector_resend import VectorResend
 from samestream.streams.plan import Plan
 from samestream.streams.transport import Transport
@@ -35,7 +33,7 @@ class Replayed:
 
 def run(
     plan: Plan,
-    transport: Transport,
+    transport: Transport | None,
     log: FeatureLog | None,
     models: Sequence[str],
     *,
@@ -47,12 +45,13 @@ def run(
 ) -> Replayed:
     """Follow the journal through the kernel, and hand on the vectors with trigger event time in [from_us, to_us).
 
+    transport : None to follow the journal that the log holds
     log : None to read the events from the topics
     Raises RecoveryError where there is nothing in the range, or the journal's events are gone.
     """
     started = time.monotonic()
-    journaled = journal.read(transport, plan.journal, NAME)
-    entries = journaled if log is None else logged_of(plan, log, journaled)
+    every = journaled(plan, transport, log)
+    entries = every if log is None else logged_of(plan, log, every)
     # what a topic holds is compared from its beginning, so only a file alone may begin later
     filed = file.done_sequence if file is not None else -1
     after = filed if resend is None else -1
@@ -65,18 +64,18 @@ def run(
     )
     if part.first >= part.end and after < 0:
         raise nothing
-    done = Replayed(0, dict.fromkeys(models, 0), 0.0, unlogged=len(journaled) - len(entries))
+    done = Replayed(0, dict.fromkeys(models, 0), 0.0, unlogged=len(every) - len(entries))
     done.other_definition = sum(entry.fingerprint != plan.fingerprint for entry in entries[part.first : part.end])
     try:
-        for entry, _, every in followed(plan, transport, log, entries, part, on_progress):
+        for entry, _, made in followed(plan, transport, log, entries, part, on_progress):
             done.events += sum(range_.end - range_.start for range_ in entry.ranges)
-            for vectors in every:
+            for vectors in made:
                 if vectors.model.name in done.vectors:
                     done.vectors[vectors.model.name] += int(vectors.within(from_us, to_us).sum())
             if file is not None and entry.sequence > filed:
-                file.take(entry.sequence, every)
+                file.take(entry.sequence, made)
             if resend is not None:
-                resend.take(every)
+                resend.take(made)
     finally:
         if resend is not None:
             resend.close()

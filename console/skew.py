@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,7 +52,8 @@ def skew(
     whom nothing comes late, would have seen another value, some event of the window
     was not applied yet: this names it, with its position, when it happened and when
     the log learned of it. It is no fault, but the price of being in time; what it
-    amounts to says whether to wait longer or to mend a source.
+    amounts to says whether to wait longer or to mend a source. The feature log is
+    enough; Kafka is asked for the journal alone, where the log does not hold it.
 
     \b
     samestream skew examples/flights.py --from 2013-01-05 --to 2013-01-06
@@ -66,10 +67,10 @@ def skew(
     from samestream.console.settings import connect
     from samestream.monitors.lateness_skew import explain
     from samestream.schemas.app import load
-    from samestream.streams.engine.merge_rank import MergeRanks
+    from samestream.streams.log import judged_log
     from samestream.streams.log.feature_log import FeatureLog
     from samestream.streams.log.vector_file import refuse_existing, write_whole
-    from samestream.streams.log.vector_replay import replayed
+    from samestream.streams.log.vector_replay import journaled, logged_of
     from samestream.streams.log.whole_history import ALWAYS_US, NEVER_US
     from samestream.streams.log.whole_history import begin_us as begin_of
     from samestream.streams.lowering import compile_app
@@ -82,11 +83,12 @@ def skew(
     check_folder(out, "--out")
     refuse_existing(target, overwrite, "--json")
     refuse_existing(out, overwrite)
-    ranks, log = MergeRanks(), FeatureLog(settings.log_uri)
-    with closing(connect(settings)) as transport:
-        require(transport, app)
-        for _, batch, _ in replayed(plan, transport, log, show_progress):
-            ranks.note(batch)
+    log = FeatureLog(settings.log_uri)
+    with closing(connect(settings)) if log.newest(plan.journal) is None else nullcontext() as transport:
+        if transport is not None:
+            require(transport, app)
+        entries = logged_of(plan, log, journaled(plan, transport, log))
+    ranks = judged_log.ranks(plan, log, entries, show_progress)
     progress_end()
     if (begin_us := begin_of(plan, chosen, log)) > ALWAYS_US:
         if begin_us == NEVER_US or (to_us is not None and begin_us >= to_us):

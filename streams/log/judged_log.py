@@ -22,7 +22,7 @@ from samestream.streams.log import logged_journal
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.log.log_source import LogSource, groups
 from samestream.streams.log.rank_files import RankFiles
-from samestream.streams.log.vector_replay import kept, logged_of
+from samestream.streams.log.vector_replay import Progress, kept, logged_of
 from samestream.streams.plan import Plan
 from samestream.streams.transport import Partition
 
@@ -53,9 +53,9 @@ def judged(plan: Plan, log: FeatureLog, event: str, columns: Sequence[str] | Non
     return ranks(plan, log, entries).judged(topic, log.read(topic, wanted))
 
 
-def ranks(plan: Plan, log: FeatureLog, entries: Sequence[Entry]) -> MergeRanks:
+def ranks(plan: Plan, log: FeatureLog, entries: Sequence[Entry], on_progress: Progress | None = None) -> MergeRanks:
     """The ranks of all events of some entries of the journal, from its beginning, that the log holds. See `MergeRanks`."""
-    return _noted(MergeRanks(), plan, log, entries)
+    return _noted(MergeRanks(), plan, log, entries, on_progress)
 
 
 def rank_files(
@@ -68,12 +68,18 @@ def rank_files(
     return _noted(found, plan, log, entries)
 
 
-def _noted(found: Ranks, plan: Plan, log: FeatureLog, entries: Sequence[Entry]) -> Ranks:
+def _noted(
+    found: Ranks, plan: Plan, log: FeatureLog, entries: Sequence[Entry], on_progress: Progress | None = None
+) -> Ranks:
     begin = kept(plan, log, entries).state
     clocks = journal.clocks_after(entries[:begin], plan.query_lag_us)
-    parts = groups(entries[begin:], 0, len(entries) - begin)
+    parts, done = groups(entries[begin:], 0, len(entries) - begin), 0
+    total = sum(part.end - part.start - len(part.dead) for entry in entries[begin:] for part in entry.ranges)
     for batch in batches(plan, log, entries[begin:], parts, clocks, plan.fingerprint):
         found.note(batch)
+        done += len(batch)
+        if on_progress:
+            on_progress("order", done, total)
     return found
 
 

@@ -16,6 +16,7 @@ from samestream.streams.engine.feature_task import NAME
 from samestream.streams.engine.journal import Entry
 from samestream.streams.engine.order import Batch
 from samestream.streams.engine.replay import TopicSource, first_offsets
+from samestream.streams.log import logged_journal
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.log.log_source import LogSource, groups, joined
 from samestream.streams.plan import Plan
@@ -62,7 +63,15 @@ def covered(plan: Plan, transport: Transport, log: FeatureLog) -> list[Entry]:
 
     Raises RecoveryError when it holds nothing of what the journal speaks of.
     """
-    return logged_of(plan, log, journal.read(transport, plan.journal, NAME))
+    return logged_of(plan, log, journaled(plan, transport, log))
+
+
+def journaled(plan: Plan, transport: Transport | None, log: FeatureLog | None) -> list[Entry]:
+    """The feature processor's entries: from the broker, or those that the log holds where there is none."""
+    if transport is not None:
+        return journal.read(transport, plan.journal, NAME)
+    assert log is not None
+    return logged_journal.entries(plan, log)
 
 
 def logged_of(plan: Plan, log: FeatureLog, entries: Sequence[Entry]) -> list[Entry]:
@@ -142,7 +151,7 @@ def kept(plan: Plan, log: FeatureLog, entries: Sequence[Entry]) -> Span:
 
 def followed(
     plan: Plan,
-    transport: Transport,
+    transport: Transport | None,
     log: FeatureLog | None,
     entries: Sequence[Entry],
     span: Span,
@@ -151,19 +160,18 @@ def followed(
 ) -> Iterator[tuple[Entry, Batch, list[Vectors]]]:
     """The batches of a span of a journal that are wanted, with their vectors. See `replayed`.
 
+    transport : may be None where there is a log
     log : None to read the events from the topics, batch by batch
     parts : the entries that are taken together, as ranges that cover the span; by default as `log_source.groups` has them
     """
     engine, clocks = ColumnarEngine(plan), journal.clocks_after(entries[: span.state], plan.query_lag_us)
-    counts = transport.topics()
-    partitions = [
-        Partition(part.topic, number) for part in plan.inputs.values() for number in range(counts[part.topic])
-    ]
     chosen = entries[span.state : span.end]
     total, done = sum(part.end - part.start for entry in chosen for part in entry.ranges), 0
     if log is None:
-        found = _from_topics(plan, transport, entries, span, partitions, clocks)
+        assert transport is not None
+        found = _from_topics(plan, transport, entries, span, _of_topics(plan, transport), clocks)
     else:
+        partitions = _of_topics(plan, transport) if transport is not None else _of_log(plan, log)
         both = parts or [*groups(entries, span.state, span.first), *groups(entries, span.first, span.end)]
         found = _from_log(plan, log, entries, both, partitions, clocks)
     for number, entry, batch in found:
@@ -173,6 +181,15 @@ def followed(
         done += sum(part.end - part.start for part in entry.ranges)
         if on_progress:
             on_progress("replay", done, total)
+
+
+def _of_topics(plan: Plan, transport: Transport) -> list[Partition]:
+    counts = transport.topics()
+    return [Partition(part.topic, number) for part in plan.inputs.values() for number in range(counts[part.topic])]
+
+
+def _of_log(plan: Plan, log: FeatureLog) -> list[Partition]:
+    return [Partition(part.topic, number) for part in plan.inputs.values() for number in log.ranges(part.topic)]
 
 
 def _from_log(
