@@ -31,6 +31,8 @@ LEAST_LIMIT = 10.0
 """Nats below which no limit is set, however calm the past was."""
 RESTLESS = 8.0
 """Nats that a detector may reach on its three worst days before it counts as restless."""
+SELDOM = 0.85
+"""Scale of a calm detector that lasts: silence has few occasions a day, for it counts only once it is long enough."""
 RETIRED = 30.0
 """Nats that no sound detector reaches on a good day: one that did in other weeks has no say, and is told as blind."""
 BLOCK_DAYS = 7
@@ -62,18 +64,19 @@ class Limits:
 
     def of(self) -> Floats:
         """The limit of each detector, in its own units, shape (detectors,)."""
-        return self.level * self.scales
+        return np.maximum(self.level * self.scales, LEAST_LIMIT)
 
 
 def scales_of(peaks: Floats, lasting: Bools) -> Floats:
-    """How restless each detector is; 1 for a calm one, infinite for a retired one.
+    """How restless each detector is; 1 for a calm one, `SELDOM` for one that lasts, infinite for a retired one.
 
     peaks : shape (days, detectors). lasting : those that never retire, shape (detectors,). Returns shape (detectors,).
     """
+    calm = np.where(lasting, SELDOM, 1.0)
     if not len(peaks):
-        return np.ones(peaks.shape[1])
+        return calm
     worst = np.sort(peaks, axis=0)[-3:]
-    return np.where((worst[-1] > RETIRED) & ~lasting, np.inf, np.maximum(1.0, worst.mean(axis=0) / RESTLESS))
+    return np.where((worst[-1] > RETIRED) & ~lasting, np.inf, np.maximum(calm, worst.mean(axis=0) / RESTLESS))
 
 
 def calibrated(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +23,7 @@ from samestream.monitors.traffic_evidence import (
     PARTITIONS_FROM,
     traffic,
 )
-from samestream.monitors.usual import NumbersTable, UsualNumbers, UsualTraffic
+from samestream.monitors.usual import SLOTS, NumbersTable, UsualNumbers, UsualTraffic
 from samestream.streams.models.profile import BUCKET_LOW
 from samestream.streams.zones import offset_us
 
@@ -31,12 +32,17 @@ Ints = npt.NDArray[np.int64]
 
 DAY_US = 24 * HOUR_US
 SECOND_US = 1_000_000
+SLOT_US = DAY_US // SLOTS
 LATE_MARGIN_S = 15 * 60
 REMEMBERED = 1 << 14
 """Slots for the identities of the latest events: a repeated one is recognised among about so many."""
 LAGS_SHOWN = 200
 MIN_SHARE = 0.02
 """Share of the events that a partition must have had for its silence to say anything."""
+LATELY_US = 1.5 * HOUR_US
+"""Today's pace is that of about so long."""
+LEAST_PACE, PACE_WEIGHT = 0.25, 2.0
+"""Share of its usual traffic to which a source may have come down and be missed none the later; events by which the pace is 1."""
 NAMES = ("duplicated", "late", "clock back", "clock ahead", "impossible")
 VERDICT_OF = ("duplicated", "late_data", "clock", "clock", "clock")
 SILENT, UNREADABLE = range(2)  # detectors that are not moved by compiled code
@@ -59,7 +65,9 @@ class TrafficWatch:
         self.own = Detectors(("silent", "unreadable"), lasting=True)
         self._lags: NumbersTable | None = None
         self._usual_lags, self._usual = UsualNumbers(groups=1), UsualTraffic()
-        self._rates: Floats = np.zeros((7, 24))
+        self._expects = self._usual.table()
+        self._lately = np.zeros(2)  # events that came, and that were expected, each the less the longer ago
+        self._pace = 1.0  # when the last event came
         self._bounds = np.zeros(2)
         self._duplicate = self._unreadable = 0.0
         self._counted: Ints = np.zeros(0, np.int64)  # learned: events by partition
@@ -68,7 +76,7 @@ class TrafficWatch:
         self._latest_lags: Floats = np.zeros(0)
         self._last_us: int | None = None
         self._gap: tuple[int, int] = (0, 0)  # the silence that is judged: from, until
-        self._hourly: Ints = np.zeros(24, np.int64)
+        self._counted_today: Ints = np.zeros(SLOTS, np.int64)
         self._today: list[tuple[Floats, Ints]] = []
         self._repeats: Ints = np.zeros(1, np.int64)
         self._today_read = self._today_unreadable = 0
@@ -109,8 +117,8 @@ class TrafficWatch:
         if learn:
             lags = np.concatenate([lags for lags, _ in self._today]) if self._today else np.zeros(0)
             partitions = np.concatenate([part for _, part in self._today]) if self._today else np.zeros(0, np.int64)
-            self._usual.learn(weekday, self._hourly)
-            self._rates = self._usual.rates()
+            self._usual.learn(weekday, self._counted_today)
+            self._expects = self._usual.table()
             self._learn_partitions(partitions)
             self._read += self._today_read
             self._repeated += int(self._repeats[0])
@@ -119,7 +127,7 @@ class TrafficWatch:
             self._unreadable = (self._rejected + 0.5) / (self._read + self._rejected + 1)
             if self._timely:
                 self._learn_lags(lags)
-        self._today, self._hourly = [], np.zeros(24, np.int64)
+        self._today, self._counted_today = [], np.zeros(SLOTS, np.int64)
         self._today_read = self._today_unreadable = self._repeats[0] = 0
 
     def _learn_lags(self, lags: Floats) -> None:
@@ -145,40 +153,47 @@ class TrafficWatch:
         self._shares = np.where((shares < MIN_SHARE) | (shares > 1 - MIN_SHARE), 0.0, shares)
 
     def _look_at_silence(self, known_us: Ints, at_us: int, tick_us: int) -> None:
-        """Nats of a silence: the events that were to be expected since the last one."""
+        """Nats of a silence: the events that were to be expected since the last one, by what each is worth.
+
+        A day on which little came until then is one on which little comes: what is expected is less by as much.
+        """
         if self._silence_us is None:
             return
         start_us = at_us - tick_us
-        hours = np.arange(start_us // HOUR_US - 1, start_us // HOUR_US + 2)
-        local = [self._hour_of(hour * HOUR_US) for hour in hours.tolist()]
-        around = self._rates[hours // 24 % 7, local]  # by the day of UTC, of which each hour of the zone is in one
-        # half of it the least of three hours, for traffic shifts with daylight saving and at the edges of the night
-        rate = float(around[1] + around.min()) / 2 / HOUR_US
+        slot = (start_us + offset_us(self._zone, start_us)) // SLOT_US % SLOTS
+        # by the day of UTC, of which each slot of the zone is in one
+        expected = float(self._expects.expected[start_us // DAY_US % 7, slot]) / SLOT_US
+        nats = expected * float(self._expects.worth[slot])
+        came = len(known_us)
+        self._lately = self._lately * math.exp(-tick_us / LATELY_US) + np.array([came, expected * tick_us])
         own = self.own
-        if len(known_us):
+        if came:
             first, last = int(known_us[0]), int(known_us[-1])
-            self._hourly[self._hour_of(start_us)] += len(known_us)
-            self._judge_silence(own.levels[SILENT] + rate * (first - start_us), first)
+            self._counted_today[slot] += came
+            self._judge_silence(nats * self._pace, start_us, first)
             own.active.pop(SILENT, None)
-            own.levels[SILENT] = rate * (at_us - last)
+            usual = (self._lately[0] + PACE_WEIGHT) / (self._lately[1] + PACE_WEIGHT)
+            self._pace = min(max(float(usual), LEAST_PACE), 1.0)
+            own.levels[SILENT] = nats * self._pace * (at_us - last)
             self._last_us = last
         else:
-            self._judge_silence(own.levels[SILENT] + rate * tick_us, at_us)
+            self._judge_silence(nats * self._pace, start_us, at_us)
 
-    def _hour_of(self, at_us: int) -> int:
-        return (at_us + offset_us(self._zone, at_us)) // HOUR_US % 24
-
-    def _judge_silence(self, level: float, at_us: int) -> None:
-        own = self.own
+    def _judge_silence(self, rate: float, from_us: int, until_us: int) -> None:
+        """Go on in silence. rate : nats a microsecond."""
+        own, limit = self.own, float(self.own.limits[SILENT])
         if self._last_us is None or self._silence_us is None:
             return
-        own.levels[SILENT] = level
-        if at_us - self._last_us < self._silence_us:
+        before = float(own.levels[SILENT])
+        own.levels[SILENT] = level = before + rate * (until_us - from_us)
+        long_us = self._last_us + self._silence_us
+        if until_us < long_us:
             return
-        own.peaks[SILENT] = max(own.peaks[SILENT], own.levels[SILENT])
-        if own.levels[SILENT] > own.limits[SILENT]:
-            own.active.setdefault(SILENT, at_us)
-        self._gap = (self._last_us, at_us)
+        own.peaks[SILENT] = max(own.peaks[SILENT], level)
+        if level > limit:
+            passed_us = from_us + math.ceil(max(limit - before, 0.0) / rate) if rate else from_us
+            own.active.setdefault(SILENT, min(max(passed_us, long_us, from_us), until_us))
+        self._gap = (self._last_us, until_us)
 
     def _look_at_unreadable(self, read: int, unreadable: int, at_us: int) -> None:
         self._today_read += read

@@ -34,6 +34,10 @@ RARE = 0.05
 """Share below which a value is rare: that two keys say it in a row is seldom chance."""
 PART_WEIGHT = 30.0
 """Values by which a part of the day is taken to resemble the whole day."""
+WEEK_DAYS, SLOTS = 7, 96
+"""Traffic is learned by quarters of an hour: an hour's end may be as busy as its beginning, or empty."""
+SPREADS, SPREAD_WEIGHT = (0.5, 4.0), 10.0
+"""Least and greatest variance of traffic by its mean, and the events by which it is taken to be 1."""
 
 
 @dataclass(frozen=True)
@@ -275,24 +279,56 @@ class UsualTexts:
         )
 
 
+@dataclass(frozen=True)
+class TrafficTable:
+    """What traffic is to be expected; immutable.
+
+    expected : events of each slot of the local day, by weekday, shape (7, SLOTS). worth : nats that it tells against a slot of
+    the day that one expected event did not come, shape (SLOTS,).
+    """
+
+    expected: Floats
+    worth: Floats
+
+    def __deepcopy__(self, memo: object) -> TrafficTable:
+        return self
+
+
 class UsualTraffic:
-    """How many events came in each hour of the week on good days."""
+    """How many events came in each quarter of an hour of the week on good days, and how far fewer than was expected.
+
+    Of independent events none comes, where m are expected, with a chance of ``exp(-m)``: each is worth one nat. Timetables are
+    more regular than that, and nights less. Where the variance is F times the mean, whether binomial or negative binomial, the
+    chance is ``exp(-m log(F) / (F - 1))``. F is measured by what was expected of each day before it came, and by its lower
+    half alone: that more came than was thought says nothing of silence.
+    """
 
     def __init__(self) -> None:
         self._days: list[tuple[int, Floats]] = []
+        self._errors: list[tuple[Floats, Floats]] = []  # squares of what was wanting, twice, and what was expected
 
-    def learn(self, weekday: int, hourly: Ints) -> None:
-        """Add a good day. weekday : 0 to 6. hourly : events of each hour, shape (24,)."""
-        self._days.append((weekday, hourly.astype(np.float64)))
+    def learn(self, weekday: int, counted: Ints) -> None:
+        """Add a good day. weekday : 0 to 6. counted : events of each slot, shape (SLOTS,)."""
+        if len(self._days) >= WEEK_DAYS:
+            expected = self._expected()[weekday]
+            self._errors.append((2 * np.minimum(counted - expected, 0.0) ** 2, expected))
+            del self._errors[:-DAYS_KEPT]
+        self._days.append((weekday, counted.astype(np.float64)))
         del self._days[:-DAYS_KEPT]
 
-    def rates(self) -> Floats:
-        """Events an hour that are to be expected, by weekday and hour, shape (7, 24)."""
+    def table(self) -> TrafficTable:
+        """What is believed now."""
+        wanting, expected = np.sum(self._errors, axis=0) if self._errors else np.zeros((2, SLOTS))
+        spread = np.clip((wanting + SPREAD_WEIGHT) / (expected + SPREAD_WEIGHT), *SPREADS)
+        apart = np.where(spread == 1.0, 2.0, spread)  # the limit at 1 is 1
+        return TrafficTable(self._expected(), np.where(spread == 1.0, 1.0, np.log(apart) / (apart - 1)))
+
+    def _expected(self) -> Floats:
         if not self._days:
-            return np.zeros((7, 24))
-        mean = np.mean([hourly for _, hourly in self._days], axis=0)
-        rates = np.empty((7, 24))
-        for weekday in range(7):
-            same = [hourly for day, hourly in self._days if day == weekday]
-            rates[weekday] = (np.sum(same, axis=0) + mean) / (len(same) + 1) if same else mean
-        return rates
+            return np.zeros((WEEK_DAYS, SLOTS))
+        mean = np.mean([counted for _, counted in self._days], axis=0)
+        expected = np.empty((WEEK_DAYS, SLOTS))
+        for weekday in range(WEEK_DAYS):
+            same = [counted for day, counted in self._days if day == weekday]
+            expected[weekday] = (np.sum(same, axis=0) + mean) / (len(same) + 1) if same else mean
+        return expected
