@@ -52,7 +52,7 @@ def writing(leader: Broker) -> tuple[DirectProducer, dict[Broker, Any]]:
     made._transaction.joined.add(PART)
     made._proven.add(PART)
     made._clean.add(PART)
-    made._hanging.end_all = lambda _producer, _is_mine, wanted=(): set(wanted or ())  # type: ignore[method-assign]
+    made._hanging.end_all = lambda _identity, _is_under_way, wanted=(): set(wanted or ())  # type: ignore[method-assign]
     return made, connections
 
 

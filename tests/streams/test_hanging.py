@@ -152,6 +152,23 @@ def test_nothing_is_written_behind_what_hangs(careless: str) -> None:
 
 
 @pytest.mark.kafka
+def test_who_was_taken_over_from_ends_nothing_of_who_did(careless: str) -> None:
+    left = Left(careless)
+    left.begin(b"first", 0)
+    left.writer.commit()
+    left.await_end()
+    older, left.writer = left.writer._sender.handle, left.opened()
+    left.begin(b"second", 0)
+    left.writer._sender.flush()
+    assert older._hanging.end_all(older._transaction._identity) >= set(left.parts)
+    assert left.is_open()
+    left.writer.commit()
+    left.await_end()
+    assert left.seen() == [b"first", b"second"]
+    left.writer.close()
+
+
+@pytest.mark.kafka
 def test_what_cannot_be_told_is_refused(careless: str, monkeypatch: pytest.MonkeyPatch) -> None:
     left = Left(careless)
     left.begin(b"whole", 0)

@@ -23,6 +23,7 @@ from samestream.streams.kafka.direct.cluster import Cluster, Connection
 from samestream.streams.kafka.direct.coordinator_log import EMPTY, PREPARE_ABORT, PREPARE_COMMIT, Remembered
 from samestream.streams.kafka.direct.hanging_messages import Marker, Open
 from samestream.streams.kafka.direct.messages import Broker
+from samestream.streams.kafka.direct.transaction_messages import Identity
 from samestream.streams.kafka.errors import LOG
 from samestream.streams.transport import Partition
 
@@ -101,10 +102,10 @@ def end_left_open(settings: Mapping[str, Any], transactional_id: str) -> None:
         connection = cluster.asking(broker)
         if connection.tells_of_hanging:
             answer = connection.ask(messages.DESCRIBE_TRANSACTIONS, hanging_messages.state_body(transactional_id))
-            error, producer = hanging_messages.holder_of(answer)
+            error, identity = hanging_messages.holder_of(answer)
             if error:
                 raise KafkaException(KafkaError(error))
-            Hanging(cluster, transactional_id, reading(settings)).end_all(producer, lambda _: False)
+            Hanging(cluster, transactional_id, reading(settings)).end_all(identity)
 
 
 def reading(settings: Mapping[str, Any]) -> History:
@@ -123,20 +124,28 @@ class Hanging:
         self._cluster, self._id, self._history = cluster, transactional_id, history
 
     def end_all(
-        self, producer: int, is_mine: Callable[[Open], bool], wanted: Iterable[Partition] | None = None
+        self,
+        identity: Identity,
+        is_under_way: Callable[[Open], bool] = lambda _: True,
+        wanted: Iterable[Partition] | None = None,
     ) -> set[Partition]:
         """End what hangs in some partitions, or in all that can be seen; those that have been looked at.
 
-        is_mine : whether something open belongs to a transaction that is under way
+        is_under_way : whether something that is open under this very identity is no older than the present transaction
         Raises RecoveryError where it cannot be told how a transaction ended, or it may not be ended. Raises KafkaException where
         brokers do not answer.
         """
+
+        def hangs(one: Open) -> bool:  # of a later epoch: somebody has taken over since, and that is theirs
+            epoch = one.identity.epoch
+            return epoch < identity.epoch or (epoch == identity.epoch and not is_under_way(one))
+
         try:
-            found, looked = self._open(producer, wanted)
-            hanging = [one for one in found if not is_mine(one)]
+            found, looked = self._open(identity.producer, wanted)
+            hanging = [one for one in found if hangs(one)]
             if hanging:
                 self._end(hanging)
-                left = self._open(producer, {one.partition for one in hanging})[0]
+                left = self._open(identity.producer, {one.partition for one in hanging})[0]
                 if left := [one for one in left if one in hanging]:
                     raise KafkaException(KafkaError(KafkaError.REQUEST_TIMED_OUT, f"{left[0].partition} stays open"))
         except ValueError as broken:  # an answer that is none

@@ -193,8 +193,8 @@ def state_body(transactional_id: str) -> bytes:
     return array([text(transactional_id)]) + _NO_TAGS
 
 
-def holder_of(answer: Answer) -> tuple[int, int]:
-    """The error, and the producer id that holds the transactional id."""
+def holder_of(answer: Answer) -> tuple[int, Identity]:
+    """The error, and who holds the transactional id."""
     read = _answered(answer)
     read.number(INT32)
     if read.length() < 1:
@@ -204,4 +204,4 @@ def holder_of(answer: Answer) -> tuple[int, int]:
         read.text()  # its name, its state
     read.number(INT32)  # the time that it has
     read.number(INT64)  # when it began
-    return error, read.number(INT64)
+    return error, Identity(*read.take(_IDENTITY))

@@ -99,7 +99,7 @@ class DirectProducer:
         identity = self._transaction.take_over(timeout_s)
         self._sequences.clear()
         self._proven.clear()
-        self._clean = self._hanging.end_all(identity.producer, lambda one: one.identity == identity)
+        self._clean = self._hanging.end_all(identity)
 
     def begin_transaction(self) -> None:
         """Start a transaction."""
@@ -275,12 +275,11 @@ class DirectProducer:
             given = sum(batch.built.records for batch in self._waiting.get(part, ()))
             lasts[part] = later(self._sequences[part], -1 - given)
 
-        def is_mine(found: Open) -> bool:
-            is_of_this = found.partition in self._taken or found.last_sequence != lasts[found.partition]
-            return found.identity == identity and is_of_this
+        def is_under_way(found: Open) -> bool:
+            return found.partition in self._taken or found.last_sequence != lasts[found.partition]
 
         try:
-            self._clean |= self._hanging.end_all(identity.producer, is_mine, unsure)
+            self._clean |= self._hanging.end_all(identity, is_under_way, unsure)
         except KafkaException as refused:
             LOG.info("looking for what hangs: %s", refused.args[0].str())
         for part in unsure & self._waiting.keys() - self._clean:
