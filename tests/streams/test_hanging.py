@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import harness
+import numpy as np
 import pytest
 from confluent_kafka.admin import (  # pyright: ignore[reportPrivateImportUsage]
     AdminClient,
@@ -14,8 +17,11 @@ from confluent_kafka.admin import (  # pyright: ignore[reportPrivateImportUsage]
     ConfigEntry,
     ConfigResource,
 )
+from own_shop import OwnShop
 
 from samestream.schemas.errors import RecoveryError
+from samestream.streams.engine import journal, recovery
+from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.kafka.direct import coordinator_log, messages, rows, transaction_messages
 from samestream.streams.kafka.direct.coordinator_log import Remembered
 from samestream.streams.kafka.direct.hanging import verdict
@@ -68,13 +74,17 @@ def careless(broker: str) -> Iterator[str]:
 
 
 class Left:
-    """A transactional writer of two partitions that leaves something hanging in the first."""
+    """A transactional writer that leaves something hanging in the first of its partitions.
 
-    def __init__(self, broker: str) -> None:
+    topic : one of its own, of two partitions, unless it is said
+    """
+
+    def __init__(self, broker: str, name: str = "", topic: str = "", first: int = 0) -> None:
         self.kafka = KafkaTransport(broker, client="direct")
-        self.name = f"hang{uuid.uuid4().hex[:8]}"
-        self.kafka.create_topics([TopicSpec(self.name, 2)])
-        self.parts = [Partition(self.name, number) for number in range(2)]
+        self.name = name or f"hang{uuid.uuid4().hex[:8]}"
+        self.topic = topic or self.name
+        self.kafka.create_topics([] if topic else [TopicSpec(self.topic, 2)])
+        self.parts = [Partition(self.topic, number) for number in (first, first + 1)]
         self.writer = self.opened()
 
     def opened(self, client: str = "direct") -> Any:
@@ -84,15 +94,15 @@ class Left:
 
     def begin(self, value: bytes, *numbers: int) -> None:
         self.writer.begin()
-        self.writer.send([Outgoing(self.name, None, value, 1_700_000_000_000_000, number) for number in numbers])
+        self.writer.send([Outgoing(self.topic, None, value, 1_700_000_000_000_000, number) for number in numbers])
 
     def hang(self, value: bytes) -> None:
         """A record that comes after the end of its transaction, which is what a partition without its mark looks like."""
         self.await_end()
         handle, part = self.writer._sender.handle, self.parts[0]
-        (given,) = rows.of_records([Outgoing(self.name, None, value, 1_700_000_000_000_000, 0)], 1)
+        (given,) = rows.of_records([Outgoing(self.topic, None, value, 1_700_000_000_000_000, part.partition)], 1)
         identity, sequence = handle._transaction._identity, handle._sequences[part]
-        (batch,) = rows.built(given, given.decided(1, 0), 0, 1000, identity, sequence)
+        (batch,) = rows.built(given, np.zeros(1, np.int64), 0, 1000, identity, sequence)
         body = transaction_messages.produce_body(self.name, 10_000, {part: batch.data})
         connection = handle._cluster.asking(handle._cluster.leaders[part])
         assert transaction_messages.produce_errors(connection.ask(messages.PRODUCE, body)) == {part: 0}
@@ -109,7 +119,7 @@ class Left:
         return any(end.stable != end.high for end in self.kafka.ends(self.parts).values())
 
     def seen(self) -> list[bytes]:
-        return sorted(value or b"" for fetched in self.kafka.read_all(self.name) for value in fetched.values)
+        return sorted(value or b"" for fetched in self.kafka.read_all(self.topic) for value in fetched.values)
 
 
 @pytest.mark.kafka
@@ -166,6 +176,34 @@ def test_who_was_taken_over_from_ends_nothing_of_who_did(careless: str) -> None:
     left.await_end()
     assert left.seen() == [b"first", b"second"]
     left.writer.close()
+
+
+@pytest.mark.kafka
+def test_a_role_ends_its_own_and_says_whose_it_waits_for(
+    careless: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = OwnShop(careless, None, tmp_path)  # type: ignore[arg-type]
+    events, task = shop.events(60), FeatureTask(shop.plan)
+    harness.send(shop.kafka, events[:30])
+    harness.work_off(shop.kafka, task, shop.plan)
+    (number,) = {one.partition for one in journal.placed(shop.kafka, shop.plan.journal, "features")}
+    harness.send(shop.kafka, events[30:])
+    for whose in ("features", "scorer"):  # of the second it is made to lie in the journal's same partition
+        identity = f"{shop.plan.app}.{whose}"
+        left = Left(careless, identity, shop.plan.journal, number)
+        left.begin(b"aborted", number)
+        left.writer.abort()
+        left.hang(b"hanging")
+        left.writer.close()
+        if whose == "scorer":
+            monkeypatch.setattr(recovery, "_JOURNAL_PATIENCE_S", 0.5)
+            with pytest.raises(RecoveryError) as refused:
+                harness.work_off(shop.kafka, FeatureTask(shop.plan), shop.plan)
+            assert f"of {identity}" in str(refused.value)
+            assert "start the role again" in str(refused.value)
+            left.opened().close()
+        harness.work_off(shop.kafka, FeatureTask(shop.plan), shop.plan, seconds=20)
+    assert shop.outputs() == shop.undisturbed(events)
 
 
 @pytest.mark.kafka
