@@ -11,6 +11,7 @@ from typing import Any
 import harness
 import numpy as np
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (  # pyright: ignore[reportPrivateImportUsage]
     AdminClient,
     AlterConfigOpType,
@@ -22,7 +23,7 @@ from own_shop import OwnShop
 from samestream.schemas.errors import RecoveryError
 from samestream.streams.engine import journal, recovery
 from samestream.streams.engine.feature_task import FeatureTask
-from samestream.streams.kafka.direct import coordinator_log, messages, rows, transaction_messages
+from samestream.streams.kafka.direct import coordinator_log, hanging_messages, messages, rows, transaction_messages
 from samestream.streams.kafka.direct.coordinator_log import Remembered
 from samestream.streams.kafka.direct.hanging import verdict
 from samestream.streams.kafka.direct.hanging_messages import Open
@@ -207,7 +208,7 @@ def test_a_role_ends_its_own_and_says_whose_it_waits_for(
 
 
 @pytest.mark.kafka
-def test_what_cannot_be_told_is_refused(careless: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_told_or_may_not_be_ended_is_refused(careless: str, monkeypatch: pytest.MonkeyPatch) -> None:
     left = Left(careless)
     left.begin(b"whole", 0)
     left.writer.commit()
@@ -219,6 +220,20 @@ def test_what_cannot_be_told_is_refused(careless: str, monkeypatch: pytest.Monke
             left.opened()
     assert "cannot be told" in str(refused.value)
     assert str(left.parts[0]) in str(refused.value)
+
+    def forbidden(*_: Any) -> Any:
+        raise KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+
+    with monkeypatch.context() as unprivileged:
+        unprivileged.setattr(coordinator_log, "read", forbidden)
+        with pytest.raises(RecoveryError, match="grant the process `Read` on the topic __transaction_state"):
+            left.opened()
+    with monkeypatch.context() as unprivileged:
+        errors = {left.parts[0]: KafkaError.CLUSTER_AUTHORIZATION_FAILED}
+        unprivileged.setattr(messages, "WRITE_MARKERS", messages.API_VERSIONS)  # nothing is written
+        unprivileged.setattr(hanging_messages, "marker_errors", lambda _: errors)
+        with pytest.raises(RecoveryError, match="grant the process `Alter` on the cluster"):
+            left.opened()
     assert left.is_open()
     left.opened().close()
     assert not left.is_open()

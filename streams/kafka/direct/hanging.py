@@ -155,16 +155,23 @@ class Hanging:
     def _open(self, producer: int, wanted: Iterable[Partition] | None) -> tuple[list[Open], set[Partition]]:
         """What a producer has open, and where it was looked for.
 
-        A partition that nobody leads now is left out. One that may not be read counts as looked at, as do all where a broker is too
-        old to tell (before 3.0): there recovery waits, and says what hides the journal.
+        A partition that nobody leads now is left out; of all that can be seen, so is what a broker leads that does not answer. One
+        that may not be read counts as looked at, as do all where a broker is too old to tell (before 3.0): there recovery waits, and
+        says what hides the journal.
         """
         found, looked = list[Open](), set[Partition]()
         for broker, partitions in _leaders(self._cluster, wanted).items():
-            connection = self._cluster.asking(broker)
-            if not connection.tells_of_hanging:
-                looked |= partitions
+            try:
+                connection = self._cluster.asking(broker)
+                if not connection.tells_of_hanging:
+                    looked |= partitions
+                    continue
+                errors, active = _asked(connection, partitions)
+            except KafkaException as refused:
+                if wanted is not None:
+                    raise
+                LOG.info("asking %s what is open: %s", broker, refused.args[0].str())
                 continue
-            errors, active = _asked(connection, partitions)
             looked |= {part for part in partitions if errors.get(part, 0) in {0, *_FORBIDDEN}}
             found += [one for one in active if one.start >= 0 and one.identity.producer == producer]
         return found, looked
