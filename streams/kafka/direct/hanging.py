@@ -155,9 +155,9 @@ class Hanging:
     def _open(self, producer: int, wanted: Iterable[Partition] | None) -> tuple[list[Open], set[Partition]]:
         """What a producer has open, and where it was looked for.
 
-        A partition that nobody leads now is left out; of all that can be seen, so is what a broker leads that does not answer. One
-        that may not be read counts as looked at, as do all where a broker is too old to tell (before 3.0): there recovery waits, and
-        says what hides the journal.
+        A partition that nobody leads now is left out; of all that can be seen, so is what a broker leads that does not answer.
+        One that may not be read counts as looked at, as do all where a broker is too old to tell (before 3.0): there recovery
+        waits, and says what hides the journal.
         """
         found, looked = list[Open](), set[Partition]()
         for broker, partitions in _leaders(self._cluster, wanted).items():
