@@ -1,7 +1,7 @@
 """Hanging transactions: decided by their coordinator, open in a partition all the same, and so for ever.
 
-Where a partition has no leader at the moment at which the end of a transaction is to be written into it, Kafka 4.1 to 4.3 take
-it for deleted and pass it over (KAFKA-20734). A broker that ends between the decision and its marks, and comes back, does that to
+Where a partition has no leader at the moment at which the end of a transaction is to be written into it, Kafka 4.3.0 takes it for
+deleted and passes it over (KAFKA-20734). A broker that ends between the decision and its marks, and comes back, does that to
 itself now and then. Nothing behind such a transaction is visible until somebody ends it, as its coordinator decided.
 
 What was decided is in the coordinator's own log, and is asked there: marks in other partitions would say it only if one knew
