@@ -53,6 +53,12 @@ def remember(cell: int, local: Ints, ring: Ints) -> None:
 
 
 @compiled
+def _moved(said: float, before: float) -> bool:
+    """Whether a witness is heard: NaN where something is odd about it."""
+    return said == said and before == before and said != before
+
+
+@compiled
 def numbers(
     values: Floats,
     valid: Bools,
@@ -76,6 +82,10 @@ def numbers(
     local: Ints,
     ring: Ints,
     remembers: bool,
+    beside: Floats,
+    lifts: Floats,
+    never: bool,
+    last_beside: Floats,
     levels: Floats,
     scores: Floats,
     peaks: Floats,
@@ -100,6 +110,8 @@ def numbers(
     began : the number of the event at which each unit's level rose from 0, shape (units + 1,); the last counts events.
     held : values that may be sentinels, their levels and scores, and the events since each came, shape (4, CANDIDATES).
     local, ring : see `remember`; shape (CELLS + 1,), the last for nulls, and (WINDOW + 1,). remembers : nothing is wrong.
+    beside, lifts, never : see `witnesses.Beside`. last_beside : of each slot what
+    the witnesses said last, shape (2, slots).
     """
     nulled = max(0.5, min(0.95, 3 * shares[0]))
     null_hit = math.log(nulled / shares[0])
@@ -136,7 +148,12 @@ def numbers(
                     if before == 0.0
                     else max(here, way, echo, math.log(shares[2]) if shares[3] > 0 else here)
                 )
-            if shares[3] == 0.0:  # where none ever was, and nothing led to it, one speaks for itself
+            denied = _moved(beside[0, row], last_beside[0, slot])
+            if denied:
+                zero += lifts[0]
+            if shares[3] == 0.0 or (
+                denied and never
+            ):  # where none ever was, and nothing led to it, one speaks for itself
                 most = 2 * MOST
             more = math.log(1 - ZEROED_SHARE + ZEROED_SHARE * math.exp(-zero)) if zero < COMMON else 0.0
         else:
@@ -144,6 +161,8 @@ def numbers(
         add(ZEROED, row, more, most, levels, scores, peaks, limits, crossed)
         if x == before:
             likely = max(here + seldom[group], stays[cell] if by_step else stays[cell] + more_often)
+            if _moved(beside[1, row], last_beside[1, slot]):
+                likely += lifts[1]
             more = math.log(STUCK) - likely if likely < COMMON else 0.0
             step(FROZEN, row, more, levels, scores, peaks, limits, crossed)
         else:
@@ -168,6 +187,7 @@ def numbers(
                 began[unit] = began[-1]
             step(at, row, more, levels, scores, peaks, limits, crossed)
         last[slot], last_at[slot] = x, began[-1]
+        last_beside[0, slot], last_beside[1, slot] = beside[0, row], beside[1, row]
         heard[0], heard[1] = x, slot
 
 

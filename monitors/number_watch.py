@@ -16,6 +16,7 @@ from samestream.monitors.incidents import Finding
 from samestream.monitors.number_evidence import CANDIDATES, UNITS_FROM, WINDOW, numbers
 from samestream.monitors.slots import MANY, Slots
 from samestream.monitors.usual import HOURS_A_GROUP, NumbersTable, UsualNumbers
+from samestream.monitors.witnesses import Beside, nothing_beside
 from samestream.streams.models.profile import BUCKET_LOW, BUCKETS, buckets_of
 
 Floats = npt.NDArray[np.float64]
@@ -41,6 +42,7 @@ class NumberWatch:
         self._usual = UsualNumbers()
         self._last: Floats = np.full(MANY + 1, np.nan)
         self._last_at: Ints = np.zeros(MANY + 1, np.int64)
+        self._last_beside: Floats = np.full((2, MANY + 1), np.nan)
         self._heard: Floats = np.full(2, np.nan)
         self._began: Ints = np.zeros(len(self.units) + 1, np.int64)
         self._held = np.zeros((4, CANDIDATES))
@@ -59,12 +61,19 @@ class NumberWatch:
         self._pooled_nonfinite = 0
 
     def look(
-        self, values: Floats, valid: Bools, known_us: Ints, slots: Slots, hour: int, hour_ends: bool
+        self,
+        values: Floats,
+        valid: Bools,
+        known_us: Ints,
+        slots: Slots,
+        hour: int,
+        hour_ends: bool,
+        beside: Beside | None = None,
     ) -> list[Finding]:
         """Look at the next values, none or more, and return what holds now.
 
         values, valid, known_us : shape (n,), in the order in which they became known. slots : the keys' numbers.
-        hour : of the day, UTC.
+        hour : of the day, UTC. beside : what other fields say of these values, if anything.
         """
         if len(values):
             finite = valid & np.isfinite(values)
@@ -74,13 +83,15 @@ class NumberWatch:
                 table = self.table
                 if slots.keyed != self._was_keyed:
                     self._was_keyed = slots.keyed
-                    self._last[:] = self._heard[:] = np.nan
+                    self._last[:] = self._heard[:] = self._last_beside[:] = np.nan
+                said = nothing_beside(len(values)) if beside is None else beside
                 numbers(
                     values, valid, slots.of, table.by_step, group,
                     table.usual, table.rarity, table.moves, table.stays, table.repeats, table.seldom, table.shares, self._scales,
                     self._offsets,
                     self._last, self._last_at, self._heard, self._began, self._held,
-                    self._local, self._ring, not self.detectors.active, *self.detectors.arrays,
+                    self._local, self._ring, not self.detectors.active,
+                    said.values, said.lifts, said.never, self._last_beside, *self.detectors.arrays,
                 )  # fmt: skip
                 self.detectors.settle(known_us)
             self._today.append((present, slots.of[finite], group))
@@ -112,6 +123,7 @@ class NumberWatch:
             self._usual.learn(values[inside], groups[inside], slots[inside], self._nulls, self._was_keyed)
             self.table = self._usual.table()
         self._today, self._nulls = [], 0
+        self._last_beside[:] = np.nan  # another field may be the witness now
 
     def restart(self) -> None:
         """Forget what was found before there was anything to compare with."""

@@ -29,6 +29,7 @@ from samestream.monitors.swaps import NumberSwaps, TextSwaps, exchanged
 from samestream.monitors.text_watch import TextWatch, coded
 from samestream.monitors.traffic_watch import TrafficWatch, identities_of
 from samestream.monitors.usual import DAYS_KEPT, HOURS_A_GROUP
+from samestream.monitors.witnesses import Witnesses
 from samestream.streams.zones import offset_us
 
 Floats = npt.NDArray[np.float64]
@@ -98,6 +99,7 @@ class SourceWatch:
             )
             for name in names
         ]
+        self.witnesses = Witnesses(len(self.numbers))
         codes: dict[str, int] = {}
         said: list[str] = []
         self._codes, self._said = codes, said
@@ -154,13 +156,16 @@ class SourceWatch:
         slots = self._keys.slots(keys)
         if some:
             self._today.append(keys)
-        for number, (values, valid) in zip(self.numbers, numeric, strict=True):
+        for at, (number, (values, valid)) in enumerate(zip(self.numbers, numeric, strict=True)):
             if some or hour_ends or number.detectors.active or number.holds_range:
-                found += [(number.cause, one) for one in number.look(values, valid, known_us, slots, hour, hour_ends)]
+                beside = self.witnesses.beside(at, numeric)
+                looked = number.look(values, valid, known_us, slots, hour, hour_ends, beside)
+                found += [(number.cause, one) for one in looked]
         for text, codes in zip(self.texts, texts, strict=False):
             if some or text.detectors.active:
                 found += [(text.cause, one) for one in text.look(codes, known_us, hour)]
         if some and self._quality:
+            self.witnesses.note(numeric, slots.of)
             self.number_swaps.look(numeric, slots, known_us, hour // HOURS_A_GROUP)
             self.text_swaps.look(texts, known_us)
         found += [*exchanged(self.number_swaps, self.numbers), *exchanged(self.text_swaps, self.texts)]
@@ -207,6 +212,7 @@ class SourceWatch:
                 number.restart()
         for number in self.numbers:
             number.close_day(good)
+        self.witnesses.close_day(good)
         for text in self.texts:
             text.close_day(good)
         self.text_swaps.close_day()
