@@ -9,6 +9,7 @@ from contextlib import closing
 from typing import Any
 
 from confluent_kafka import (
+    OFFSET_INVALID,
     Consumer,
     IsolationLevel,
     KafkaError,
@@ -221,7 +222,12 @@ class KafkaTransport:
         def ask(slice_s: float) -> dict[Partition, int]:
             futures = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=_ANSWER_S)
             try:
-                return {Partition(at.topic, at.partition): future.result().offset for at, future in futures.items()}
+                told = {Partition(at.topic, at.partition): future.result().offset for at, future in futures.items()}
+                if (
+                    OFFSET_INVALID in told.values()
+                ):  # where a broker comes back, librdkafka has an answer without an offset
+                    raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
+                return told
             except KafkaException:
                 # After a change of leader librdkafka would go on asking with the old epoch, which it has cached.
                 self._admin.list_topics(timeout=slice_s)

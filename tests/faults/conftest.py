@@ -32,8 +32,11 @@ def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
 
 
 @pytest.fixture
-def shop(broker: str, nursery: Nursery, tmp_path: Path) -> OwnShop:
-    return OwnShop(broker, nursery, tmp_path)
+def shop(broker: str, nursery: Nursery, tmp_path: Path) -> Iterator[OwnShop]:
+    """An app of its own on the broker of all tests, which has to carry the topics of none that are over."""
+    shop = OwnShop(broker, nursery, tmp_path)
+    yield shop
+    shop.drop()
 
 
 @pytest.fixture

@@ -178,8 +178,10 @@ def test_the_monitor_killed_while_incidents_open_and_close_tells_what_an_undistu
         if records:
             shop.work_off("monitor", task, shop.targets(task), batch_records=records, **kept)
     assert drift_of(shop, shop.kafka) == []
-    targets, open_at_kills = shop.targets(task), set()
-    for point in (*TOLD_POINTS, *[""] * (12 if LONG else 4), *TOLD_POINTS):
+    targets, open_at_kills, kills = shop.targets(task), set(), 0
+    for point in (*TOLD_POINTS, *TOLD_POINTS, *[""] * (12 if LONG else 4)):
+        if shop.reached(task, targets):
+            break  # on a busy machine a process does more before it is killed
         child = shop.start("monitor", 10, point=point, **kept)
         if point:
             assert child.wait() == -9, (point, child.said())
@@ -189,9 +191,10 @@ def test_the_monitor_killed_while_incidents_open_and_close_tells_what_an_undistu
                 shop.await_batches(task, 1, child)
             time.sleep(draw.uniform(0.0, 0.05 if works else 0.2))
             assert child.kill() == -9, child.said()
+        kills += 1
         said = [record.event for record in incidents(shop)]
         open_at_kills.add(said.count("open") - said.count("close"))
-    assert not shop.reached(task, targets), "it was done before the last kill"
+    assert kills >= 2 * len(TOLD_POINTS) + 4, "it was done before the last kill"
     assert {0, 1} <= open_at_kills, "some were to come before an incident opened, some before it closed"
     shop.work_off("monitor", task, targets, batch_records=10, **kept)
     assert drift_of(shop, shop.kafka) == expected

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from confluent_kafka import TopicPartition
 
 from samestream.schemas.errors import FencedError, SettingsError, TransportError
 from samestream.streams.kafka import librdkafka
@@ -553,6 +556,30 @@ def test_an_absent_broker_is_reported_with_its_address_and_a_hint(monkeypatch: p
     transport = KafkaTransport("127.0.0.1:1")
     with pytest.raises(TransportError, match=r"127.0.0.1:1: Kafka failed[\s\S]*Hint: is the broker running"):
         transport.topics()
+    transport.close()
+
+
+class ComingBack:
+    """An admin client of a broker that comes back: asked for offsets it answers, and says none at first."""
+
+    def __init__(self) -> None:
+        self.answers = [-1001, 7]
+
+    def list_offsets(self, asked: Mapping[TopicPartition, object], **_: object) -> dict[TopicPartition, Future[object]]:
+        offset, found = self.answers.pop(0), {}
+        for at in asked:
+            found[at] = Future[object]()
+            found[at].set_result(SimpleNamespace(offset=offset))
+        return found
+
+    def list_topics(self, **_: object) -> None:
+        """Nothing is known anew."""
+
+
+def test_an_answer_without_an_offset_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    transport = KafkaTransport("127.0.0.1:1")
+    monkeypatch.setattr(transport, "_admin", ComingBack())
+    assert transport.starts([Partition("views", 0)]) == {Partition("views", 0): 7}
     transport.close()
 
 

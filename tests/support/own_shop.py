@@ -48,6 +48,11 @@ class OwnShop:
         self._codecs = {name: Codec(part.schema) for name, part in self.plan.events.items()}
         provision.provision(self.kafka, self.app, self.plan)
 
+    def drop(self) -> None:
+        """Delete its topics."""
+        self.kafka.delete_topics([spec.name for spec in provision.topics(self.app, self.plan)])
+        self.kafka.close()
+
     def start(self, role: str, batch_records: int = 50, **spec: Any) -> Child:
         """Start a process of a role; see `victim.main`."""
         told = {"role": role, "module": str(self.module), "bootstrap": self.bootstrap, "batch_records": batch_records}
