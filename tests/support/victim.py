@@ -186,12 +186,21 @@ def _part(parcel: Parcel, start: int, end: int) -> Parcel:
 
 
 class _DoomedHandle:
+    _OWN = ("_handle", "_fate", "tells")
+
     def __init__(self, handle: Any, fate: Fate) -> None:
         self._handle, self._fate = handle, fate
         self.tells = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._handle, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """On the handle itself: a count of failures that was set to nothing here would hide all that follow."""
+        if name in self._OWN:
+            super().__setattr__(name, value)
+        else:
+            setattr(self._handle, name, value)
 
     def send_offsets_to_transaction(self, *given: Any) -> None:
         self._fate.at("offsets.before")
