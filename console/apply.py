@@ -118,7 +118,7 @@ def require(transport: Transport, app: App, *names: str) -> None:
         raise TransportError(
             "topics are missing",
             where=app.prefix,
-            found=", ".join(missing),
+            expected=", ".join(missing),
             hint="create them with `samestream apply MODULE`.",
         )
 

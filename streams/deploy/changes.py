@@ -195,7 +195,8 @@ def _consequences(before: Declaration, after: Declaration, changes: tuple[Change
             "state",
             ", ".join(change.part for change in rebuilt),
             f"their state is rebuilt from the log, as far back as {reach}",
-            "nothing: the next start of `samestream run` replays the journal; it takes as long as that part of the log.",
+            "`samestream rebuild MODULE` where the role keeps snapshots, which are of the old definition; without any, the next "
+            "start of `samestream run` replays the journal. Either takes as long as that part of the log.",
         )
     for name, mark in after.models.items():
         if name in before.models and before.models[name] != mark:

@@ -170,7 +170,7 @@ class Recovery:
             raise TransportError(
                 "topics are missing",
                 where=self._task.name,
-                found=", ".join(missing),
+                expected=", ".join(missing),
                 hint="create them with `samestream apply MODULE`.",
             )
         self.partitions = tuple(sorted((topic, topics[topic]) for topic in wanted))

@@ -105,7 +105,9 @@ def test_a_closed_incident_shows_all_that_was_learned_of_it(applied: MemoryTrans
 def test_before_apply_it_says_what_to_do(transport: MemoryTransport, cli: Cli) -> None:
     done = cli("monitor", FLIGHTS)
     assert done.exit_code == 1
-    assert "flights: topics are missing. Found: flights.drift. Hint: create them with `samestream apply" in done.stderr
+    assert (
+        "flights: topics are missing. Expected: flights.drift. Hint: create them with `samestream apply" in done.stderr
+    )
 
 
 MOVED = {

@@ -28,7 +28,7 @@ from .conftest import FLIGHTS, T0_US, Cli
 def test_before_apply_they_say_what_to_do(transport: MemoryTransport, cli: Cli, command: str) -> None:
     done = cli(command, FLIGHTS)
     assert done.exit_code == 1
-    assert "flights: topics are missing. Found: flights.boarding" in done.stderr
+    assert "flights: topics are missing. Expected: flights.boarding" in done.stderr
     assert "Hint: create them with `samestream apply MODULE`." in done.stderr
 
 
