@@ -25,7 +25,7 @@ from samestream.streams.engine import journal, recovery
 from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.kafka.direct import coordinator_log, hanging_messages, messages, rows, transaction_messages
 from samestream.streams.kafka.direct.coordinator_log import Remembered
-from samestream.streams.kafka.direct.hanging import verdict
+from samestream.streams.kafka.direct.hanging import Hanging, verdict
 from samestream.streams.kafka.direct.hanging_messages import Open
 from samestream.streams.kafka.direct.transaction_messages import Identity
 from samestream.streams.kafka.transport import KafkaTransport
@@ -56,6 +56,23 @@ def remembered(*states: tuple[int, int, Partition | None]) -> list[Remembered]:
 )
 def test_the_last_decision_with_the_partition_in_it_counts(history: list[Remembered], committed: bool | None) -> None:
     assert verdict(history, Open(PART, Identity(7, 3), -1, 5, 10)) is committed
+
+
+def test_a_start_waits_for_no_offsets_that_only_tools_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_a_leader(self: Hanging, hanging: list[Open]) -> None:
+        raise KafkaException(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION))
+
+    ours: Any = Hanging(None, "shop.features", lambda *_: [])  # type: ignore[arg-type]
+    monkeypatch.setattr(Hanging, "_end", without_a_leader)
+    for topic, refused in (("__consumer_offsets", False), ("t", True)):
+        part = Partition(topic, 0)
+        open_one = [Open(part, Identity(7, 3), 1, 5, 2)]
+        monkeypatch.setattr(ours, "_open", lambda *_, found=open_one, part=part: (found, {part}))
+        if refused:
+            with pytest.raises(KafkaException):
+                ours.end_all(Identity(7, 4))
+        else:
+            assert ours.end_all(Identity(7, 4)) == {part}
 
 
 @pytest.fixture(scope="module")

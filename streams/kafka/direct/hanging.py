@@ -28,6 +28,7 @@ from samestream.streams.kafka.errors import LOG
 from samestream.streams.transport import Partition
 
 _ANSWER_S = 15.0
+_OFFSETS = "__consumer_offsets"
 _FORBIDDEN = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED}
 _MEANWHILE = {KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.TRANSACTION_COORDINATOR_FENCED}  # somebody else ended it
 
@@ -143,11 +144,11 @@ class Hanging:
         try:
             found, looked = self._open(identity.producer, wanted)
             hanging = [one for one in found if hangs(one)]
-            if hanging:
-                self._end(hanging)
-                left = self._open(identity.producer, {one.partition for one in hanging})[0]
-                if left := [one for one in left if one in hanging]:
-                    raise KafkaException(KafkaError(KafkaError.REQUEST_TIMED_OUT, f"{left[0].partition} stays open"))
+            self._end_for_good([one for one in hanging if one.partition.topic != _OFFSETS])
+            try:
+                self._end_for_good([one for one in hanging if one.partition.topic == _OFFSETS])
+            except (KafkaException, RecoveryError) as refused:  # tools alone read them: nobody has to wait for that
+                LOG.warning("%s: offsets that hang stay so: %s", self._id, refused)
         except ValueError as broken:  # an answer that is none
             raise KafkaException(KafkaError(KafkaError._BAD_MSG, str(broken))) from broken
         return looked
@@ -175,6 +176,14 @@ class Hanging:
             looked |= {part for part in partitions if errors.get(part, 0) in {0, *_FORBIDDEN}}
             found += [one for one in active if one.start >= 0 and one.identity.producer == producer]
         return found, looked
+
+    def _end_for_good(self, hanging: Sequence[Open]) -> None:
+        """End some, and see that they have. Raises KafkaException where one stays open."""
+        if hanging:
+            self._end(hanging)
+            left = self._open(hanging[0].identity.producer, {one.partition for one in hanging})[0]
+            if left := [one for one in left if one in hanging]:
+                raise KafkaException(KafkaError(KafkaError.REQUEST_TIMED_OUT, f"{left[0].partition} stays open"))
 
     def _end(self, hanging: Sequence[Open]) -> None:
         count = self._cluster.ask_any(messages.METADATA, messages.metadata_body([coordinator_log.TOPIC]))
