@@ -95,7 +95,7 @@ def replay(
         except TransportError as error:
             if log is None or topic is not None or log.newest(plan.journal) is None:
                 raise
-            transport = None
+            transport = None  # it may answer, and not have the app
             typer.echo(f"the feature log alone is read: {error.line.partition(' Hint:')[0]}", err=True)
         origin = {"log": "topics" if from_topics else settings.log_uri}
         file = None

@@ -151,10 +151,8 @@ def numbers(
             denied = _moved(beside[0, row], last_beside[0, slot])
             if denied:
                 zero += lifts[0]
-            if shares[3] == 0.0 or (
-                denied and never
-            ):  # where none ever was, and nothing led to it, one speaks for itself
-                most = 2 * MOST
+            if shares[3] == 0.0 or (denied and never):
+                most = 2 * MOST  # where none ever was, and nothing led to it, one speaks for itself
             more = math.log(1 - ZEROED_SHARE + ZEROED_SHARE * math.exp(-zero)) if zero < COMMON else 0.0
         else:
             more = math.log(1 - ZEROED_SHARE)

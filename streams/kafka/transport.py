@@ -223,9 +223,7 @@ class KafkaTransport:
             futures = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=_ANSWER_S)
             try:
                 told = {Partition(at.topic, at.partition): future.result().offset for at, future in futures.items()}
-                if (
-                    OFFSET_INVALID in told.values()
-                ):  # where a broker comes back, librdkafka has an answer without an offset
+                if OFFSET_INVALID in told.values():  # where a broker comes back, an answer of librdkafka may lack it
                     raise KafkaException(KafkaError(KafkaError.OFFSET_NOT_AVAILABLE))
                 return told
             except KafkaException:

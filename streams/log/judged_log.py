@@ -22,9 +22,8 @@ from samestream.streams.log import logged_journal
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.log.log_source import LogSource, groups
 from samestream.streams.log.rank_files import RankFiles
-from samestream.streams.log.vector_replay import Progress, kept, logged_of
+from samestream.streams.log.vector_replay import Progress, kept, logged_of, logged_partitions
 from samestream.streams.plan import Plan
-from samestream.streams.transport import Partition
 
 Ranks = TypeVar("Ranks", bound=MergeRanks)
 UNTOLD = "the journal does not say what was applied"
@@ -100,8 +99,7 @@ def batches(
     if not parts:
         return
     arrangement.warm()
-    every = [Partition(part.topic, number) for part in plan.inputs.values() for number in log.ranges(part.topic)]
-    source = LogSource(log, plan, every, entries, times_only=True)
+    source = LogSource(log, plan, logged_partitions(plan, log), entries, times_only=True)
     for first, end in parts:
         yield source.batch(entries[first:end], clocks, fingerprint)
 

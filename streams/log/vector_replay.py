@@ -171,7 +171,7 @@ def followed(
         assert transport is not None
         found = _from_topics(plan, transport, entries, span, _of_topics(plan, transport), clocks)
     else:
-        partitions = _of_topics(plan, transport) if transport is not None else _of_log(plan, log)
+        partitions = _of_topics(plan, transport) if transport is not None else logged_partitions(plan, log)
         both = parts or [*groups(entries, span.state, span.first), *groups(entries, span.first, span.end)]
         found = _from_log(plan, log, entries, both, partitions, clocks)
     for number, entry, batch in found:
@@ -188,7 +188,8 @@ def _of_topics(plan: Plan, transport: Transport) -> list[Partition]:
     return [Partition(part.topic, number) for part in plan.inputs.values() for number in range(counts[part.topic])]
 
 
-def _of_log(plan: Plan, log: FeatureLog) -> list[Partition]:
+def logged_partitions(plan: Plan, log: FeatureLog) -> list[Partition]:
+    """The partitions of a plan's inputs that the log holds something of."""
     return [Partition(part.topic, number) for part in plan.inputs.values() for number in log.ranges(part.topic)]
 
 

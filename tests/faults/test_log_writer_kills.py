@@ -14,11 +14,11 @@ from pathlib import Path
 import harness
 import log_victim
 import pytest
+from fate import LOG_POINTS
 from log_rows import grown, table
 from log_victim import started
 from nursery import Child
 from own_shop import LONG, OwnShop, count_of, until
-from victim import LOG_POINTS
 
 from samestream.schemas import records
 from samestream.schemas.avro import Codec

@@ -7,8 +7,8 @@ import time
 
 import harness
 import pytest
+from fate import ONCE, PROCESSOR_POINTS
 from own_shop import OwnShop
-from victim import ONCE, PROCESSOR_POINTS
 
 from samestream.streams.engine.feature_task import FeatureTask
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import harness
 import pytest
+from fate import PROCESSOR_POINTS, SNAPSHOT_POINTS
 from own_shop import OwnShop
-from victim import PROCESSOR_POINTS, SNAPSHOT_POINTS
 
 from samestream.streams.engine.feature_task import FeatureTask
 

@@ -11,8 +11,8 @@ from typing import Any
 import harness
 import numpy as np
 import pytest
+from fate import TOLD_POINTS
 from own_shop import HOUR_US, LONG, OwnShop, until
-from victim import TOLD_POINTS
 
 from samestream.monitors.incidents import IncidentRecord
 from samestream.monitors.task import MonitorTask, parse

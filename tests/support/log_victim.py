@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fate
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import victim
 from log_rows import HOUR_US, START_US, table
 
 from samestream.schemas.errors import FeatureLogError
@@ -24,9 +24,9 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["log_victim"])  # what is imported once is not imported by every process
 _TIMES = {"compact": (1, 2, 4), "cut": (1, 1), "erase": (1, 2, 4)}
 KILLS = {
-    how: [(point, times) for point in victim.LOG_POINTS for times in (strikes if point.startswith("file") else (1, 1))]
+    how: [(point, times) for point in fate.LOG_POINTS for times in (strikes if point.startswith("file") else (1, 1))]
     for how, strikes in _TIMES.items()
-} | {"clear": [(point, times) for point in victim.CLEAR_POINTS for times in (1, 2, 20, 40)]}
+} | {"clear": [(point, times) for point in fate.CLEAR_POINTS for times in (1, 2, 20, 40)]}
 """By rewrite, where a process that does it is killed, and at which occurrence."""
 CUT_US = START_US + 2 * HOUR_US + HOUR_US // 2
 ERASED_KEY = b"k3"
@@ -90,7 +90,7 @@ def stumble(root: str, strikes: int) -> None:
 def rewrite(root: str, how: str, point: str = "", times: int = 1) -> None:
     """Rewrite the topic; die at a point, if one is given."""
     if point:
-        victim.doom_storage(victim.Fate(point, times))
+        fate.doom_storage(fate.Fate(point, times))
     log = FeatureLog(root)
     if how == "compact":
         rewriting.compact(log, "t")

@@ -30,17 +30,6 @@ from samestream.trainers import dataset, dataset_files
 from samestream.trainers.request import Request
 
 
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[MemoryTransport, FeatureLog]:
-    return logged(tmp_path_factory.mktemp("log"), EVENTS)
-
-
-@pytest.fixture(scope="module")
-def long(tmp_path_factory: pytest.TempPathFactory) -> tuple[MemoryTransport, FeatureLog]:
-    """Three hours: longer than an event may be known ahead."""
-    return logged(tmp_path_factory.mktemp("log"), harness.shop_events(1500, seed=3))
-
-
 @pytest.mark.parametrize("mode", ["served", "as_known", "point_in_time"])
 def test_every_vector_is_a_row_or_counted(shop: tuple[MemoryTransport, FeatureLog], mode: str) -> None:
     found = build(shop, mode=mode)

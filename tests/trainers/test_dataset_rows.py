@@ -26,17 +26,6 @@ from samestream.trainers import dataset, dataset_files
 from samestream.trainers.request import Request
 
 
-@pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> tuple[MemoryTransport, FeatureLog]:
-    return logged(tmp_path_factory.mktemp("log"), EVENTS)
-
-
-@pytest.fixture(scope="module")
-def long(tmp_path_factory: pytest.TempPathFactory) -> tuple[MemoryTransport, FeatureLog]:
-    """Three hours: longer than an event may be known ahead."""
-    return logged(tmp_path_factory.mktemp("log"), harness.shop_events(1500, seed=3))
-
-
 @pytest.mark.parametrize("mode", ["as_known", "point_in_time"])
 def test_a_manifest_of_rows_says_nothing_of_where_they_lay(
     shop: tuple[MemoryTransport, FeatureLog], tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch

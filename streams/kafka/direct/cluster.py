@@ -43,10 +43,9 @@ class Connection:
             raise _network(broker, refused) from refused
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        answer = self.ask(messages.API_VERSIONS, b"")
-        missing = messages.unsupported(answer)
-        answer.at = 4
-        self.tells_of_hanging = not messages.unsupported(answer, messages.SELDOM)
+        error, ranges = messages.understood(self.ask(messages.API_VERSIONS, b""))
+        missing = [f"error {error}"] if error else messages.unsupported(ranges, messages.VERSIONS)
+        self.tells_of_hanging = not messages.unsupported(ranges, messages.SELDOM)
         if missing:
             self.close()
             raise KafkaException(KafkaError(KafkaError._UNSUPPORTED_FEATURE, f"{broker} does not know {missing[0]}"))

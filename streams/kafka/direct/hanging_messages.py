@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from samestream.streams.kafka.direct.messages import INT8, INT16, INT32, INT64, Answer
@@ -119,20 +119,26 @@ def producers_of(answer: Answer) -> tuple[dict[Partition, int], list[Open]]:
     read = _answered(answer)
     read.number(INT32)  # throttled for
     errors, found = dict[Partition, int](), []
+    for part in _parts(read, errors):
+        read.text()  # the error in words
+        for _ in range(read.length()):
+            producer, epoch, sequence, _, coordinator, start = read.take(_ACTIVE)
+            read.tags()
+            found.append(Open(part, Identity(producer, epoch), coordinator, sequence, start))
+    return errors, found
+
+
+def _parts(read: Flexible, errors: dict[Partition, int]) -> Iterator[Partition]:
+    """Partitions by topic, whose errors are noted; who iterates reads what else is said of each."""
     for _ in range(read.length()):
         topic = read.text()
         for _ in range(read.length()):
             part = Partition(topic, read.number(INT32))
             if error := read.number(INT16):
                 errors[part] = error
-            read.text()  # the error in words
-            for _ in range(read.length()):
-                producer, epoch, sequence, _, coordinator, start = read.take(_ACTIVE)
-                read.tags()
-                found.append(Open(part, Identity(producer, epoch), coordinator, sequence, start))
+            yield part
             read.tags()
         read.tags()
-    return errors, found
 
 
 def markers_body(markers: Mapping[Marker, Sequence[Partition]]) -> bytes:
@@ -155,14 +161,8 @@ def marker_errors(answer: Answer) -> dict[Partition, int]:
     read, errors = _answered(answer), dict[Partition, int]()
     for _ in range(read.length()):
         read.number(INT64)  # producer
-        for _ in range(read.length()):
-            topic = read.text()
-            for _ in range(read.length()):
-                part = Partition(topic, read.number(INT32))
-                if error := read.number(INT16):
-                    errors[part] = error
-                read.tags()
-            read.tags()
+        for _ in _parts(read, errors):
+            pass
         read.tags()
     return errors
 

@@ -129,15 +129,18 @@ def request(kind: int, correlation: int, client_id: str, body: bytes) -> bytes:
     return INT32.pack(len(head) + len(body)) + head + body
 
 
-def unsupported(answer: Answer, ours: Mapping[int, int] = VERSIONS) -> list[str]:
-    """What of ours a broker does not understand, for people; nothing where it understands all."""
+def understood(answer: Answer) -> tuple[int, dict[int, tuple[int, int]]]:
+    """The error, and the least and greatest version of each request that a broker understands."""
     error = answer.number(INT16)
     ranges = dict[int, tuple[int, int]]()
     for _ in range(answer.count()):
         kind, least, most = answer.take(_RANGE)
         ranges[kind] = least, most
-    if error:
-        return [f"error {error}"]
+    return error, ranges
+
+
+def unsupported(ranges: Mapping[int, tuple[int, int]], ours: Mapping[int, int]) -> list[str]:
+    """What of ours is not understood, for people; nothing where all is."""
     return [
         f"request {kind} in version {version} (it has {ranges.get(kind, 'none')})"
         for kind, version in ours.items()
