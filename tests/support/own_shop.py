@@ -28,6 +28,8 @@ from samestream.streams.transport import Outgoing, Partition, Transport
 _NUMBERS = itertools.count(random.SystemRandom().randrange(10**6) * 1000)  # no two runs on one broker meet
 LONG = os.environ.get("FAULTS") == "long"
 """Whether the fault suite runs in its long form."""
+SESSION_S = 6.0 if LONG else 3.0
+"""After so long without a heartbeat a process is counted as gone: as users have it, or as soon as a busy machine allows."""
 
 HOUR_US = 3600 * SECOND_US
 
@@ -55,7 +57,9 @@ class OwnShop:
 
     def start(self, role: str, batch_records: int = 50, **spec: Any) -> Child:
         """Start a process of a role; see `victim.main`."""
+        session = {"session.timeout.ms": f"{SESSION_S * 1000:.0f}", "heartbeat.interval.ms": f"{SESSION_S * 250:.0f}"}
         told = {"role": role, "module": str(self.module), "bootstrap": self.bootstrap, "batch_records": batch_records}
+        told["properties"] = {} if LONG else session
         return self._nursery.start(**told | spec)
 
     def memory(self) -> MemoryTransport:
