@@ -31,6 +31,8 @@ LEAST_LIMIT = 10.0
 """Nats below which no limit is set, however calm the past was."""
 RESTLESS = 8.0
 """Nats that a detector may reach on its three worst days before it counts as restless."""
+RESTLESS_BY_CHANCE = 10.0
+"""The same of an exact one: some hundred events of it a day bring it to nine by chance alone."""
 SELDOM = 0.85
 """Scale of a calm detector that lasts: silence has few occasions a day, for it counts only once it is long enough."""
 RETIRED = 30.0
@@ -52,7 +54,7 @@ def shortest_days(per_week: float) -> int:
 class Limits:
     """What a calibration found.
 
-    level : on the common scale. scales : of each detector, shape (detectors,). days : that it was made of.
+    level : on the common scale. scales, shifts : of each detector, shape (detectors,). days : that it was made of.
     allowed : incidents that it would have opened on them at most. opened : those that it would have.
     """
 
@@ -61,31 +63,52 @@ class Limits:
     days: int
     allowed: int
     opened: int
+    shifts: Floats
 
     def of(self) -> Floats:
         """The limit of each detector, in its own units, shape (detectors,)."""
-        return np.maximum(self.level * self.scales, LEAST_LIMIT)
+        return np.maximum(self.level * self.scales + self.shifts, LEAST_LIMIT)
 
 
-def scales_of(peaks: Floats, lasting: Bools) -> Floats:
-    """How restless each detector is; 1 for a calm one, `SELDOM` for one that lasts, infinite for a retired one.
+def scales_of(peaks: Floats, lasting: Bools, exact: Bools) -> Floats:
+    """How restless each detector is; 1 for a calm or exact one, `SELDOM` for one that lasts, infinite for a retired one.
 
-    peaks : shape (days, detectors). lasting : those that never retire, shape (detectors,). Returns shape (detectors,).
+    peaks : shape (days, detectors). lasting : those that never retire; exact : see `shifts_of`; shape (detectors,).
+    Returns shape (detectors,).
     """
     calm = np.where(lasting, SELDOM, 1.0)
     if not len(peaks):
         return calm
     worst = np.sort(peaks, axis=0)[-3:]
-    return np.where((worst[-1] > RETIRED) & ~lasting, np.inf, np.maximum(calm, worst.mean(axis=0) / RESTLESS))
+    restless = np.where(exact, 1.0, worst.mean(axis=0) / RESTLESS)
+    return np.where((worst[-1] > RETIRED) & ~lasting, np.inf, np.maximum(calm, restless))
+
+
+def shifts_of(peaks: Floats, exact: Bools) -> Floats:
+    """Nats by which the limit of each exact detector is higher, shape (detectors,); arguments are as for `scales_of`.
+
+    A detector that is restless because its history is not quite what it takes it for goes far beyond its limit when it goes
+    beyond it, and is scaled. Where the chance of what it weighs is known, as that of a partition, which a key's hash draws,
+    every nat more is e times as rare: more events make its peaks higher by some nats, and by no factor.
+    """
+    if not len(peaks):
+        return np.zeros(len(exact))
+    return np.where(exact, np.maximum(np.sort(peaks, axis=0)[-3:].mean(axis=0) - RESTLESS_BY_CHANCE, 0.0), 0.0)
 
 
 def calibrated(
-    peaks: Floats, groups: Ints, lasting: Bools, days: Sequence[int], per_week: float, spared: int | None = None
+    peaks: Floats,
+    groups: Ints,
+    lasting: Bools,
+    days: Sequence[int],
+    per_week: float,
+    spared: int | None = None,
+    exact: Bools | None = None,
 ) -> Limits | None:
     """The limits that keep a budget; None below the shortest history.
 
     peaks : greatest level of each detector on each good day, shape (days, detectors).
-    groups : what each detector would open an incident about; lasting : as for `scales_of`; shape (detectors,).
+    groups : what each detector would open an incident about; lasting, exact : as for `scales_of`; shape (detectors,).
     days : number of each day, ascending.
     per_week : incidents a week that all of them may open together.
     spared : incidents that the limits may have opened on these days; by default what `per_week` allows.
@@ -93,12 +116,14 @@ def calibrated(
     spared = allowed(len(days), per_week) if spared is None else spared
     if spared < 0:
         return None
+    exact = np.zeros(len(lasting), np.bool_) if exact is None else exact
     numbers = np.asarray(days, np.int64)
     blocks = (numbers - numbers[0]) // BLOCK_DAYS
     scaled = np.empty_like(peaks)
     for block in np.unique(blocks):
         inside = blocks == block
-        scaled[inside] = peaks[inside] / scales_of(peaks[~inside], lasting)
+        others = peaks[~inside]
+        scaled[inside] = (peaks[inside] - shifts_of(others, exact)) / scales_of(others, lasting, exact)
     names = np.unique(groups)
     worst = np.stack([scaled[:, groups == name].max(axis=1) for name in names], axis=1)
     level, opened = LEAST_LIMIT, _opened(worst, numbers, LEAST_LIMIT)
@@ -107,7 +132,8 @@ def calibrated(
             opened = _opened(worst, numbers, float(level))
             if opened <= spared:
                 break
-    return Limits(float(level), scales_of(peaks, lasting), len(days), spared, opened)
+    scales = scales_of(peaks, lasting, exact)
+    return Limits(float(level), scales, len(days), spared, opened, shifts_of(peaks, exact))
 
 
 def _opened(worst: Floats, days: Ints, level: float) -> int:

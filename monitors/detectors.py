@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 EVIDENT = 1.4
 """How many times its limit a level must reach for a day to count as faulty, and not as a restless good one."""
@@ -32,6 +33,7 @@ class Detectors:
         self.levels, self.scores, self.peaks = np.zeros(n), np.zeros(n), np.zeros(n)
         self.limits = np.full(n, np.inf)
         self.crossed = np.full(n, -1, np.int64)
+        self.exact: Bools = np.zeros(n, np.bool_)
         self.active: dict[int, int] = {}
         self.history: list[tuple[int, Floats]] = []
 
@@ -40,8 +42,8 @@ class Detectors:
         """What the kernel takes, in its order."""
         return self.levels, self.scores, self.peaks, self.limits, self.crossed
 
-    def grow(self, names: Sequence[str]) -> None:
-        """Add detectors, which have no limit until the next calibration."""
+    def grow(self, names: Sequence[str], *, exact: bool = False) -> None:
+        """Add detectors, which have no limit until the next calibration. exact : see `monitors.budget.shifts_of`."""
         more = len(names)
         self.names += names
         self.levels, self.scores, self.peaks = (
@@ -49,6 +51,7 @@ class Detectors:
         )
         self.limits = np.concatenate([self.limits, np.full(more, np.inf)])
         self.crossed = np.concatenate([self.crossed, np.full(more, -1, np.int64)])
+        self.exact = np.concatenate([self.exact, np.full(more, exact)])
 
     def settle(self, known_us: Ints) -> None:
         """See which detectors passed their limits, and which came down. known_us : of the events just looked at."""

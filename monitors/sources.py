@@ -172,7 +172,8 @@ class SourceWatch:
         self._tell(found, at_us, len(known_us), observe)
 
     def _tell(self, found: list[tuple[str, Finding]], at_us: int, rows: int, observe: Observe) -> None:
-        """Group findings: causes that show within an hour of each other are one, and what shows while the traffic is wrong."""
+        """Group findings: causes that show within an hour of each other are one, fields that tell of one thing, and what shows
+        while the traffic is wrong."""
         if not found and not self._leaders:
             return
         self._spoiled = self._spoiled or any(finding.verdict == "bad_values" for _, finding in found)
@@ -180,8 +181,8 @@ class SourceWatch:
             if cause not in self._leaders:
                 open_ones = [
                     leader
-                    for leader in self._leaders.values()
-                    if at_us - leader[1] <= HOUR_US or leader[0] == self.spec.event
+                    for other, leader in self._leaders.items()
+                    if at_us - leader[1] <= HOUR_US or leader[0] == self.spec.event or self._tell_of_one(cause, other)
                 ]
                 self._leaders[cause] = min(open_ones, key=lambda part: part[1]) if open_ones else (cause, at_us)
         for leader in dict.fromkeys(self._leaders.values()):
@@ -194,6 +195,11 @@ class SourceWatch:
             if not observe(leader[0], findings, at_us) and not self._held_back.waits(leader[0]):
                 self._held_back.forget(leader[0])
                 self._leaders = {cause: known for cause, known in self._leaders.items() if known != leader}
+
+    def _tell_of_one(self, cause: str, other: str) -> bool:
+        """Whether two causes are fields of which one is a witness of the other: a delay in minutes, and in hours."""
+        places = [at for at, number in enumerate(self.numbers) if number.cause in (cause, other)]
+        return len(places) == 2 and self.witnesses.tell_of_one(*places)
 
     @property
     def learnable(self) -> bool:
@@ -300,7 +306,8 @@ class SourceFamily:
         names = list(self.sources)
         groups = np.repeat([names.index(name) for name, _ in parts], sizes)
         lasting = np.repeat([part.lasting for _, part in parts], sizes)
-        self.limits = calibrated(peaks, groups, lasting, days, self.per_week)
+        exact = np.concatenate([part.exact for _, part in parts])
+        self.limits = calibrated(peaks, groups, lasting, days, self.per_week, exact=exact)
         if self.limits is None:
             return
         limits, start, self.blind = self.limits.of(), 0, []

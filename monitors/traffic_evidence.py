@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samestream.monitors.cells import cell_of
-from samestream.monitors.evidence import LEAST, step
+from samestream.monitors.evidence import ABOVE, CEILING, step
 from samestream.streams.engine.kernel import compiled
 from samestream.streams.models.profile_kernel import mixed
 
@@ -25,6 +25,8 @@ DUPLICATED, LATE, CLOCK_BACK, CLOCK_AHEAD, IMPOSSIBLE, PARTITIONS_FROM = range(6
 """Detectors."""
 SPREAD = 300
 """Cells over which lags that are too long, or impossible, may be spread."""
+MOST_DUE, PACE_WEIGHT = 3.0, 2.0
+"""Expected events that a pause of the whole source counts as at most; events by which its pace is taken to be as usual."""
 
 
 @compiled
@@ -36,6 +38,9 @@ def traffic(
     bounds: Floats,
     duplicate: float,
     shares: Floats,
+    due: Floats,
+    lately: Floats,
+    since: Floats,
     seen: Ints,
     repeated: Ints,
     levels: Floats,
@@ -49,6 +54,9 @@ def traffic(
     lags_s : known time minus event time, in seconds. usual : log of the share of each cell of lags, shape (CELLS,).
     bounds : the lag from which an event is late, and that below which it is impossible, shape (2,).
     duplicate : log share of repeated events. shares : of each partition among the events, shape (partitions,).
+    due : events that were to be expected from the one before to each, shape (n,). lately : events that came, and that were
+    expected, each the less the longer ago, shape (2,). since : of each partition the same when its last event came, and what came
+    of others, and was due of all, since then, shape (4, partitions).
     seen : the last identities in slots by their hash, shape (power of two,). repeated : how many were, shape (1,).
     """
     for row in range(len(identities)):
@@ -70,8 +78,29 @@ def traffic(
         ahead = math.log(0.5 + 0.5 / SPREAD * math.exp(-here)) if lag < bounds[1] else math.log(0.5)
         step(IMPOSSIBLE, row, ahead, levels, scores, peaks, limits, crossed)
         for partition in range(len(shares)):
-            if partition == partitions[row]:
-                more = LEAST
-            else:
-                more = -math.log(1 - shares[partition])
-            step(PARTITIONS_FROM + partition, row, more, levels, scores, peaks, limits, crossed)
+            at = PARTITIONS_FROM + partition
+            if partition == partitions[row]:  # what speaks is not silent
+                since[0, partition], since[1, partition] = lately[0], lately[1]
+                since[2, partition] = since[3, partition] = levels[at] = scores[at] = 0.0
+                continue
+            since[2, partition] += 1
+            since[3, partition] += min(due[row], MOST_DUE)
+            scores[at] = unheard(shares[partition], since[:, partition])
+            levels[at] = min(scores[at], CEILING, ABOVE * limits[at])
+            peaks[at] = max(peaks[at], levels[at])
+            if levels[at] > limits[at] and crossed[at] < 0:
+                crossed[at] = row
+
+
+@compiled
+def unheard(share: float, since: Floats) -> float:
+    """Nats that tell against a partition that others were heard and it was not. since : see `traffic`, of one, shape (4,).
+
+    Each event of others would have been its own with a chance of its share, whatever traffic there is. If traffic is as it was to
+    be expected, at today's pace, the events that are missing tell too: with as many missing as its share, so many fewer came.
+    """
+    came, expected = since[0] + PACE_WEIGHT, since[1] + PACE_WEIGHT
+    others, due = since[2], since[3]
+    by_others = -others * math.log(1 - share)
+    by_pace = (came + others) * math.log((expected + due) / (expected + (1 - share) * due))
+    return float(max(by_others, by_pace))

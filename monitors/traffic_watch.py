@@ -20,6 +20,7 @@ from samestream.monitors.traffic_evidence import (
     DUPLICATED,
     IMPOSSIBLE,
     LATE,
+    PACE_WEIGHT,
     PARTITIONS_FROM,
     traffic,
 )
@@ -39,10 +40,10 @@ REMEMBERED = 1 << 14
 LAGS_SHOWN = 200
 MIN_SHARE = 0.02
 """Share of the events that a partition must have had for its silence to say anything."""
-LATELY_US = 1.5 * HOUR_US
-"""Today's pace is that of about so long."""
-LEAST_PACE, PACE_WEIGHT = 0.25, 2.0
-"""Share of its usual traffic to which a source may have come down and be missed none the later; events by which the pace is 1."""
+LATELY_US, BEFORE_US = 1.5 * HOUR_US, 3 * HOUR_US
+"""Today's pace is that of about so long: a source's before it was silent, and what a partition's silence is judged by."""
+LEAST_PACE = 0.25
+"""Share of its usual traffic to which a source may have come down and be missed none the later."""
 NAMES = ("duplicated", "late", "clock back", "clock ahead", "impossible")
 VERDICT_OF = ("duplicated", "late_data", "clock", "clock", "clock")
 SILENT, UNREADABLE = range(2)  # detectors that are not moved by compiled code
@@ -67,7 +68,10 @@ class TrafficWatch:
         self._usual_lags, self._usual = UsualNumbers(groups=1), UsualTraffic()
         self._expects = self._usual.table()
         self._lately = np.zeros(2)  # events that came, and that were expected, each the less the longer ago
+        self._before = np.zeros(2)  # the same, of longer
         self._pace = 1.0  # when the last event came
+        self._due = 0.0  # expected since the last event
+        self._since: Floats = np.zeros((4, 0))  # see `traffic`
         self._bounds = np.zeros(2)
         self._duplicate = self._unreadable = 0.0
         self._counted: Ints = np.zeros(0, np.int64)  # learned: events by partition
@@ -96,7 +100,16 @@ class TrafficWatch:
 
         known_us, time_us, identities, partitions : shape (n,); an identity of 0 is not known. unreadable : rejected events.
         """
-        self._look_at_silence(known_us, at_us, tick_us)
+        start_us = at_us - tick_us
+        slot = (start_us + offset_us(self._zone, start_us)) // SLOT_US % SLOTS
+        # by the day of UTC, of which each slot of the zone is in one
+        expected = float(self._expects.expected[start_us // DAY_US % 7, slot]) / SLOT_US
+        due, before = self._due_of(known_us, expected, at_us, tick_us), self._before
+        self._counted_today[slot] += len(known_us)
+        now = np.array([len(known_us), expected * tick_us])
+        self._lately = self._lately * math.exp(-tick_us / LATELY_US) + now
+        self._before = before * math.exp(-tick_us / BEFORE_US) + now
+        self._look_at_silence(known_us, expected * float(self._expects.worth[slot]), at_us, tick_us)
         self._look_at_unreadable(len(known_us), unreadable, at_us)
         if len(known_us):
             lags = np.round((known_us - time_us) / SECOND_US)
@@ -104,7 +117,7 @@ class TrafficWatch:
                 table = self._lags
                 traffic(
                     identities, lags, partitions, table.usual[0], self._bounds, self._duplicate, self._shares,
-                    self._seen, self._repeats, *self.detectors.arrays,
+                    due, before, self._since, self._seen, self._repeats, *self.detectors.arrays,
                 )  # fmt: skip
                 self.detectors.settle(known_us)
             self._today.append((lags, partitions))
@@ -145,31 +158,35 @@ class TrafficWatch:
         counts = np.bincount(partitions, minlength=len(self._counted))
         new = len(counts) - len(self._counted)
         if new:
-            self.detectors.grow([f"partition {len(self._counted) + place}" for place in range(new)])
+            self.detectors.grow([f"partition {len(self._counted) + place}" for place in range(new)], exact=True)
+            self._since = np.concatenate([self._since, np.zeros((4, new))], axis=1)
             self._counted = np.concatenate([self._counted, np.zeros(new, np.int64)])
         self._counted = self._counted + counts
         shares = self._counted / max(int(self._counted.sum()), 1)
         # one of all is silence, and one that hardly speaks is never missed
         self._shares = np.where((shares < MIN_SHARE) | (shares > 1 - MIN_SHARE), 0.0, shares)
 
-    def _look_at_silence(self, known_us: Ints, at_us: int, tick_us: int) -> None:
+    def _due_of(self, known_us: Ints, expected: float, at_us: int, tick_us: int) -> Floats:
+        """Events that were to be expected from the one before to each, shape (n,). expected : events a microsecond."""
+        if not len(known_us):
+            self._due += expected * tick_us
+            return np.zeros(0)
+        due = expected * np.diff(known_us, prepend=at_us - tick_us)
+        due[0] += self._due
+        self._due = expected * float(at_us - known_us[-1])
+        return due
+
+    def _look_at_silence(self, known_us: Ints, nats: float, at_us: int, tick_us: int) -> None:
         """Nats of a silence: the events that were to be expected since the last one, by what each is worth.
 
         A day on which little came until then is one on which little comes: what is expected is less by as much.
+        nats : what tells against the source in a microsecond without an event, at the usual pace.
         """
         if self._silence_us is None:
             return
-        start_us = at_us - tick_us
-        slot = (start_us + offset_us(self._zone, start_us)) // SLOT_US % SLOTS
-        # by the day of UTC, of which each slot of the zone is in one
-        expected = float(self._expects.expected[start_us // DAY_US % 7, slot]) / SLOT_US
-        nats = expected * float(self._expects.worth[slot])
-        came = len(known_us)
-        self._lately = self._lately * math.exp(-tick_us / LATELY_US) + np.array([came, expected * tick_us])
-        own = self.own
-        if came:
+        start_us, own = at_us - tick_us, self.own
+        if len(known_us):
             first, last = int(known_us[0]), int(known_us[-1])
-            self._counted_today[slot] += came
             self._judge_silence(nats * self._pace, start_us, first)
             own.active.pop(SILENT, None)
             usual = (self._lately[0] + PACE_WEIGHT) / (self._lately[1] + PACE_WEIGHT)

@@ -74,6 +74,12 @@ class Witnesses:
                 said.values[what] = np.where((values != 0) & (values >= low) & (values <= high), values, np.nan)
         return Beside(said.values, self._lifts[:, field], bool(self._never[field]))
 
+    def tell_of_one(self, field: int, other: int) -> bool:
+        """Whether one of two fields is a witness of the other."""
+        if max(field, other) >= self._fields:
+            return False
+        return other in self._by[:, field].tolist() or field in self._by[:, other].tolist()
+
     def note(self, columns: Sequence[Any], slots: Ints) -> None:
         """Keep the day's next events. columns : of each field, (values, valid); slots : of each event, shape (n,)."""
         if self._fields > 1:

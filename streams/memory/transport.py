@@ -22,7 +22,6 @@ from samestream.streams.transport import (
     EARLIEST,
     LATEST,
     MAX_RECORD_BYTES,
-    TAKEN_OVER,
     Ends,
     Fetched,
     GroupReader,
@@ -412,7 +411,7 @@ class MemoryTransactionalWriter:
                 "Another writer has taken over",
                 where=self._where,
                 found=f"epoch {self._epoch}, the newest is {newest}",
-                hint=TAKEN_OVER,
+                hint="another process runs under this identity: stop this one, or give it its own identity",
             )
 
     def _current(self) -> _Transaction:

@@ -54,6 +54,14 @@ def test_fields_that_tell_of_one_thing_are_each_others_witnesses() -> None:
     assert said.never
 
 
+def test_fields_of_which_one_is_a_witness_of_the_other_tell_of_one_thing() -> None:
+    witnesses = learned(lambda rng, n: [*in_hours(rng, n), *columns(delays(rng, n))])
+    assert witnesses.tell_of_one(0, 1)
+    assert witnesses.tell_of_one(1, 0)
+    assert not witnesses.tell_of_one(0, 2)
+    assert not Witnesses(3).tell_of_one(0, 1)
+
+
 @pytest.mark.parametrize(
     ("of", "days", "a_day"),
     [
