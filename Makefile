@@ -76,10 +76,17 @@ faults: dev ## The fault suite in its long form, on genuine Kafka: over a thousa
 # Each in an environment of its own, since they pin different versions of the same things. What does not install is told by
 # the benchmark, and does not keep it from running: hence the `-`.
 PEERS := build/peers
+# With ARGS="--only faust,kafka" only the peers are installed whose names, as the benchmark writes them, have such a part.
+COMMA := ,
+ONLY := $(patsubst --only=%,%,$(filter --only=%,$(subst --only ,--only=,$(ARGS))))
+asked = $(if $(if $(ONLY),$(strip $(foreach part,$(subst $(COMMA), ,$(ONLY)),$(findstring $(part),$(1)))),all),$(PEERS)/$(2))
+PEERS_ASKED = $(call asked,quixstreams,quix/.ready) $(call asked,bytewax,bytewax/.ready) $(call asked,faust,faust/.ready) \
+	$(call asked,pathway,pathway/.ready) $(call asked,kafka streams memory rocksdb,streams/streams-peer.jar)
+bench-peers: $(PEERS_ASKED)
+
 bench-engine: $(VENV)/.ready bench-peers ## Side by side with Python frameworks and Kafka Streams, on genuine Kafka (JSON=FILE, ARGS="--quick --only samestream,plain")
 	$(BIN)/python bench/engine/main.py $(if $(JSON),--json $(JSON)) $(ARGS)
 
-bench-peers: $(PEERS)/quix/.ready $(PEERS)/bytewax/.ready $(PEERS)/faust/.ready $(PEERS)/pathway/.ready $(PEERS)/streams/streams-peer.jar
 
 $(PEERS)/quix/.ready: REQUIRED := quixstreams==3.28.*
 $(PEERS)/bytewax/.ready: REQUIRED := bytewax[kafka]==0.21.*

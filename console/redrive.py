@@ -34,7 +34,11 @@ def redrive(
     topic: Annotated[str, typer.Argument(metavar="TOPIC", help="TOPIC.dead or TOPIC.late.")],
     reason: Annotated[str, typer.Option(help="Only events rejected for this reason.")] = "",
     offset: Annotated[
-        list[str] | None, typer.Option(metavar="P:O", help="Only the event from this partition:offset; repeatable.")
+        list[str] | None,
+        typer.Option(
+            metavar="P:O",
+            help="Only the event of this origin: its partition and offset in the topic that it was rejected from; repeatable.",
+        ),
     ] = None,
     repair: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Repair a field; repeatable.")

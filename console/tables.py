@@ -72,6 +72,16 @@ def show_standings(found: Iterable[Standing]) -> None:
     for one in standings:
         for part, why in sorted(one.holding.items()):
             out.print(f"\n{one.name} waits for {part}: {why}; nothing known later can pass it", markup=False)
+        for part, time_us in sorted(one.watermarks_us.items()):
+            if one.known_us is not None and time_us > one.known_us:
+                span = _span((time_us - one.known_us) / 1e6)
+                out.print(
+                    f"\n{one.name}: an event time of {part} lies {span} ahead of its record; until others reach it, what lies"
+                    " behind it by more than the lateness is late. Hint: is a producer's clock ahead? A shorter `ahead=`"
+                    " of the event has such events dead instead",
+                    markup=False,
+                    soft_wrap=True,
+                )
 
 
 def show_running(found: Iterable[Mapping[str, Any]]) -> None:

@@ -77,13 +77,28 @@ class Reader:
         body.seek(start)
         try:
             record = fastavro.schemaless_reader(body, self._writer, self._reader)
-        except (
-            Exception
-        ) as error:  # fastavro raises whatever the bytes lead it into: EOFError, IndexError, MemoryError, ...
-            raise SchemaError("undecodable", found=f"{type(error).__name__}: {error}") from error
+        # fastavro raises whatever the bytes lead it into: EOFError, IndexError, MemoryError, ...
+        except Exception as error:
+            raise SchemaError("undecodable", found=_in_words(error)) from error
         if body.tell() != len(value):
             raise SchemaError("undecodable", found=f"{len(value) - body.tell()} bytes after the record")
         return cast("dict[str, Any]", record)
+
+
+def _in_words(error: Exception) -> str:
+    """What is wrong with bytes that fastavro could not read; the same for the same bytes."""
+    words = next((words for kind, words in _WORDS.items() if isinstance(error, kind)), "bytes that are no such record")
+    # some messages end with an address in memory, another one each time
+    return f"{words} ({type(error).__name__}: {str(error).partition(' from <_io.')[0][:160]})"
+
+
+_WORDS: dict[type[Exception], str] = {
+    EOFError: "bytes that end before the record does",
+    UnicodeDecodeError: "a text that is not UTF-8",
+    IndexError: "a branch of a union, or a symbol, that the schema does not have",
+    MemoryError: "a length that no record has",
+    OverflowError: "a length that no record has",
+}
 
 
 def schema_fingerprint(schema: Schema) -> bytes:

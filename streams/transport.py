@@ -32,6 +32,12 @@ NOW = -1
 MAX_RECORD_BYTES = 16 * 1024 * 1024
 """The largest record (key and value) that a client sends or reads; a topic's `max.message.bytes` may be lower."""
 
+TAKEN_OVER = (
+    "another process runs this role of this app: stop one of the two, or start one with --standby, to take over when the other"
+    " is gone; for an app beside it, give one --namespace NAME, which prefixes its topics, groups and identities"
+)
+"""What to do where two processes are one to Kafka, of which the older one is fenced."""
+
 MAX_EVENT_BYTES = 1024 * 1024
 """A longer event is dead: it would stall batches, and no event of fields is that long."""
 

@@ -14,7 +14,8 @@ import pytest
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The bootstrap address of a genuine Kafka on loopback.
 
-    SAMESTREAM_TEST_BOOTSTRAP names one that runs already; otherwise one is started in a temporary folder.
+    SAMESTREAM_TEST_BOOTSTRAP names one that runs already, with group.min.session.timeout.ms=1000; otherwise one is started
+    in a temporary folder.
     """
     running = os.environ.get("SAMESTREAM_TEST_BOOTSTRAP")
     if running:

@@ -55,8 +55,10 @@ class Row:
 class Bench:
     """One Kafka with the events in it."""
 
-    def __init__(self, folder: Path, bootstrap: str, events: int, limit_s: float, latency_s: float) -> None:
-        self.folder, self.bootstrap = folder, bootstrap
+    def __init__(
+        self, folder: Path, bootstrap: str, broker: int, events: int, limit_s: float, latency_s: float
+    ) -> None:
+        self.folder, self.bootstrap, self.broker = folder, bootstrap, broker
         self.limit_s, self.latency_s = limit_s, latency_s
         self.transport = KafkaTransport(bootstrap)
         self.trades = Trades.drawn(events)
@@ -116,7 +118,7 @@ class Bench:
         partitions = self.transport.topics()[target]
         running = Running(command, self.folder, self.folder / "system.log", {"PYTHONUNBUFFERED": "1"})
         try:
-            seen = watch(running, self.transport, target, partitions, trades.count, limit_s)
+            seen = watch(running, self.broker, self.transport, target, partitions, trades.count, limit_s)
         finally:
             running.end()
         row.events_per_s, row.cpu_s_per_million, row.peak_mb = seen.events_per_s, seen.cpu_s_per_million, seen.peak_mb
@@ -125,7 +127,8 @@ class Bench:
         began = f"; first answer after {seen.starting_s:.1f} s" if seen.written else ""
         stopped = "" if seen.finished else f"; stopped after {limit_s:.0f} s: the figures are of these events alone"
         say(
-            f"  {seen.events_per_s:,.0f} events/s, {seen.cpu_s_per_million:.2f} CPU s per million, "
+            f"  {seen.events_per_s:,.0f} events/s, {seen.cpu_s_per_million:.2f} CPU s per million "
+            f"(and {seen.broker_s_per_million:.2f} of the broker), "
             f"{seen.peak_mb:,.0f} MB{began}; {verdict}{stopped}"
         )
         if seen.failure:
@@ -229,9 +232,8 @@ def main() -> None:
     rows: list[Row] = []
     echo, wide = Row("echo"), Row("samestream, 1h 3h 24h")
     try:
-        bench = Bench(
-            folder, kafka.up(say).bootstrap, given.events // share, given.limit / share, given.latency / share
-        )
+        up = kafka.up(say)
+        bench = Bench(folder, up.bootstrap, up.pid, given.events // share, given.limit / share, given.latency / share)
         say(f"{machine()}; {bench.transport.version()}")
         bench.prepare()
         for system in chosen:

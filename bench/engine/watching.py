@@ -23,17 +23,19 @@ class Watched:
     """What was seen of one run.
 
     events_per_s, cpu_s_per_million : after the warm share
+    broker_s_per_million : the broker's CPU, meanwhile
     written : records in the output, control records among them; peak_mb : of all its processes
     """
 
     events_per_s: float = 0.0
     cpu_s_per_million: float = 0.0
+    broker_s_per_million: float = 0.0
     peak_mb: float = 0.0
     written: int = 0
     starting_s: float = 0.0
     finished: bool = False
     failure: str = ""
-    samples: list[tuple[float, int, float]] = field(default_factory=list)
+    samples: list[tuple[float, int, float, float]] = field(default_factory=list)
 
 
 class Running:
@@ -58,7 +60,7 @@ class Running:
         ticks = 0
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:
-                parts = stat.read_text("latin-1").rpartition(")")[2].split()
+                parts = _parts(stat)
                 if int(parts[3]) != self.process.pid:
                     continue
                 ticks += int(parts[11]) + int(parts[12])
@@ -89,20 +91,33 @@ class Running:
         self.process.wait()
 
 
-def watch(running: Running, transport: Transport, topic: str, partitions: int, events: int, limit_s: float) -> Watched:
+def _parts(stat: Path) -> list[str]:
+    """What /proc says of a process, from its state on."""
+    return stat.read_text("latin-1").rpartition(")")[2].split()
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds of one process so far, all its threads."""
+    parts = _parts(Path("/proc", str(pid), "stat"))
+    return (int(parts[11]) + int(parts[12])) / TICKS_PER_S
+
+
+def watch(
+    running: Running, broker: int, transport: Transport, topic: str, partitions: int, events: int, limit_s: float
+) -> Watched:
     """Follow a run until it has written so many records, or for so long after its first one."""
     parts = [Partition(topic, number) for number in range(partitions)]
     found, began_s = Watched(), time.monotonic()
     samples, first_s, moved_s = found.samples, 0.0, 0.0
     while True:
-        cpu_s, now_s = running.look(), time.monotonic()
+        own_s, broker_s, now_s = running.look(), cpu_s(broker), time.monotonic()
         written = sum(end.high for end in transport.ends(parts).values())
         if written and not first_s:
             first_s = now_s
             found.starting_s = now_s - began_s
         if not samples or written != samples[-1][1]:
             moved_s = now_s
-            samples.append((now_s, written, cpu_s))
+            samples.append((now_s, written, own_s, broker_s))
         found.failure = running.failure
         if found.failure:
             break
@@ -125,6 +140,8 @@ def _rate(found: Watched) -> None:
     warm = [sample for sample in found.samples if sample[1] >= WARM_SHARE * found.written and sample[1]]
     if len(warm) < 2:
         return
-    (begin_s, begun, begin_cpu_s), (end_s, ended, end_cpu_s) = warm[0], warm[-1]
+    (begin_s, begun, *begin_cpu_s), (end_s, ended, *end_cpu_s) = warm[0], warm[-1]
     found.events_per_s = (ended - begun) / (end_s - begin_s)
-    found.cpu_s_per_million = (end_cpu_s - begin_cpu_s) * 1e6 / (ended - begun)
+    found.cpu_s_per_million, found.broker_s_per_million = (
+        (after - before) * 1e6 / (ended - begun) for before, after in zip(begin_cpu_s, end_cpu_s, strict=True)
+    )

@@ -3,11 +3,13 @@
 All state is int64 words, a float being the bits of a float64, so that every function here has one signature.
 
 * ``slab``: rows of words, in regions. A region belongs to one key, and holds the tiles of one tier (``index, slots...``,
-  sorted), or the raw events (``t, position, values..., valid bits...``, sorted); it grows by moving to the slab's end. Or
-  it is a *ring*: the aligned blocks of 2, 4, 8, ... tiles of a tier (``number, slots...``), of a key that has many tiles.
-  Block ``i`` of level ``k`` lies at row ``(ring >> k) + i % (ring >> k)``, and the number says which one it is: a smaller
+  sorted), or the raw events (``t, position, values..., valid bits...``, sorted); it grows by moving to a place that another
+  of its kind has left, else to the slab's end. Or
+  it is a *ring*: the aligned blocks of 8, 16, 32, ... tiles of a tier (``number, slots...``), of a key that has many tiles.
+  Block ``i`` of level ``k`` lies at row ``(span >> k) + i % (span >> k)``, and the number says which one it is: a smaller
   one means that there is no tile in block ``i``, a greater one that its place was taken. Row 0 begins with the tile index
-  up to which blocks are *complete*: those that end there or before, and no others, have been computed.
+  up to which blocks are *complete*: those that end there or before, and no others, have been computed. A ring's
+  ``capacity`` is its span in tiles; it has a quarter as many rows, since smaller blocks are merged anew when asked for.
 * ``rows``: one row of words per key: ``settled``, then ``start, length, capacity`` of its regions (the tiles of every
   tier, the ring of every tier, the raw events), then per window ``until, slots...`` and, if it
   is anchored, ``start``.
@@ -41,17 +43,29 @@ from numpy.typing import NDArray
 Words = NDArray[np.int64]
 F = TypeVar("F", bound=Callable[..., object])
 
+
+def _rooms() -> list[int]:
+    """1, 2, 4, 8, and then about a quarter more each, beyond what a computer holds."""
+    found = [1, 2, 4, 8]
+    while found[-1] < 1 << 45:
+        found.append(found[-1] + max(4, found[-1] >> 2))
+    return found
+
+
 COUNT, SUM_INT, SUM_FLOAT, MIN_INT, MAX_INT, MIN_FLOAT, MAX_FLOAT, LAST, FIRST, MOMENTS, DECAYED = range(11)
 OP, INPUT, TILE_SLOT, SLOT, WIDTH, PARAM = range(6)  # columns of `cells`
 TILE_US, KEPT_US, STRIDE, TIER_FROM, TIER_DECAYED, TIER_TO = range(6)  # columns of `tiers`: a row per region of a key
 TIER, LENGTH_US, ROW_AT, SLOTS, OUT_AT, WINDOW_FROM, WINDOW_DECAYED, WINDOW_TO, ANCHOR = range(
     9
 )  # columns of `windows`
-USED, QUERIES, NEED = range(3)  # words of `marks`
+USED, QUERIES, NEED, FREE = range(4)  # words of `marks`; from FREE on, by region and room: a place that was left, whose
+# first word says the next one, or -1
 START, LENGTH, CAPACITY = range(3)  # words of a region in a key's row, after `settled`
-RING = 0  # column of `tiers`: of those after the tiers, how many rows a key's ring has, a power of two
-DENSE = 32  # tiles, and an eighth of the ring, that a key has room for when it gets one; others are smaller without
-SMALLEST = 2  # rows in a new region
+RING = 0  # column of `tiers`: of those after the tiers, how many tiles a key's ring spans, a power of two
+LEAST = 3  # level of the smallest blocks that a ring keeps
+DENSE = (
+    32  # tiles, and a quarter of the ring's span, that a key has room for when it gets one; others are smaller without
+)
 FITS = 1 << 18  # words of `rows` that mostly stay in the cache anyway
 AHEAD = 16  # operations
 NEVER = np.iinfo(np.int64).max
@@ -60,6 +74,7 @@ EARLIEST = -(2**62)  # a horizon before this counts as this, so that subtracting
 INFINITY = np.array([np.inf]).view(np.int64)[0]
 MINUS_INFINITY = np.array([-np.inf]).view(np.int64)[0]
 MINUS_ZERO = np.array([-0.0]).view(np.int64)[0]
+ROOMS = np.array(_rooms())  # how many rows a region may have room for
 HALVING = np.ones(18)  # coefficients of the power series of 2**-x
 for _term in range(1, 18):
     HALVING[_term] = HALVING[_term - 1] * -0.6931471805599453 / _term
@@ -372,21 +387,51 @@ def fold(
 
 
 @lean
-def insert(where: int, stride: int, oldest: int, at: int, rows: Words, slab: Words, marks: Words) -> int:
+def room_of(rows: int) -> int:
+    """Return the number of the smallest of `ROOMS` that has room for so many rows."""
+    below, above = 0, ROOMS.shape[0] - 1
+    while below < above:
+        middle = (below + above) >> 1
+        if ROOMS[middle] < rows:
+            below = middle + 1
+        else:
+            above = middle
+    return below
+
+
+@lean
+def larger(capacity: int) -> int:
+    """Return how many rows a region moves to that is full."""
+    return int(ROOMS[room_of(capacity + 1)])
+
+
+@lean
+def insert(where: int, stride: int, oldest: int, at: int, region: int, rows: Words, slab: Words, marks: Words) -> int:
     """Open a gap of one row before row ``where`` of the region described at word ``at`` of rows; return the gap's word.
 
-    A full region drops the rows that begin below ``oldest`` if that frees a quarter of it, and moves otherwise.
+    A full region drops the rows that begin below ``oldest`` if that frees an eighth of it, and moves otherwise.
     """
     start, length, capacity = rows[at + START], rows[at + LENGTH], rows[at + CAPACITY]
     if length == capacity:
         dropped = min(lower_bound(slab, start, length, stride, oldest), where)
         live, target = length - dropped, start
-        if capacity == 0 or 4 * live > 3 * capacity:
-            target = marks[USED]
-            rows[at + START], rows[at + CAPACITY] = target, max(SMALLEST, 2 * capacity)
-            marks[USED] += rows[at + CAPACITY] * stride
+        moves = capacity == 0 or 8 * live > 7 * capacity
+        if moves:
+            room = room_of(capacity + 1)
+            free = FREE + region * ROOMS.shape[0] + room
+            target = marks[free]
+            if target >= 0:
+                marks[free] = slab[target]
+            else:
+                target = marks[USED]
+                marks[USED] += ROOMS[room] * stride
+            rows[at + START], rows[at + CAPACITY] = target, ROOMS[room]
         for word in range(live * stride):
             slab[target + word] = slab[start + dropped * stride + word]
+        if moves and capacity > 0:
+            free = FREE + region * ROOMS.shape[0] + room_of(capacity)
+            slab[start] = marks[free]
+            marks[free] = start
         start, length, where = target, live, where - dropped
     gap = start + where * stride
     for word in range(start + length * stride - 1, gap - 1, -1):
@@ -396,9 +441,15 @@ def insert(where: int, stride: int, oldest: int, at: int, rows: Words, slab: Wor
 
 
 @lean
-def dense(ring: int) -> int:
+def dense(span: int) -> int:
     """Return for how many tiles a key must have room to get a ring."""
-    return max(DENSE, ring >> 3)
+    return max(DENSE, span >> 2)
+
+
+@lean
+def ring_rows(span: int) -> int:
+    """Return how many rows a ring of so many tiles has: one for where it is complete, and its blocks."""
+    return max(1, span >> (LEAST - 1))
 
 
 @lean
@@ -408,22 +459,37 @@ def level_of(size: int) -> int:
 
 
 @lean
-def tile_at(index: int, slab: Words, start: int, length: int, stride: int) -> int:
-    """Return the word of a tile, or -1 if there is none; found at once where no tile after it is missing."""
+def tile_from(index: int, slab: Words, start: int, length: int, stride: int) -> int:
+    """Return the word of the first tile from ``index`` on; found at once where no tile after it is missing."""
     where = length - 1 - (slab[start + (length - 1) * stride] - index) if length > 0 else -1
     if where < 0 or where >= length or slab[start + where * stride] != index:
         where = lower_bound(slab, start, length, stride, index)
-        if where == length or slab[start + where * stride] != index:
-            return -1
     return int(start + where * stride)
 
 
 @lean
-def part_at(level: int, number: int, slab: Words, start: int, length: int, stride: int, ring: int, rows: int) -> int:
-    """Return the word of a block (of a tile at level 0), -1 if it is empty, -2 if its place in the ring was taken."""
-    if level == 0:
-        return tile_at(number, slab, start, length, stride)
-    at = ring + ((rows >> level) + (number & ((rows >> level) - 1))) * stride
+def fold_tiles(
+    cells: Words, first: int, last: int, width: int, slab: Words, start: int, length: int, stride: int,
+    tail: int, head: int, stack: Words, joins: Words, depth: int,
+) -> int:  # fmt: skip
+    """Fold the tiles ``[tail, head)`` of the region at word ``start``; what ``depth`` says, and what is returned: see `fold`."""
+    if tail == head:
+        return depth
+    begin, end = tile_from(tail, slab, start, length, stride), start + length * stride
+    if head - tail > 1 << LEAST:
+        end = tile_from(head, slab, start, length, stride)
+    else:
+        upto = begin
+        while upto < end and slab[upto] < head:
+            upto += stride
+        end = upto
+    return fold(cells, first, last, width, slab, begin, end, stride, tail, head, stack, joins, depth)
+
+
+@lean
+def part_at(level: int, number: int, slab: Words, stride: int, ring: int, span: int) -> int:
+    """Return the word of a block, -1 if it is empty, -2 if its place in the ring was taken."""
+    at = ring + ((span >> level) + (number & ((span >> level) - 1))) * stride
     if slab[at] == number:
         return at
     return -1 if slab[at] < number else -2
@@ -434,21 +500,21 @@ def build(
     level: int, number: int, tiers: Words, tier: int, cells: Words, row: int, rows: Words, slab: Words, stack: Words,
     joins: Words,
 ) -> None:  # fmt: skip
-    """Compute a block of the ring from its halves; from its tiles, if the place of a half was taken."""
+    """Compute a block of the ring from its halves; from its tiles, if it is of the smallest or the place of a half was taken."""
     stride, at = tiers[tier, STRIDE], row + 1 + 3 * tier
-    start, length = rows[at + START], rows[at + LENGTH]
-    size, ring = tiers[tier + tiers.shape[0] // 2, RING], rows[at + 3 * (tiers.shape[0] // 2) + START]
-    to = ring + ((size >> level) + (number & ((size >> level) - 1))) * stride
+    span, ring = tiers[tier + tiers.shape[0] // 2, RING], rows[at + 3 * (tiers.shape[0] // 2) + START]
+    to = ring + ((span >> level) + (number & ((span >> level) - 1))) * stride
     if slab[to] > number:
         return  # taken by a later one
     first, last = tiers[tier, TIER_FROM], tiers[tier, TIER_TO]
-    left = part_at(level - 1, 2 * number, slab, start, length, stride, ring, size)
-    right = part_at(level - 1, 2 * number + 1, slab, start, length, stride, ring, size)
+    left = right = -2
+    if level > LEAST:
+        left = part_at(level - 1, 2 * number, slab, stride, ring, span)
+        right = part_at(level - 1, 2 * number + 1, slab, stride, ring, span)
     if left == -2 or right == -2:
+        start, length = rows[at + START], rows[at + LENGTH]
         tail, head = number << level, (number + 1) << level
-        begin = start + lower_bound(slab, start, length, stride, tail) * stride
-        end = start + lower_bound(slab, start, length, stride, head) * stride
-        if fold(cells, first, last, stride, slab, begin, end, stride, tail, head, stack, joins, 0) == 1:
+        if fold_tiles(cells, first, last, stride, slab, start, length, stride, tail, head, stack, joins, 0) == 1:
             slab[to] = number
             for word in range(1, stride):
                 slab[to + word] = stack[word]
@@ -468,7 +534,7 @@ def complete(
     stack: Words, joins: Words,
 ) -> None:  # fmt: skip
     """Compute the blocks that a tile is in and that end after ``since``, but not after ``upto``."""
-    for level in range(1, level_of(tiers[tier + tiers.shape[0] // 2, RING])):
+    for level in range(LEAST, level_of(tiers[tier + tiers.shape[0] // 2, RING])):
         end = ((tile >> level) + 1) << level
         if end > upto:
             break
@@ -486,12 +552,12 @@ def keep(
     before : the newest tile there was, or the same as ``index``.
     """
     stride, at = tiers[tier, STRIDE], row + 1 + 3 * tier
-    size, held = tiers[tier + tiers.shape[0] // 2, RING], at + 3 * (tiers.shape[0] // 2)
+    span, held = tiers[tier + tiers.shape[0] // 2, RING], at + 3 * (tiers.shape[0] // 2)
     if rows[held + CAPACITY] == 0:
         ring = marks[USED]
-        marks[USED] += size * stride
-        rows[held + START], rows[held + CAPACITY] = ring, size
-        for place in range(ring, ring + size * stride, stride):
+        marks[USED] += ring_rows(span) * stride
+        rows[held + START], rows[held + CAPACITY] = ring, span
+        for place in range(ring, marks[USED], stride):
             slab[place] = LOWEST
         start, length = rows[at + START], rows[at + LENGTH]
         for place in range(start, start + (length - 1) * stride, stride):
@@ -518,17 +584,20 @@ def close(
     start, length = rows[at + START], rows[at + LENGTH]
     held = at + 3 * (tiers.shape[0] // 2)
     if rows[held + CAPACITY] > 0 and length > 0 and head - tail < rows[held + CAPACITY]:
-        size, ring = rows[held + CAPACITY], rows[held + START]
+        span, ring = rows[held + CAPACITY], rows[held + START]
         if head > slab[ring]:
             newest = slab[start + (length - 1) * stride]
             complete(newest, slab[ring], head, tiers, tier, cells, row, rows, slab, stack, joins)
             slab[ring] = head
-        depth, block, part = 0, tail, -1
-        while block < head:
+        # tiles up to the first block that is kept, those blocks, and tiles again: the canonical blocks in their order
+        small = (1 << LEAST) - 1
+        block, part = min((tail + small) & ~small, head), -1
+        depth = fold_tiles(cells, first, last, slots, slab, start, length, stride, tail, block, stack, joins, 0)
+        while head - block > small:
             level = level_of(head - block)
             if block != 0:
                 level = min(level, level_of(block & -block))
-            part = part_at(level, block >> level, slab, start, length, stride, ring, size)
+            part = part_at(level, block >> level, slab, stride, ring, span)
             if part == -2:
                 break
             if part >= 0 and depth == 1:
@@ -540,13 +609,8 @@ def close(
                 depth = 1
             block += 1 << level
         if part != -2:
-            return depth
-    end = lower_bound(slab, start, length, stride, head)
-    begin = lower_bound(slab, start, end, stride, tail)
-    return fold(
-        cells, first, last, slots, slab, start + begin * stride, start + end * stride, stride,
-        tail, head, stack, joins, 0,
-    )  # fmt: skip
+            return fold_tiles(cells, first, last, slots, slab, start, length, stride, block, head, stack, joins, depth)
+    return fold_tiles(cells, first, last, slots, slab, start, length, stride, tail, head, stack, joins, 0)
 
 
 @lean
@@ -608,10 +672,10 @@ def update(
         if (index + 1) * tile_us <= horizon - tiers[tier, KEPT_US]:
             continue
         before = slab[start + (length - 1) * stride] if length > 0 else index
-        tile = tile_at(index, slab, start, length, stride)
-        if tile < 0:
-            where = lower_bound(slab, start, length, stride, index)
-            tile = insert(where, stride, (horizon - tiers[tier, KEPT_US]) // tile_us, at, rows, slab, marks)
+        tile = tile_from(index, slab, start, length, stride)
+        if tile == start + length * stride or slab[tile] != index:
+            oldest = (horizon - tiers[tier, KEPT_US]) // tile_us
+            tile = insert((tile - start) // stride, stride, oldest, at, tier, rows, slab, marks)
             slab[tile] = index
             zero(cells, tiers[tier, TIER_FROM], tiers[tier, TIER_TO], slab, tile)
         decayed, last = tiers[tier, TIER_DECAYED], tiers[tier, TIER_TO]
@@ -633,7 +697,7 @@ def update(
             if slab[before] < t or slab[before + 1] <= event[1]:
                 break
             where -= 1
-        gap = insert(where, stride, horizon - tiers[raw, KEPT_US], at, rows, slab, marks)
+        gap = insert(where, stride, horizon - tiers[raw, KEPT_US], at, raw, rows, slab, marks)
         for word in range(stride):
             slab[gap + word] = event[word]
     if t < rows[row]:
@@ -684,11 +748,11 @@ def run(
             for region in range(regions):
                 held = row + 1 + 3 * region
                 if regions // 2 <= region < regions - 1:
-                    tiles, ring = rows[held - 3 * (regions // 2) + CAPACITY], tiers[region, RING]
-                    if rows[held + CAPACITY] == 0 and 2 * tiles >= dense(ring):
-                        need += ring * tiers[region, STRIDE]
+                    tiles, span = rows[held - 3 * (regions // 2) + CAPACITY], tiers[region, RING]
+                    if rows[held + CAPACITY] == 0 and larger(tiles) >= dense(span):
+                        need += ring_rows(span) * tiers[region, STRIDE]
                 elif rows[held + LENGTH] == rows[held + CAPACITY]:
-                    need += tiers[region, STRIDE] * max(SMALLEST, 2 * rows[held + CAPACITY])
+                    need += tiers[region, STRIDE] * larger(rows[held + CAPACITY])
             if need > slab.shape[0] - marks[USED]:
                 marks[NEED] = need
                 return op
@@ -712,7 +776,9 @@ def run(
 
 @compiled
 def pack(horizon_us: int, keys: int, row_words: int, tiers: Words, rows: Words, slab: Words, to: Words) -> int:
-    """Copy what can still be read into the slab ``to``, regions side by side with room to grow; return the words used.
+    """Copy what can still be read into the slab ``to``, regions side by side; return the words used.
+
+    A region keeps its room, which is what it came to need, unless it could do with less by two.
 
     With an empty ``to`` nothing is changed: the answer is the size it needs.
     """
@@ -723,21 +789,21 @@ def pack(horizon_us: int, keys: int, row_words: int, tiers: Words, rows: Words, 
             at, stride = key * row_words + 1 + 3 * region, tiers[region, STRIDE]
             start, length = rows[at + START], rows[at + LENGTH]
             if regions // 2 <= region < regions - 1:
-                dropped, live, capacity = 0, rows[at + CAPACITY], rows[at + CAPACITY]
+                dropped, length, capacity = 0, 0, rows[at + CAPACITY]
                 if fits[region - regions // 2] < dense(tiers[region, RING]):
-                    live = capacity = 0
-                length = 0
+                    capacity = 0
+                live = room = ring_rows(capacity) if capacity > 0 else 0
             else:
                 oldest = (horizon - tiers[region, KEPT_US]) // tiers[region, TILE_US]
                 dropped = lower_bound(slab, start, length, stride, oldest)
                 live = length = length - dropped
-                capacity = max(SMALLEST, live + (live >> 1)) if live > 0 else 0
+                capacity = room = min(rows[at + CAPACITY], larger(live + (live >> 2))) if live > 0 else 0
                 fits[region] = capacity
             if to.shape[0] > 0:
                 for word in range(live * stride):
                     to[used + word] = slab[start + dropped * stride + word]
                 rows[at + START], rows[at + LENGTH], rows[at + CAPACITY] = used, length, capacity
-            used += capacity * stride
+            used += room * stride
     return used
 
 

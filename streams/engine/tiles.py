@@ -106,7 +106,8 @@ class TileTable:
         self._keys, self._horizon_us = 0, int(kernel.LOWEST)
         self._rows = np.zeros(0, np.int64)
         self._slab = np.zeros(1024, np.int64)
-        self._marks = np.zeros(3, np.int64)
+        self._marks = np.zeros(kernel.FREE + regions * len(kernel.ROOMS), np.int64)
+        self._marks[kernel.FREE :] = -1
         self._event = np.zeros(int(self._tiers[-1, kernel.STRIDE]), np.int64)
         widest = int(max(self._tiers[:, kernel.STRIDE].max(), self._windows[:, kernel.SLOTS].max(initial=0)))
         self._stack = np.zeros(66 * widest, np.int64)  # one entry per bit of a tile index, and the accumulator
@@ -185,6 +186,12 @@ class TileTable:
         """The bytes set aside for the state of all keys."""
         return int(self._rows.nbytes + self._slab.nbytes)
 
+    @property
+    def events_bytes(self) -> int:
+        """The bytes of them that are for the raw events of the open heads, of all keys."""
+        rooms = self._rows.reshape(-1, self._row_words)[: self._keys, 3 * len(self._tiers)]
+        return int(8 * rooms.sum() * self._tiers[-1, kernel.STRIDE])
+
     def idle(self) -> NDArray[np.bool_]:
         """Return for every key id whether nothing that it holds can be reached any more, by any later query."""
         found = np.empty(self._keys, np.int64)
@@ -261,8 +268,9 @@ class TileTable:
         """Drop what is out of reach and garbage, into a slab with as much room again, and at least ``need`` words."""
         state = (horizon_us, self._keys, self._row_words, self._tiers, self._rows, self._slab)
         size = kernel.pack(*state, np.zeros(0, np.int64))
-        slab = np.zeros(self._room(max(1024, grown(size), size + 2 * need), size + (size >> 3) + need), np.int64)
+        slab = np.zeros(self._room(max(1024, size + (size >> 2) + need), size + (size >> 3) + need), np.int64)
         self._marks[kernel.USED] = kernel.pack(*state, slab)
+        self._marks[kernel.FREE :] = -1
         self._slab = slab
         self._limit.note(self, self.memory_bytes)
 

@@ -25,6 +25,8 @@ _HEEDED = {
     *("bootstrap.servers", "client.id", "security.protocol", "receive.message.max.bytes"),
     *("check.crcs", "fetch.max.bytes", "fetch.message.max.bytes", "fetch.min.bytes", "fetch.wait.max.ms"),
     *("batch.size", "compression.type", "message.max.bytes", "transaction.timeout.ms"),
+    # of groups, which are librdkafka's in any case
+    *("session.timeout.ms", "heartbeat.interval.ms", "max.poll.interval.ms"),
 }
 
 

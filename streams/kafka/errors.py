@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException
 
 from samestream.schemas.errors import FencedError, TransportError
-from samestream.streams.transport import MAX_RECORD_BYTES
+from samestream.streams.transport import MAX_RECORD_BYTES, TAKEN_OVER
 
 LOG = logging.getLogger("samestream.kafka")
 # every property goes to every client, by design: that some are for the other kind is no news
@@ -46,7 +46,7 @@ _REFUSED_LOGIN = {KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAI
 HINTS = {
     **dict.fromkeys(ABSENT, "is the broker running, and this its address? `samestream up` starts a local one"),
     **dict.fromkeys(_REFUSED_LOGIN, "compare the security.*, sasl.* and ssl.* properties with the broker's listener"),
-    **dict.fromkeys(FENCED, "another process runs under this identity: stop this one, or give it its own identity"),
+    **dict.fromkeys(FENCED, TAKEN_OVER),
     KafkaError.MSG_SIZE_TOO_LARGE: f"raise the topic's max.message.bytes (clients send up to {MAX_RECORD_BYTES} bytes)",
     KafkaError._AUTO_OFFSET_RESET: "the log does not hold that offset: retention removed it, or the topic was recreated",
     KafkaError.UNKNOWN_TOPIC_OR_PART: "create the topic first, and look at the partition number",

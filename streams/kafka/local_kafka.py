@@ -69,6 +69,8 @@ broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
 # Do not make a lone consumer wait for company; free a killed writer's transaction within a second of its timeout.
 group.initial.rebalance.delay.ms=0
+# Members may ask to be missed sooner than after 6 s, Kafka's own least: who stands by then takes over sooner.
+group.min.session.timeout.ms=1000
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
 # A machine of two cores, and a cleaner whose default buffer of 128 MB would take a quarter of the heap.
 num.network.threads=2

@@ -22,6 +22,7 @@ from samestream.streams.transport import (
     EARLIEST,
     LATEST,
     MAX_RECORD_BYTES,
+    TAKEN_OVER,
     Ends,
     Fetched,
     GroupReader,
@@ -411,7 +412,7 @@ class MemoryTransactionalWriter:
                 "Another writer has taken over",
                 where=self._where,
                 found=f"epoch {self._epoch}, the newest is {newest}",
-                hint="another process runs under this identity: stop this one, or give it its own identity",
+                hint=TAKEN_OVER,
             )
 
     def _current(self) -> _Transaction:

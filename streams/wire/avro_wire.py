@@ -140,7 +140,7 @@ class _Walk:
         try:
             self._skip(self._number()).decode()
         except UnicodeDecodeError as error:
-            raise SchemaError("undecodable", found=f"UnicodeDecodeError: {error}") from error
+            raise SchemaError("undecodable", found=f"a text that is not UTF-8 ({error})") from error
 
 
 def _refused(found: str) -> SchemaError:

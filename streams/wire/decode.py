@@ -218,14 +218,16 @@ class Decoder:
             return None, ("undecodable", f"not in Avro single-object encoding{formats}")
         writer = self._writer(value)
         if writer is None:
-            return None, ("wrong_schema", f"{told(frame)} is unknown, or not one of {self.input.name}")
+            return None, ("wrong_schema", self._foreign(frame))
         if isinstance(writer, SchemaError):
             return None, ("wrong_schema", f"{writer.where}: {writer.found}, not {writer.expected}")
         try:
             return writer.read(value), None
         except SchemaError as error:
-            # some of fastavro's messages end with an address in memory, another one each time
-            return None, (error.what, str(error.found).partition(" from <_io.")[0][:200])
+            found = str(error.found)[:240]
+            if error.what == "undecodable":
+                found = f"found {found}; expected one {self.input.name}, written with {told(frame)}"
+            return None, (error.what, found)
 
     def _writer(self, value: bytes) -> _Writer | SchemaError | None:
         """How to read a value, by its header; a schema unknown now may be published later.
@@ -241,6 +243,13 @@ class Decoder:
                 return None
             self._writers[frame] = self._made(writer, frame)
         return self._writers[frame]
+
+    def _foreign(self, frame: bytes) -> str:
+        """Why a header names no schema of this event: none is known by it, or it is that of something else."""
+        schema = self._store.schema_of(frame)
+        if schema is None:
+            return f"{told(frame)} is unknown, expected one of {self.input.name} that was published before its records"
+        return f"{told(frame)} is one of {simple_name(schema)}, expected one of {self.input.name}"
 
     def _made(self, writer: avro.Schema, frame: bytes) -> _Writer | SchemaError:
         program, why = None, ""

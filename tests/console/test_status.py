@@ -40,6 +40,21 @@ def test_watermarks_and_their_delay(applied: MemoryTransport, cli: Cli, send: Se
     assert "running here" not in done.stdout
 
 
+def test_an_event_time_ahead_of_its_record_is_told_until_others_reach_it(
+    applied: MemoryTransport, cli: Cli, send: Send
+) -> None:
+    send("Departure", departure(40), known_us=T0_US)
+    assert cli("run", FLIGHTS, "features", "--until-idle", "0.1").exit_code == 0
+    said = cli("status", FLIGHTS).stdout
+    assert "features: an event time of flights.departures[0] lies 40m 0s ahead of its record; until others" in said, (
+        said
+    )
+    assert "is late. Hint: is a producer's clock ahead? A shorter `ahead=`" in said
+    send("Departure", departure(41), known_us=T0_US + HOUR_US)
+    assert cli("run", FLIGHTS, "features", "--until-idle", "0.1").exit_code == 0
+    assert "ahead of its record" not in cli("status", FLIGHTS).stdout
+
+
 def test_a_partition_that_holds_the_others_back_is_named(
     applied: MemoryTransport, cli: Cli, send: Send, app: App
 ) -> None:

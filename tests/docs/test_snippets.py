@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from samestream.schemas import avro, records
+
 ROOT = Path(__file__).parents[2]
 _FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -61,6 +63,19 @@ def test_how_it_works(session: dict[str, Any]) -> None:
 
 def test_applications(session: dict[str, Any]) -> None:
     assert run(ROOT / "docs" / "applications.md", session) > 6
+
+
+def test_the_bytes_for_other_languages_are_as_written() -> None:
+    text = (ROOT / "docs/applications.md").read_text()
+    fields = [
+        {"name": "id", "type": "string"},
+        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+    ]
+    ping = {"type": "record", "name": "Ping", "fields": fields}
+    assert f"has `{avro.schema_fingerprint(ping).hex()}`" in text
+    (line,) = re.findall("^c3 01 .*", text, re.MULTILINE)
+    assert bytes.fromhex(line) == avro.Codec(ping).encode({"id": "a7", "at": 1_700_000_000_000_000})
+    assert f"fingerprint `{avro.schema_fingerprint(records.SCHEMA).hex()}`" in text
 
 
 def test_readme(session: dict[str, Any]) -> None:

@@ -12,14 +12,14 @@ from pathlib import Path
 import harness
 import pytest
 from nursery import Child, Nursery
-from own_shop import OwnShop, until
+from own_shop import SESSION_S, OwnShop, until
 
 from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.kafka.local_kafka import LocalKafka
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 TAKEOVER_S = 30.0
-"""Six seconds until the broker counts a member as gone; the rest is for machines that are busy."""
+"""`SESSION_S` until the broker counts a member as gone; the rest is for machines that are busy."""
 
 
 def stands_by(shop: OwnShop, child: Child) -> None:
@@ -65,7 +65,7 @@ def test_it_waits_while_the_active_one_lives_and_takes_over_at_once_when_it_leav
     active, heir = shop.start("features", 50, standby=False), shop.start("features", 50, standby=True)
     stands_by(shop, heir)
     until(lambda: shop.reached(task, first), active)
-    time.sleep(10.0)  # longer than any session: there is nothing to wait for but that nothing happens
+    time.sleep(SESSION_S + 2.0)  # longer than a session: there is nothing to wait for but that nothing happens
     harness.send(shop.kafka, events[500:1000])
     middle = shop.targets(task)
     until(lambda: shop.reached(task, middle), active)
@@ -113,12 +113,12 @@ def test_a_broker_that_was_away_is_no_reason_to_take_over(
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
     until(lambda: "ended" in own_kafka.status().detail)
-    time.sleep(10.0)
+    time.sleep(SESSION_S + 2.0)
     own_kafka.up()
     harness.send(shop.kafka, events[500:])
     targets = shop.targets(task)
     until(lambda: shop.reached(task, targets), active)
-    time.sleep(10.0)  # a session, and more
+    time.sleep(SESSION_S + 2.0)  # a session, and more
     assert active.ended is None, active.said()
     assert heir.ended is None, heir.said()
     assert "takes over" not in heir.said()

@@ -324,7 +324,29 @@ def test_details_of_death_hold_no_address(monkeypatch: pytest.MonkeyPatch) -> No
     value = avro.Codec(schema).encode({"user": "u", "at": 1, "x": 1.0})[:-1]
     fetched = Fetched(Partition("r", 0), np.zeros(1, np.int64), np.zeros(1, np.int64), [b"u"], [value])
     found = Decoder(input, SchemaStore(None, "", [schema])).decode(fetched, 0)
-    assert found.deaths == {0: ("undecodable", "EOFError: cannot read double")}
+    told = (
+        "found bytes that end before the record does (EOFError: cannot read double); expected one R, written with schema "
+        + avro.schema_fingerprint(schema).hex()
+    )
+    assert found.deaths == {0: ("undecodable", told)}
+
+
+def test_an_unknown_schema_and_that_of_something_else_are_told_apart() -> None:
+    mine, other = record(user="string"), {**record(cents="int"), "name": "Other"}
+    input = Input("R", "r", mine, {"user": Kind.STRING}, frozenset(), "", "")
+    decoder = Decoder(input, SchemaStore(None, "", [mine, other]))
+    value, strange = avro.Codec(other).encode({"cents": 1}), b"\xc3\x01" + b"12345678" + b"x"
+    assert decoder._read(value) == (
+        None,
+        ("wrong_schema", f"schema {avro.schema_fingerprint(other).hex()} is one of Other, expected one of R"),
+    )
+    assert decoder._read(strange) == (
+        None,
+        (
+            "wrong_schema",
+            "schema 3132333435363738 is unknown, expected one of R that was published before its records",
+        ),
+    )
 
 
 def test_nested_data_that_would_end_the_process_or_never_end_is_refused_first() -> None:

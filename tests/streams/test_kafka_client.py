@@ -30,6 +30,7 @@ def test_the_client_follows_the_library_unless_the_environment_says(monkeypatch:
     with pytest.raises(SettingsError, match=r"Found: socket\.keepalive\.enable"):
         chosen("direct", {"socket.keepalive.enable": "true", "batch.size": "1000"})
     assert chosen("", {"security.protocol": "plaintext", "batch.size": "1000"}) == "direct"
+    assert chosen("", {"session.timeout.ms": "2000", "heartbeat.interval.ms": "500"}) == "direct"
     with pytest.raises(SettingsError, match=r"Found: sasl\.mechanism"):
         chosen("direct", {"sasl.mechanism": "PLAIN"})
     monkeypatch.setenv(CLIENT, "python")

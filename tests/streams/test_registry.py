@@ -178,7 +178,7 @@ def test_an_id_that_nobody_knows_is_dead_and_so_is_a_format_without_its_registry
     for transport, reason in (
         (
             MemoryTransport(MemoryBroker(), Registry(server.url)),
-            ("wrong_schema", "schema id 77 is unknown, or not one of View"),
+            ("wrong_schema", "schema id 77 is unknown, expected one of View that was published before its records"),
         ),
         (MemoryTransport(MemoryBroker()), ("undecodable", "not in Avro single-object encoding")),
     ):

@@ -299,7 +299,7 @@ def test_members_share_the_partitions_and_take_over(broker: str) -> None:
 
 @pytest.mark.kafka
 def test_a_member_that_is_given_up_reads_again_and_its_commit_is_refused(broker: str) -> None:
-    properties = {"session.timeout.ms": "6000", "max.poll.interval.ms": "6000", "heartbeat.interval.ms": "100"}
+    properties = {"session.timeout.ms": "3000", "max.poll.interval.ms": "3000", "heartbeat.interval.ms": "100"}
     transport = KafkaTransport(broker, properties)
     shop = harness.SHOP
     app = App(f"shop-{uuid.uuid4().hex[:12]}", shop.events, shop.features, shop.models, shop.monitors)

@@ -197,8 +197,8 @@ class _DoomedHandle:
 class DoomedTransport(KafkaTransport):
     """Kafka, whose transactional writers are under a fate."""
 
-    def __init__(self, bootstrap: str, fate: Fate) -> None:
-        super().__init__(bootstrap)
+    def __init__(self, bootstrap: str, fate: Fate, properties: Mapping[str, str] = {}) -> None:
+        super().__init__(bootstrap, properties)
         self._fate = fate
 
     def transactional_writer(self, identity: str) -> TransactionalWriter:

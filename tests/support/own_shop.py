@@ -28,6 +28,8 @@ from samestream.streams.transport import Outgoing, Partition, Transport
 _NUMBERS = itertools.count(random.SystemRandom().randrange(10**6) * 1000)  # no two runs on one broker meet
 LONG = os.environ.get("FAULTS") == "long"
 """Whether the fault suite runs in its long form."""
+SESSION_S = 6.0 if LONG else 3.0
+"""After so long without a heartbeat a process is counted as gone: as users have it, or as soon as a busy machine allows."""
 
 HOUR_US = 3600 * SECOND_US
 
@@ -45,6 +47,8 @@ class OwnShop:
         (self.model,) = self.plan.models.values()
         self.bootstrap, self._nursery = bootstrap, nursery
         self.kafka = KafkaTransport(bootstrap)
+        self._entries: dict[str, list[journal.Entry]] = {}
+        self._next: dict[int, int] = {}
         self._codecs = {name: Codec(part.schema) for name, part in self.plan.events.items()}
         provision.provision(self.kafka, self.app, self.plan)
 
@@ -55,7 +59,9 @@ class OwnShop:
 
     def start(self, role: str, batch_records: int = 50, **spec: Any) -> Child:
         """Start a process of a role; see `victim.main`."""
+        session = {"session.timeout.ms": f"{SESSION_S * 1000:.0f}", "heartbeat.interval.ms": f"{SESSION_S * 250:.0f}"}
         told = {"role": role, "module": str(self.module), "bootstrap": self.bootstrap, "batch_records": batch_records}
+        told["properties"] = {} if LONG else session
         return self._nursery.start(**told | spec)
 
     def memory(self) -> MemoryTransport:
@@ -113,17 +119,29 @@ class OwnShop:
             for fetched in self.kafka.read_all(part.topic)
         }
 
+    def journaled(self, task: Task) -> list[journal.Entry]:
+        """The entries of a task, of which only those are read that are new: this is asked a hundred times a second.
+
+        What the journal holds in the end `check_journal` reads as a whole.
+        """
+        for fetched in self.kafka.read_all(self.plan.journal, self._next):
+            self._next[fetched.partition.partition] = int(fetched.offsets[-1]) + 1
+            for entry in map(journal.parse, fetched.values):
+                if entry is not None:
+                    self._entries.setdefault(entry.processor, []).append(entry)
+        return self._entries.get(task.name, [])
+
     def sequence(self, task: Task) -> int:
         """How many batches a task has committed.
 
         Asked of the journal: the offsets of a group cannot be had while a killed writer's transaction is undecided.
         """
-        entries = journal.read(self.kafka, self.plan.journal, task.name)
+        entries = self.journaled(task)
         return entries[-1].sequence if entries else 0
 
     def reached(self, task: Task, targets: dict[Partition, int]) -> bool:
         """Whether a task has read up to there."""
-        return journal.ends(journal.read(self.kafka, self.plan.journal, task.name)) == targets
+        return journal.ends(self.journaled(task)) == targets
 
     def await_batches(self, task: Task, count: int, child: Child) -> None:
         """Wait until so many more batches are committed."""
@@ -171,10 +189,18 @@ def count_of(transport: Transport, topic: str) -> int:
 
 
 def until(done: Callable[[], bool], child: Child | None = None, timeout_s: float = 60.0) -> None:
-    """Ask until it is so; AssertionError if it takes too long, or if the process that is to bring it about has ended."""
+    """Ask until it is so; AssertionError if it takes too long, or if the process that is to bring it about has ended.
+
+    Between two questions pass ten milliseconds, or twice the time that the last one took to be answered: who asks has no
+    claim to the processors that the others need.
+    """
     deadline_s = time.monotonic() + timeout_s
-    while not done():
+    while True:
+        asked_s = time.monotonic()
+        if done():
+            return
+        took_s = time.monotonic() - asked_s
         if child is not None and child.ended is not None and not done():
             raise AssertionError(f"the process left with {child.ended}: {child.said()}")
         assert time.monotonic() < deadline_s, "not in time" + (f": {child.said()}" if child else "")
-        time.sleep(0.01)
+        time.sleep(max(0.01, 2 * took_s))

@@ -44,7 +44,8 @@ def _let_the_clock_jump() -> None:
 def main(spec: dict[str, Any]) -> int:
     """Run a role until SIGTERM; the exit code is that of `samestream run`: 3 when another one took over, 1 for errors.
 
-    spec : ``role``, ``module``, ``bootstrap``; ``point``, ``times`` and ``stop`` (rather than kill) of a fate;
+    spec : ``role``, ``module``, ``bootstrap`` and ``properties`` of librdkafka;
+    ``point``, ``times`` and ``stop`` (rather than kill) of a fate;
     ``batch_records`` of a processor; ``snapshots`` (a folder), ``every_s`` and ``forked`` of its snapshots;
     ``log`` (a root) and ``batch_rows`` of the log's writer; ``clock_jumps``;
     ``held_bytes``; ``standby``: False to be seen by others, True to stand by behind them
@@ -59,7 +60,7 @@ def main(spec: dict[str, Any]) -> int:
     app = load(spec["module"])
     plan = compile_app(app)
     try:
-        with closing(DoomedTransport(spec["bootstrap"], fate)) as transport:
+        with closing(DoomedTransport(spec["bootstrap"], fate, spec.get("properties", {}))) as transport:
             store = provision.store(transport, plan)
             if spec["role"] == "log":
                 doom_storage(fate)
