@@ -76,7 +76,7 @@ faults: dev ## The fault suite in its long form, on genuine Kafka: over a thousa
 # Each in an environment of its own, since they pin different versions of the same things. What does not install is told by
 # the benchmark, and does not keep it from running: hence the `-`.
 PEERS := build/peers
-# With ARGS="--only faust,kafka" only the peers are installed whose names, as the benchmark writes them, have such a part.
+# With ARGS="--only faust,kafka" only the peers are installed whose names, as the benchmark writes them, have such a part (without blanks).
 COMMA := ,
 ONLY := $(patsubst --only=%,%,$(filter --only=%,$(subst --only ,--only=,$(ARGS))))
 asked = $(if $(if $(ONLY),$(strip $(foreach part,$(subst $(COMMA), ,$(ONLY)),$(findstring $(part),$(1)))),all),$(PEERS)/$(2))

@@ -1,6 +1,6 @@
 """How the window state grows: events a second and bytes, by number of keys, their distribution, tiles and features.
 
-Run with ``make bench-state``; it takes three to six minutes and 2 GB. One event is a query of every window, and then an
+Run with ``make bench-state``; it takes three to six minutes and up to 4 GB. One event is a query of every window, and then an
 update: what a model that is triggered by the event it aggregates costs in the state, its key index included. Nothing is
 decoded, evaluated or encoded. Memory is all that is set aside. What of it is not for the raw events of the open heads (by
 which late events are answered exactly) is compared with what the engine aims at: 32 bytes per non-empty tile and

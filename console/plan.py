@@ -26,8 +26,8 @@ def plan(settings: Settings, module: Module) -> None:
 
     \b
     Nothing is started and no Kafka is needed. Of every table it says where its aggregates
-    run (compiled, or in Python on the general path), what a key takes at most, and about
-    how long an event takes on one core; of every source whether its events are decoded,
+    run (compiled, or in Python on the general path), about what a key takes with full windows,
+    and how long an event takes on one core; of every source whether its events are decoded,
     and of every model whether its vectors are encoded, by compiled code. `samestream check` proves what this only shows.
 
     \b
@@ -103,7 +103,7 @@ def _cost(table: Table) -> str:
     cost = cost_of(table)
     low, high = cost.event_us
     more = "" if cost.is_bounded else ", and what lifetimes and the general path hold"
-    return f"{cost.path}, at most {size(cost.most_bytes)} a key{more}, about {low:.1f} to {high:.1f} us an event"
+    return f"{cost.path}, up to about {size(cost.most_bytes)} a key{more}, about {low:.1f} to {high:.1f} us an event"
 
 
 def _decoded(source: Input) -> str:

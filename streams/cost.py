@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from samestream.schemas.windows import LIFETIME_US, Window
 from samestream.streams.plan import Table
 
-_WORD_BYTES = 8
 _KERNEL_US = (0.2, 0.9)  # of one table of a few windows: at a thousand keys, at a hundred thousand
 _GENERAL_US = 5.0  # of one aggregate in Python
 
@@ -16,7 +15,7 @@ _GENERAL_US = 5.0  # of one aggregate in Python
 class Cost:
     """What one table costs.
 
-    most_bytes : of a key, every tile of every window filled; the raw events of open heads come on top
+    most_bytes : of a key, about: every tile of every window filled, and room to spare; raw events of open heads come on top
     is_bounded : whether `most_bytes` is all: neither lifetime windows nor the general path hold more
     compiled, general : how many aggregates run in the kernel, and how many in Python
     event_us : least and most microseconds of one core for an event, with few keys and with very many
@@ -42,16 +41,15 @@ class Cost:
 
 def cost_of(table: Table) -> Cost:
     """The cost of a table."""
-    from samestream.streams.engine.tiles import CellOp
+    from samestream.streams.engine import tiles
 
-    tiers: dict[int, tuple[int, set[int]]] = {}
-    for part in table.windows:
-        if part.cells:
-            most, cells = tiers.get(part.window.tile_us, (0, set()))
-            tiers[part.window.tile_us] = (max(most, tiles_of(part.window) or 1), cells | set(part.cells))
-    most_bytes = sum(
-        tiles * _WORD_BYTES * (1 + sum(CellOp[table.cells[cell].op].slots for cell in cells))
-        for tiles, cells in tiers.values()
+    most_bytes = tiles.key_bytes(
+        [tiles.Cell(tiles.CellOp[cell.op], cell.input, cell.param) for cell in table.cells],
+        [
+            (tiles.Window((tiles_of(part.window) or 1) * part.window.tile_us, part.window.tile_us), part.cells)
+            for part in table.windows
+            if part.cells
+        ],
     )
     compiled = sum(part.is_compiled for part in table.aggregates)
     general = len(table.aggregates) - compiled

@@ -97,8 +97,11 @@ def _parts(stat: Path) -> list[str]:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds of one process so far, all its threads."""
-    parts = _parts(Path("/proc", str(pid), "stat"))
+    """CPU seconds of one process so far, all its threads; 0 if it has ended."""
+    try:
+        parts = _parts(Path("/proc", str(pid), "stat"))
+    except OSError:
+        return 0.0
     return (int(parts[11]) + int(parts[12])) / TICKS_PER_S
 
 

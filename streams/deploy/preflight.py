@@ -30,7 +30,7 @@ from samestream.streams.sql import aggregates as sql_aggregates
 from samestream.streams.sql.duckdb import DUCKDB
 
 Verdict = Literal["ok", "warn", "fail"]
-_MUCH_BYTES = 32 * 1024
+_MUCH_BYTES = 64 * 1024
 _LONGEST_TOPIC = 249
 
 
@@ -228,7 +228,7 @@ def _label(plan: Plan, model: ModelPlan) -> Iterator[Finding]:
 def _memory(table: Table) -> Finding:
     cost = cost_of(table)
     where = f"{table.event} by {' and '.join(table.by)}"
-    says = f"at most {size(cost.most_bytes)} a key, and the raw events of open tiles"
+    says = f"up to about {size(cost.most_bytes)} a key, and the raw events of open tiles"
     if not cost.is_bounded:
         hint = "its state grows with time or with values: watch the process's memory, or shorten the window."
         return Finding("warn", "memory", where, f"{says}; lifetime windows and the general path hold more", hint)

@@ -4,8 +4,8 @@ All state is int64 words, a float being the bits of a float64, so that every fun
 
 * ``slab``: rows of words, in regions. A region belongs to one key, and holds the tiles of one tier (``index, slots...``,
   sorted), or the raw events (``t, position, values..., valid bits...``, sorted); it grows by moving to a place that another
-  of its kind has left, else to the slab's end. Or
-  it is a *ring*: the aligned blocks of 8, 16, 32, ... tiles of a tier (``number, slots...``), of a key that has many tiles.
+  of its kind has left, else to the slab's end. Or it is a *ring*: the aligned blocks of 8, 16, 32, ...
+  tiles of a tier (``number, slots...``), of a key that has many tiles.
   Block ``i`` of level ``k`` lies at row ``(span >> k) + i % (span >> k)``, and the number says which one it is: a smaller
   one means that there is no tile in block ``i``, a greater one that its place was taken. Row 0 begins with the tile index
   up to which blocks are *complete*: those that end there or before, and no others, have been computed. A ring's
@@ -45,7 +45,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def _rooms() -> list[int]:
-    """1, 2, 4, 8, and then about a quarter more each, beyond what a computer holds."""
+    """1, 2, 4, 8, and then a quarter more each, but at least four: beyond what a computer holds."""
     found = [1, 2, 4, 8]
     while found[-1] < 1 << 45:
         found.append(found[-1] + max(4, found[-1] >> 2))
@@ -58,14 +58,13 @@ TILE_US, KEPT_US, STRIDE, TIER_FROM, TIER_DECAYED, TIER_TO = range(6)  # columns
 TIER, LENGTH_US, ROW_AT, SLOTS, OUT_AT, WINDOW_FROM, WINDOW_DECAYED, WINDOW_TO, ANCHOR = range(
     9
 )  # columns of `windows`
-USED, QUERIES, NEED, FREE = range(4)  # words of `marks`; from FREE on, by region and room: a place that was left, whose
-# first word says the next one, or -1
+# Words of `marks`; from FREE on, by region and room: a place that was left, whose first word says the next one, or -1.
+USED, QUERIES, NEED, FREE = range(4)
 START, LENGTH, CAPACITY = range(3)  # words of a region in a key's row, after `settled`
 RING = 0  # column of `tiers`: of those after the tiers, how many tiles a key's ring spans, a power of two
 LEAST = 3  # level of the smallest blocks that a ring keeps
-DENSE = (
-    32  # tiles, and a quarter of the ring's span, that a key has room for when it gets one; others are smaller without
-)
+# A key gets a ring when it has room for so many tiles, and for a quarter of its span; others are smaller without.
+DENSE = 32
 FITS = 1 << 18  # words of `rows` that mostly stay in the cache anyway
 AHEAD = 16  # operations
 NEVER = np.iinfo(np.int64).max
@@ -448,7 +447,7 @@ def dense(span: int) -> int:
 
 @lean
 def ring_rows(span: int) -> int:
-    """Return how many rows a ring of so many tiles has: one for where it is complete, and its blocks."""
+    """Return how many rows the ring of so many tiles has: those of its blocks, and before them the one that begins it."""
     return max(1, span >> (LEAST - 1))
 
 

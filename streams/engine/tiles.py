@@ -102,7 +102,7 @@ class TileTable:
         self._tiers, self._windows, self._cells = _plan(cells, windows, inputs)
         regions = len(self._tiers)
         self._anchored = sum(window.anchored for window, _ in windows)
-        self._row_words = 1 + 3 * regions + int((1 + self._windows[:, kernel.SLOTS]).sum()) + self._anchored
+        self._row_words = _row_words(self._tiers, self._windows)
         self._keys, self._horizon_us = 0, int(kernel.LOWEST)
         self._rows = np.zeros(0, np.int64)
         self._slab = np.zeros(1024, np.int64)
@@ -265,7 +265,7 @@ class TileTable:
         self._keys = max(self._keys, keys)
 
     def _repack(self, horizon_us: int, need: int) -> None:
-        """Drop what is out of reach and garbage, into a slab with as much room again, and at least ``need`` words."""
+        """Drop what is out of reach and garbage, into a slab with a quarter to spare and room for ``need`` words."""
         state = (horizon_us, self._keys, self._row_words, self._tiers, self._rows, self._slab)
         size = kernel.pack(*state, np.zeros(0, np.int64))
         slab = np.zeros(self._room(max(1024, size + (size >> 2) + need), size + (size >> 3) + need), np.int64)
@@ -320,6 +320,24 @@ class TileTable:
 def weights(age_us: Words, half_life_us: int) -> NDArray[np.float64]:
     """What an event of each age counts in a decayed cell: ``2 ** -(age_us / half_life_us)``, to the bit as there."""
     return kernel.weights(_own(age_us, np.int64), half_life_us)
+
+
+def key_bytes(cells: Sequence[Cell], windows: Sequence[tuple[Window, Sequence[int]]]) -> int:
+    """Return about how many bytes a key takes with every tile there: its row, tiles, kept blocks of them, and room to grow.
+
+    Its raw events come on top.
+    """
+    if not windows:
+        return 0
+    tiers, laid, _ = _plan(cells, windows, 1)
+    words = 2 * _row_words(tiers, laid)  # there are rows for keys to come
+    for tier, ring in zip(tiers[: len(tiers) // 2], tiers[len(tiers) // 2 : -1], strict=True):
+        most = tier[kernel.KEPT_US] // tier[kernel.TILE_US] + 2  # both ends are begun only
+        room = kernel.ROOMS[np.searchsorted(kernel.ROOMS, -(-8 * most // 7))]  # one with less would have been left
+        span = int(ring[kernel.RING])
+        blocks = kernel.ring_rows(span) if room >= kernel.dense(span) else 0
+        words += int(tier[kernel.STRIDE]) * (int(room) + blocks) * 5 // 4
+    return 8 * words
 
 
 def warm() -> None:
@@ -381,8 +399,14 @@ def _plan(
     )
 
 
+def _row_words(tiers: Words, windows: Words) -> int:
+    """Return how many words the row of a key has."""
+    anchored = int((windows[:, kernel.ANCHOR] >= 0).sum())
+    return 1 + 3 * len(tiers) + int((1 + windows[:, kernel.SLOTS]).sum()) + anchored
+
+
 def _ring(tiles: int) -> int:
-    """Return how many rows the ring of a tier has whose longest window spans so many whole tiles: all, or 4,096."""
+    """Return how many tiles the ring of a tier spans whose longest window has so many whole ones: all, or 4,096."""
     return int(min(1 << (tiles + 1).bit_length(), 4096))
 
 

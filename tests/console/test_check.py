@@ -127,7 +127,7 @@ EDITS = {
     ),
     "much memory": (
         ('mean_temp_6h = Weather.temp.mean(over="6h")', 'mean_temp_6h = Weather.temp.mean(over="6h", tile="11s")'),
-        ("warn", "memory", "Weather by origin", "at most 50.0 KiB a key, and the raw events of open tiles"),
+        ("warn", "memory", "Weather by origin", "up to about 97.7 KiB a key, and the raw events of open tiles"),
     ),
 }
 

@@ -29,7 +29,7 @@ def test_sources_state_vectors_and_label_are_drawn() -> None:
     assert any(line.split() == ["spread", "int", "from", "Price.cents"] for line in lines)
     assert "  label bought: (amount > 0) of Order by user, within 30m" in lines
     assert "  predicts a probability, trained by gradient_boosting" in lines
-    assert "  View by user: kernel, at most 3.3 KiB a key, about 0.2 to 0.9 us an event" in lines
+    assert "  View by user: kernel, up to about 6.3 KiB a key, about 0.2 to 0.9 us an event" in lines
 
 
 def test_the_flow_is_drawn_from_sources_to_outcomes() -> None:

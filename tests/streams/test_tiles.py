@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -369,13 +370,35 @@ def test_longer_streams_equal_the_oracle(keys, step, disorder, lateness):
     assert [np.concatenate([p[w] for p in parts]).tolist() for w in range(4)] == ops.expected(EVERY_CELL, windows)
 
 
+def places(table):
+    """Check that keys' regions and the places that others have left lie apart; return how many are left."""
+    tiers, rooms, left, taken = table._tiers, kernel.ROOMS, 0, []
+    for row in table._rows.reshape(-1, table._row_words)[: table.keys]:
+        for region, (start, length, capacity) in enumerate(row[1 : 1 + 3 * len(tiers)].reshape(-1, 3).tolist()):
+            is_ring = len(tiers) // 2 <= region < len(tiers) - 1
+            assert is_ring or (length <= capacity and capacity in (0, *rooms))
+            words = (kernel.ring_rows(capacity) if is_ring else capacity) * tiers[region, kernel.STRIDE]
+            taken += [(start, start + words)] if capacity else []
+    for region, heads in enumerate(table._marks[kernel.FREE :].reshape(len(tiers), -1).tolist()):
+        for room, place in zip(rooms, heads, strict=True):
+            while place >= 0:
+                left += 1
+                assert left < 10_000, "a list goes round"
+                taken.append((place, place + room * tiers[region, kernel.STRIDE]))
+                place = int(table._slab[place])
+    taken.sort()
+    assert all(before[1] <= after[0] for before, after in pairwise(taken))
+    assert taken[-1][1] <= table._marks[kernel.USED]
+    return left
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("disorder", "lateness"), [(0, 0), (40, 40), (40, 0), (200, 500)])
 def test_dense_keys_equal_the_oracle(seed, disorder, lateness):
-    """Tiles enough to keep blocks of them; runs of events without a query; queries at the very horizon."""
-    rng, ops, newest = np.random.default_rng(seed), Ops(), 0
-    for i in range(900):
-        t, key = i - int(rng.integers(0, disorder + 1)) + (50 if i > 500 else 0), int(rng.integers(0, 8) == 0)
+    """Tiles enough to keep blocks of them, before and after 1970; runs of events without a query; queries at the very horizon."""
+    rng, ops, newest = np.random.default_rng(seed), Ops(), -500
+    for i in range(-500, 400):
+        t, key = i - int(rng.integers(0, disorder + 1)) + (50 if i > 0 else 0), int(rng.integers(0, 8) == 0)
         newest = max(newest, t)
         horizon = newest - lateness
         ops.update(t, i, BITS(float(rng.normal())), key=key, position=i, horizon=horizon)
@@ -385,15 +408,26 @@ def test_dense_keys_equal_the_oracle(seed, disorder, lateness):
     anchored = [(Window(400, 1, anchored=True), [6, 9, 15]), (Window(LIFETIME_US, 3, anchored=True), [6, 15])]
     windows = [(Window(160, 1), [6, 9, 15]), (Window(61, 1), [6]), (Window(333, 3), [3, 9]), *anchored]
     columns, table, half = ops.columns(), TileTable(EVERY_CELL, windows, 2), len(ops.rows) // 2 + 37 * seed
-    before = run(table, columns, 0, half)
+    left, parts = 0, []
+    for first in range(0, half, 50):
+        parts.append(run(table, columns, first, min(first + 50, half)))
+        left = max(left, places(table))
+    assert left > 0, "no region has moved"
+    before = [np.concatenate(answers) for answers in zip(*parts, strict=True)]
+    lying = {name: words.copy() for name, words in table.held().items()}
+    table.snapshot()
+    assert places(table) == 0
     after = run(TileTable.restore(EVERY_CELL, windows, 2, table.snapshot()), columns, half)
+    taken_up = TileTable.restore(EVERY_CELL, windows, 2, lying)
+    assert [part.tolist() for part in run(taken_up, columns, half)] == [part.tolist() for part in after]
+    places(taken_up)
     answers = [np.concatenate(parts).tolist() for parts in zip(before, after, strict=True)]
     assert answers == ops.expected(EVERY_CELL, windows)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_late_queries_find_what_later_blocks_have_taken_the_place_of(seed):
-    """A ring of 32 rows for a window of 20 tiles, and queries and events up to 500 tiles behind the newest."""
+    """A ring that spans 32 tiles for a window of 20, and queries and events up to 500 tiles behind the newest."""
     rng, ops = np.random.default_rng(seed), Ops()
     for i in range(900):
         ops.update(max(i - int(rng.integers(0, 500)), 0), i, BITS(float(rng.normal())), position=i, horizon=i - 500)
