@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from samestream.monitors.cells import CELLS, cell_of, moved, restored
 from samestream.monitors.evidence import ABOVE, CEILING, COMMON, FORGOTTEN, MOST, STUCK, add, step
+from samestream.monitors.usual import ODD
 from samestream.streams.engine.kernel import compiled
 
 Floats = npt.NDArray[np.float64]
@@ -27,8 +28,12 @@ ZEROED_SHARE, SENTINEL_SHARE = 0.2, 0.05
 LAG, WINDOW = 100, 400
 """What held among the values from this many to that many ago is usual too, whatever the history: weather comes in spells."""
 CANDIDATES = 16
-ABANDONED = 80
-"""Events without it after which a value is no sentinel: of one in twenty, one would have come but for a chance of 1.7 %."""
+OVER = 80
+"""Events without it after which what was found is over: of one in twenty, one would have come but for a chance of 1.7 %."""
+NEVER = math.log(SENTINEL_SHARE) - MOST
+"""So unlikely is what never was: each says as much as one value may."""
+SPELL = 20
+"""Values by which it is known that odd ones, of whatever kind, are more common than usual."""
 
 
 @compiled
@@ -103,12 +108,13 @@ def numbers(
     repeats : log of how often any value is followed by itself, by part of the day, shape (groups,).
     seldom : log of by how much less often than by chance a value follows itself, at most 0, by part of the day, shape (groups,).
     shares : of nulls, of repeats, of zeros after another value, of zeros (0 where there never was one), and of values that are what
-    another key has just said, where that is not what their own said last; shape (5,).
+    another key has just said, where that is not what their own said last, and of odd values; shape (6,).
     scales, offsets : of the units looked for, shape (units,).
     last, last_at : of each slot the last value, NaN at first, and its number; shape (slots,).
-    heard : the last value, NaN at first, and its slot, shape (2,).
+    heard : the last value, NaN at first, its slot, and the share of odd values lately, shape (3,).
     began : the number of the event at which each unit's level rose from 0, shape (units + 1,); the last counts events.
-    held : values that may be sentinels, their levels and scores, and the events since each came, shape (4, CANDIDATES).
+    held : values that may be sentinels, their levels and scores, the events since each came, how usual it was lately when it
+    was first suspected, as the log of a share, and whether it came before or passed the limit, shape (6, CANDIDATES).
     local, ring : see `remember`; shape (CELLS + 1,), the last for nulls, and (WINDOW + 1,). remembers : nothing is wrong.
     beside, lifts, never : see `witnesses.Beside`. last_beside : of each slot what
     the witnesses said last, shape (2, slots).
@@ -131,7 +137,11 @@ def numbers(
         slot = slots[row]
         before = last[slot]
         cell = cell_of(x)
-        here = max(usual[group, cell], lately(cell, local, ring))
+        known, recent = usual[group, cell], lately(cell, local, ring)
+        odd = heard[2] if heard[2] == heard[2] else shares[5]
+        odd += ((1.0 if known < ODD else 0.0) - odd) / SPELL
+        heard[2] = odd
+        here = max(known, recent)
         as_is = here
         echo = -50.0  # keys have the same weather: what one has just said may well be said by another
         if by_step and slot != heard[1] and x == heard[0] and x != before and before == before:
@@ -168,8 +178,9 @@ def numbers(
         rare = rarity[cell]
         if by_step and before == before:  # a value is not odd if the way to it from the last one is usual
             way = stays[cell] if x == before else moves[moved(x, before)]
-            here, rare = max(here, way, echo), max(rare, way, echo)
-        _sentinel(x, row, here, rare, held, levels, scores, peaks, limits, crossed)
+            known, rare = max(known, way), max(rare, way, echo)
+        spell = max(math.log(max(odd, 1e-300) / (shares[5] + SENTINEL_SHARE)), 0.0)
+        _sentinel(x, row, known, recent, spell, echo, rare, held, levels, scores, peaks, limits, crossed)
         for unit in range(len(scales)):
             at = UNITS_FROM + unit
             if by_step:
@@ -193,7 +204,10 @@ def numbers(
 def _sentinel(
     x: float,
     row: int,
-    here: float,
+    known: float,
+    recent: float,
+    spell: float,
+    echo: float,
     rare: float,
     held: Floats,
     levels: Floats,
@@ -202,7 +216,15 @@ def _sentinel(
     limits: Floats,
     crossed: Ints,
 ) -> None:
-    """One value that begins to hold a share of all: follow the levels of the few that may."""
+    """One value that begins to hold a share of all: follow the levels of the few that may.
+
+    known, recent : log of how usual the value is by the history, and lately. Of what never was, what came since it was first
+    suspected does not make it usual, for it may begin seldom; and it is suspected as long as likelihood tells.
+    spell : log of how much more common odd values are lately than usual and a sentinel beside. It is believed of what came
+    before: rain makes all of its values likelier, a sentinel only its own.
+    echo : log of how likely it is since another key has just said it. That is so of weather and not of a sentinel: where
+    others confirm a new value, it is taken back.
+    """
     miss = math.log(1 - SENTINEL_SHARE)
     ceiling = min(CEILING, ABOVE * limits[SENTINEL])
     found = -1
@@ -210,20 +232,27 @@ def _sentinel(
     for at in range(CANDIDATES):
         if held[1, at] > 0 and held[0, at] == x:
             found = at
-            gain = math.log(1 - SENTINEL_SHARE + SENTINEL_SHARE * math.exp(-here)) if here < COMMON else 0.0
+            here = max(known + spell, recent) if held[5, at] > 0 else max(known, held[4, at])
+            gain = miss
+            if here < ODD:
+                gain = math.log((1 - SENTINEL_SHARE) * math.exp(here) + SENTINEL_SHARE) - max(here, echo)
             held[1, at] = max(min(held[1, at] + min(gain, MOST), ceiling) - FORGOTTEN, 0.0)
             held[2, at] += gain
             held[3, at] = 0.0
+            if held[1, at] > limits[SENTINEL]:
+                held[5, at] = 1.0
         elif held[1, at] > 0:
             held[3, at] += 1.0
-            held[1, at] = max(held[1, at] + miss, 0.0) if held[3, at] < ABANDONED else 0.0
+            over = held[5, at] > 0 and held[3, at] >= OVER
+            held[1, at] = 0.0 if over else max(held[1, at] + miss, 0.0)
             held[2, at] = held[2, at] + miss if held[1, at] > 0 else 0.0
         if held[1, at] < held[1, least]:
             least = at
-    if found < 0:
+    if found < 0 and known < ODD:
         first = min(math.log(1 - SENTINEL_SHARE + SENTINEL_SHARE * math.exp(-rare)), MOST)
         if first > held[1, least]:
-            held[0, least], held[1, least], held[2, least], held[3, least] = x, first, first, 0.0
+            held[0, least], held[1, least], held[2, least] = x, first, first
+            held[3, least], held[4, least], held[5, least] = 0.0, recent, 0.0 if known < NEVER else 1.0
     best = 0
     for at in range(CANDIDATES):
         if held[2, at] > held[2, best]:

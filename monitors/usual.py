@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import copy
 from dataclasses import dataclass
 
@@ -32,6 +33,8 @@ RECENT_DAYS, RECENT_SHARE = 3, 0.4
 """The last days count for so much of the whole: a season moves, and weather lasts."""
 RARE = 0.05
 """Share below which a value is rare: that two keys say it in a row is seldom chance."""
+ODD = math.log(0.01)
+"""A value that is this likely anyway is no sentinel, if there is more of it than usual: that is weather, or a calm day."""
 PART_WEIGHT = 30.0
 """Values by which a part of the day is taken to resemble the whole day."""
 WEEK_DAYS, SLOTS = 7, 96
@@ -165,6 +168,9 @@ class UsualNumbers:
         upto = np.cumsum(ranked)[np.searchsorted(ranked, ranked, side="right") - 1]
         rarity = np.empty(CELLS)
         rarity[order] = np.log(np.minimum(upto, 1.0))
+        whole = self.counts.reshape(self._groups, CELLS).sum(axis=0)
+        new = (np.count_nonzero(whole == 1) + 1) / (n + 1)  # of values to come, so many will be new (Good and Turing)
+        rarity[whole == 0] = np.minimum(rarity[whole == 0], math.log(new))
         nulls, repeats, pairs, others, other_zero, zeros, news, echoed = np.sum(
             [day.tallies for day in self._days], axis=0
         )
@@ -172,11 +178,11 @@ class UsualNumbers:
         shares = np.clip(hits / (np.array([n + nulls, pairs, others]) + 1), 1e-4, [0.9, 0.96, 0.999])
         step, apart, by_luck = np.sum([day.distances for day in self._days], axis=0)
         echo = (echoed - by_luck) / max(news - by_luck, 1)
-        shares = np.append(shares, [zeros / max(n, 1), min(max(echo, 1e-4), 0.9)])
+        odd = float((parts * np.exp(usual) * (usual < ODD)).sum() / max(n, 1))
+        shares = np.append(shares, [zeros / max(n, 1), min(max(echo, 1e-4), 0.9), odd])
         kept = np.zeros(CELLS)
         for day in self._days:
             kept[day.kept] += day.kept_counts
-        whole = self.counts.reshape(self._groups, CELLS).sum(axis=0)
         stays = np.log(np.minimum((kept + STAY_WEIGHT * shares[1]) / (whole + STAY_WEIGHT), 0.99))
         of_part, repeated = np.sum([day.pairs for day in self._days], axis=0)
         repeats = np.minimum((repeated + 0.5 + PART_WEIGHT * shares[1]) / (of_part + 1 + PART_WEIGHT), 0.96)

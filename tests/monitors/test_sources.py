@@ -203,10 +203,12 @@ def test_what_another_key_has_just_said_is_not_odd_where_they_have_the_same_weat
         return watch
 
     fog = taught_with(same=True)
-    assert look(fog, [-31.0] * 3, 12) < 0.5
+    assert look(fog, [-31.0] * 3, 12) == 0, "what others confirm is taken back"
     assert look(taught_with(same=False), [-31.0] * 3, 12) > 2
     look(fog, [40.0] * 3, 13)
-    assert look(fog, [40.0, -31.0, 40.0], 14) > 5, "it comes again, and no other says it"
+    assert look(fog, [40.0, -31.0, 40.0], 14) > 3, "no other says it"
+    look(fog, [40.0] * 3, 15)
+    assert look(fog, [40.0, -31.0, 40.0], 16) > 10, "it comes again, and no other says it"
 
 
 def test_infinity_is_out_of_any_range() -> None:
@@ -392,3 +394,43 @@ def test_the_table_of_verdicts_is_whole() -> None:
         assert verdict.meaning.endswith(".")
         assert verdict.advice.endswith(".")
         assert 0 < verdict.weight <= 1
+
+
+@pytest.mark.parametrize("every", [20, 60])
+def test_a_sentinel_that_comes_thinly_does_not_teach_that_it_is_usual(every: int) -> None:
+    watch = taught()
+    part = values(3 * every)
+    part[every - 1 :: every] = -999.0
+    finding = best(watch, part)
+    assert (finding.verdict, finding.evidence["value"]) == ("sentinel", -999.0)
+
+
+def test_more_of_a_common_value_is_no_sentinel() -> None:
+    watch = taught()
+    for _ in range(40):
+        part = values(50)
+        part[::8] = -4.0
+        looked_at(watch, part)
+    assert watch.detectors.peaks[SENTINEL] < LIMIT / 2
+
+
+def test_rain_makes_all_of_its_values_likelier_and_a_sentinel_only_its_own() -> None:
+    rng = np.random.default_rng(11)
+
+    def weather(n: int, wet: float) -> np.ndarray:
+        return np.where(rng.random(n) < wet, rng.integers(1, 21, n) / 100, 0.0)
+
+    watch = NumberWatch("Weather.precip")
+    for _ in range(10):
+        for hour in range(24):
+            looked_at(watch, weather(50, 0.1), hour)
+        watch.close_day(learn=True)
+        watch.restart()
+    watch.detectors.limits[:] = LIMIT
+    for _ in range(20):
+        looked_at(watch, weather(100, 1.0))
+        looked_at(watch, weather(200, 0.0))
+    assert watch.detectors.peaks[SENTINEL] < LIMIT
+    part = weather(100, 1.0)
+    part[9::20] = 9.99
+    assert found(watch, part)["sentinel"].evidence["value"] == 9.99
