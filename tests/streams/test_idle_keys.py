@@ -137,13 +137,15 @@ def test_more_state_than_allowed_is_refused_in_words():
 
 
 def test_tables_share_a_limit_and_one_that_is_gone_holds_nothing():
-    limit = StateLimit(400_000)
-    first, second = (Keyed([(Window(LIFETIME_US, 10, anchored=True), EVERY)], limit) for _ in range(2))
+    limit, whole = StateLimit(400_000), StateLimit(400_000)
+    windows = [(Window(LIFETIME_US, 10, anchored=True), EVERY)]
+    first, second, only = Keyed(windows, limit), Keyed(windows, limit), Keyed(windows, whole)
     _visits(first, 0, 400)
     alone = limit.held_bytes
-    with pytest.raises(StateLimitError):
-        _fill(second, limit)
-    assert 0 < second.tiles.keys < 700
-    del first, second
+    for keyed, its in ((second, limit), (only, whole)):
+        with pytest.raises(StateLimitError):
+            _fill(keyed, its)
+    assert 0 < second.tiles.keys < only.tiles.keys
+    del first, second, keyed
     gc.collect()
     assert (alone > 100_000, limit.held_bytes) == (True, 0)
