@@ -31,8 +31,8 @@ LEAST_LIMIT = 10.0
 """Nats below which no limit is set, however calm the past was."""
 RESTLESS = 8.0
 """Nats that a detector may reach on its three worst days before it counts as restless."""
-RESTLESS_BY_CHANCE = 10.0
-"""The same of an exact one: some hundred events of it a day bring it to nine by chance alone."""
+RESTLESS_BY_CHANCE = 9.0
+"""The same of an exact one: some hundred events of it a day bring it to as many by chance alone."""
 SELDOM = 0.85
 """Scale of a calm detector that lasts: silence has few occasions a day, for it counts only once it is long enough."""
 RETIRED = 30.0
