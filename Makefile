@@ -87,7 +87,6 @@ bench-peers: $(PEERS_ASKED)
 bench-engine: $(VENV)/.ready bench-peers ## Side by side with Python frameworks and Kafka Streams, on genuine Kafka (JSON=FILE, ARGS="--quick --only samestream,plain")
 	$(BIN)/python bench/engine/main.py $(if $(JSON),--json $(JSON)) $(ARGS)
 
-
 $(PEERS)/quix/.ready: REQUIRED := quixstreams==3.28.*
 $(PEERS)/bytewax/.ready: REQUIRED := bytewax[kafka]==0.21.*
 $(PEERS)/faust/.ready: REQUIRED := faust-streaming==0.15.* cramjam

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from samestream.streams.engine.kernel import compiled
+from samestream.streams.engine.compiling import compiled
 from samestream.streams.models.profile_kernel import SIDE, bucket_of
 
 Floats = npt.NDArray[np.float64]

@@ -21,7 +21,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from samestream.streams.engine.kernel import compiled
+from samestream.streams.engine.compiling import compiled
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -38,6 +38,17 @@ STUCK = 0.97
 """Of what is stuck, the share that repeats."""
 COMMON = math.log(0.5)
 """A value that is this likely anyway says nothing: spells of dry weather would add up to a fault."""
+
+
+@compiled
+def rise(at: int, row: int, level: float, levels: Floats, peaks: Floats, limits: Floats, crossed: Ints) -> None:
+    """Bring a detector to a level, but to no more than it can come down from; note its peak, and where it passed its limit."""
+    level = min(level, CEILING, ABOVE * limits[at])
+    levels[at] = level
+    if level > peaks[at]:
+        peaks[at] = level
+    if level > limits[at] and crossed[at] < 0:
+        crossed[at] = row
 
 
 @compiled
@@ -63,13 +74,6 @@ def add(
     """Add evidence to one detector. most : what the event may add to its level."""
     scores[at] += min(max(more, -WEIGHED), WEIGHED)
     level = levels[at] + min(max(more, LEAST), most) - FORGOTTEN
-    ceiling = min(CEILING, ABOVE * limits[at])
     if level <= 0:
         level = scores[at] = 0.0
-    elif level > ceiling:
-        level = ceiling
-    levels[at] = level
-    if level > peaks[at]:
-        peaks[at] = level
-    if level > limits[at] and crossed[at] < 0:
-        crossed[at] = row
+    rise(at, row, level, levels, peaks, limits, crossed)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from samestream.monitors.cells import CELLS, cell_of, moved, restored
 from samestream.monitors.evidence import ABOVE, CEILING, COMMON, FORGOTTEN, MOST, STUCK, add, step
 from samestream.monitors.usual import ODD
-from samestream.streams.engine.kernel import compiled
+from samestream.streams.engine.compiling import compiled
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

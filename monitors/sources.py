@@ -172,8 +172,10 @@ class SourceWatch:
         self._tell(found, at_us, len(known_us), observe)
 
     def _tell(self, found: list[tuple[str, Finding]], at_us: int, rows: int, observe: Observe) -> None:
-        """Group findings: causes that show within an hour of each other are one, fields that tell of one thing, and what shows
-        while the traffic is wrong."""
+        """Group findings: causes that show within an hour of each other are one.
+
+        So are fields that tell of one thing, and what shows while the traffic is wrong.
+        """
         if not found and not self._leaders:
             return
         self._spoiled = self._spoiled or any(finding.verdict == "bad_values" for _, finding in found)

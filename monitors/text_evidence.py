@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samestream.monitors.evidence import COMMON, MOST, STUCK, add, step
-from samestream.streams.engine.kernel import compiled
+from samestream.streams.engine.compiling import compiled
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

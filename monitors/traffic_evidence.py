@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from samestream.monitors.cells import cell_of
-from samestream.monitors.evidence import ABOVE, CEILING, step
-from samestream.streams.engine.kernel import compiled
+from samestream.monitors.evidence import rise, step
+from samestream.streams.engine.compiling import compiled
 from samestream.streams.models.profile_kernel import mixed
 
 Floats = npt.NDArray[np.float64]
@@ -86,10 +86,7 @@ def traffic(
             since[2, partition] += 1
             since[3, partition] += min(due[row], MOST_DUE)
             scores[at] = unheard(shares[partition], since[:, partition])
-            levels[at] = min(scores[at], CEILING, ABOVE * limits[at])
-            peaks[at] = max(peaks[at], levels[at])
-            if levels[at] > limits[at] and crossed[at] < 0:
-                crossed[at] = row
+            rise(at, row, scores[at], levels, peaks, limits, crossed)
 
 
 @compiled

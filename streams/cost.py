@@ -41,10 +41,10 @@ class Cost:
 
 def cost_of(table: Table) -> Cost:
     """The cost of a table."""
-    from samestream.streams.engine import tiles
+    from samestream.streams.engine import table_state, tiles
 
     most_bytes = tiles.key_bytes(
-        [tiles.Cell(tiles.CellOp[cell.op], cell.input, cell.param) for cell in table.cells],
+        table_state.cells_of(table),
         [
             (tiles.Window((tiles_of(part.window) or 1) * part.window.tile_us, part.window.tile_us), part.cells)
             for part in table.windows

@@ -8,6 +8,11 @@ from typing import Any
 
 import agreement
 import pytest
+from hypothesis import settings
+
+# No test is timed: what is compiled for the first time takes a while, and machines are as busy as they are.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -63,7 +63,7 @@ class Running:
                 parts = _parts(stat)
                 if int(parts[3]) != self.process.pid:
                     continue
-                ticks += int(parts[11]) + int(parts[12])
+                ticks += _ticks(parts)
                 for line in (stat.parent / "status").read_text("latin-1").splitlines():
                     if line.startswith("VmHWM:"):
                         self.peak_kb[int(stat.parent.name)] = int(line.split()[1])
@@ -96,13 +96,18 @@ def _parts(stat: Path) -> list[str]:
     return stat.read_text("latin-1").rpartition(")")[2].split()
 
 
+def _ticks(parts: Sequence[str]) -> int:
+    """Of the CPU, in user and in system mode."""
+    return int(parts[11]) + int(parts[12])
+
+
 def cpu_s(pid: int) -> float:
     """CPU seconds of one process so far, all its threads; 0 if it has ended."""
     try:
         parts = _parts(Path("/proc", str(pid), "stat"))
     except OSError:
         return 0.0
-    return (int(parts[11]) + int(parts[12])) / TICKS_PER_S
+    return _ticks(parts) / TICKS_PER_S
 
 
 def watch(

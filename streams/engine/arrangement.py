@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samestream.streams.columns import BoolArray, Int64Array
-from samestream.streams.engine.kernel import compiled
+from samestream.streams.engine.compiling import compiled
 from samestream.streams.engine.tiles import BOTH, QUERY, UPDATE
 
 

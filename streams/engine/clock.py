@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from samestream.streams.columns import Int64Array
-from samestream.streams.engine.kernel import compiled
+from samestream.streams.engine.compiling import compiled
 from samestream.streams.engine.order import APPLIED, DEAD, Batch
 from samestream.streams.transport import Partition
 

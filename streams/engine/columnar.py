@@ -15,7 +15,16 @@ import numpy as np
 
 from samestream.schemas.expressions import Expr
 from samestream.streams.columns import BoolArray, ColumnData, Columns, Int64Array
-from samestream.streams.engine import algebra_table, evaluate, kernel, key_index, table_state, tiles, value_arrays
+from samestream.streams.engine import (
+    algebra_table,
+    cell_kernel,
+    evaluate,
+    kernel,
+    key_index,
+    table_state,
+    tiles,
+    value_arrays,
+)
 from samestream.streams.engine.order import Batch
 from samestream.streams.engine.snapshots import code_of
 from samestream.streams.engine.state_limit import StateLimit
@@ -101,7 +110,9 @@ class ColumnarEngine:
             ]
             for table in self.plan.tables
         ]
-        return digest([tables, code_of(kernel, tiles, key_index, algebra_table, table_state, value_arrays)])
+        return digest(
+            [tables, code_of(cell_kernel, kernel, tiles, key_index, algebra_table, table_state, value_arrays)]
+        )
 
     def process(self, batch: Batch) -> list[Vectors]:
         """Apply a batch that the clocks have judged, and return one vector per applied trigger, by model."""

@@ -8,8 +8,7 @@ last filled up with zeros. So no two keys have the same words, and a key is comp
   upper 32 bits of the key's hash and, below, its id plus 1.
 * ``free``: ids given back, the next one to be given out last.
 
-The compiled functions are here, beside what calls them, and call nothing of another file: numba's cache would not
-notice a change there (:mod:`kernel`).
+The compiled functions are here, beside what calls them.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from samestream.schemas.errors import SamestreamError
 from samestream.streams import columns as cols
 from samestream.streams.columns import CodedText, ColumnData, Int64Array
-from samestream.streams.engine.kernel import lean
+from samestream.streams.engine.compiling import lean
 from samestream.streams.engine.state_limit import StateLimit
 
 LOW = 2**32 - 1

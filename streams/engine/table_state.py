@@ -199,6 +199,11 @@ class TableState:
         return found
 
 
+def cells_of(table: Table) -> list[Cell]:
+    """The accumulators that the kernel holds for a table."""
+    return [Cell(CellOp[cell.op], cell.input, cell.param) for cell in table.cells]
+
+
 class Compiled:
     """The aggregates of a table that the kernel holds."""
 
@@ -207,7 +212,7 @@ class Compiled:
         self._windows = [number for number, part in enumerate(table.windows) if part.cells]
         self._anchored = [n for n in self._windows if isinstance(table.windows[n].window, Tumbling | Calendar)]
         self._slots = {number: _slots(table, part.window, part.cells) for number, part in self._parts}
-        self._cells = [Cell(CellOp[cell.op], cell.input, cell.param) for cell in table.cells]
+        self._cells = cells_of(table)
         self._asked = [
             (
                 Window(window.longest_us, window.tile_us, anchored=number in self._anchored),

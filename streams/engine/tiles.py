@@ -1,7 +1,8 @@
 """The window state of one event source under one grouping key: tiles per key, and the raw events of the open heads.
 
-What a window holds, and in which order it is added up, is DESIGN section 2; the arithmetic is in :mod:`kernel`. This
-file lays the state out, gives it room and takes it to disk and back. It knows nothing of declarations, Kafka or Avro.
+What a window holds, and in which order it is added up, is DESIGN section 2; that is done in :mod:`kernel`, and the arithmetic
+in :mod:`cell_kernel`. This file lays the state out, gives it room and takes it to disk and back. It knows nothing of
+declarations, Kafka or Avro.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from samestream.schemas.errors import RecoveryError, SamestreamError
-from samestream.streams.engine import kernel
-from samestream.streams.engine.kernel import Words
+from samestream.streams.engine import cell_kernel, kernel
+from samestream.streams.engine.compiling import Words
 from samestream.streams.engine.state_limit import StateLimit
 
 UPDATE, QUERY, BOTH = 0, 1, 2
@@ -26,27 +27,27 @@ _LARGE = 1 << 21  # words: 16 MB
 class CellOp(IntEnum):
     """What a cell accumulates, and the int64 slots of its state."""
 
-    COUNT = kernel.COUNT
+    COUNT = cell_kernel.COUNT
     """Valid inputs: ``count``."""
-    SUM_INT = kernel.SUM_INT
+    SUM_INT = cell_kernel.SUM_INT
     """``sum``, wrapping at 64 bits."""
-    SUM_FLOAT = kernel.SUM_FLOAT
+    SUM_FLOAT = cell_kernel.SUM_FLOAT
     """``sum`` (float64 bits); -0.0 if there is nothing to add."""
-    MIN_INT = kernel.MIN_INT
+    MIN_INT = cell_kernel.MIN_INT
     """``least``; the greatest int64 of nothing."""
-    MAX_INT = kernel.MAX_INT
+    MAX_INT = cell_kernel.MAX_INT
     """``greatest``; the least int64 of nothing."""
-    MIN_FLOAT = kernel.MIN_FLOAT
+    MIN_FLOAT = cell_kernel.MIN_FLOAT
     """``least`` (float64 bits); +inf of nothing. Of -0.0 and 0.0 the first stays."""
-    MAX_FLOAT = kernel.MAX_FLOAT
+    MAX_FLOAT = cell_kernel.MAX_FLOAT
     """``greatest`` (float64 bits); -inf of nothing. Of -0.0 and 0.0 the first stays."""
-    LAST = kernel.LAST
+    LAST = cell_kernel.LAST
     """``t, position, value bits`` of the greatest (t, position); t and position are the least int64 of nothing."""
-    FIRST = kernel.FIRST
+    FIRST = cell_kernel.FIRST
     """``t, position, value bits`` of the smallest (t, position); t and position are the greatest int64 of nothing."""
-    MOMENTS = kernel.MOMENTS
+    MOMENTS = cell_kernel.MOMENTS
     """``count, mean, m2`` (the last two float64 bits), m2 being the sum of squared deviations from the mean."""
-    DECAYED = kernel.DECAYED
+    DECAYED = cell_kernel.DECAYED
     """``t, sum, weight`` (the last two float64 bits): an event of age ``a`` counts ``2 ** -(a / param)``, its age being
     that at t, the greatest event time; of nothing t is the least int64 and the weight 0."""
 
@@ -103,7 +104,7 @@ class TileTable:
         regions = len(self._tiers)
         self._anchored = sum(window.anchored for window, _ in windows)
         self._row_words = _row_words(self._tiers, self._windows)
-        self._keys, self._horizon_us = 0, int(kernel.LOWEST)
+        self._keys, self._horizon_us = 0, int(cell_kernel.LOWEST)
         self._rows = np.zeros(0, np.int64)
         self._slab = np.zeros(1024, np.int64)
         self._marks = np.zeros(kernel.FREE + regions * len(kernel.ROOMS), np.int64)
@@ -203,7 +204,7 @@ class TileTable:
         """Make some ids as new, to be used for other keys; nothing is told of what they held."""
         rows = self._rows.reshape(-1, self._row_words)
         rows[ids] = 0
-        rows[ids, 0] = kernel.NEVER
+        rows[ids, 0] = cell_kernel.NEVER
 
     def snapshot(self) -> dict[str, Words]:
         """Return the state as int64 arrays that share no memory with the table; :meth:`restore` takes them."""
@@ -258,7 +259,7 @@ class TileTable:
             words = self._row_words
             room = self._room(max(keys, grown(self._keys, words), 16) * words, (keys + (keys >> 3)) * words)
             longer = np.zeros(room // words * words, np.int64)
-            longer[:: self._row_words] = kernel.NEVER
+            longer[:: self._row_words] = cell_kernel.NEVER
             longer[: len(self._rows)] = self._rows
             self._rows = longer
             self._limit.note(self, self.memory_bytes)
@@ -319,7 +320,7 @@ class TileTable:
 
 def weights(age_us: Words, half_life_us: int) -> NDArray[np.float64]:
     """What an event of each age counts in a decayed cell: ``2 ** -(age_us / half_life_us)``, to the bit as there."""
-    return kernel.weights(_own(age_us, np.int64), half_life_us)
+    return cell_kernel.weights(_own(age_us, np.int64), half_life_us)
 
 
 def key_bytes(cells: Sequence[Cell], windows: Sequence[tuple[Window, Sequence[int]]]) -> int:
@@ -426,7 +427,7 @@ def _lay(
     rows = [
         (cells[c].op, cells[c].input, tile_slot, slot, cells[c].op.slots, cells[c].param) for c, tile_slot, slot in laid
     ]
-    plain = [row for row in rows if row[kernel.OP] != CellOp.DECAYED]
+    plain = [row for row in rows if row[cell_kernel.OP] != CellOp.DECAYED]
     decayed_from = len(table) + len(plain)
-    table += plain + [row for row in rows if row[kernel.OP] == CellOp.DECAYED]
+    table += plain + [row for row in rows if row[cell_kernel.OP] == CellOp.DECAYED]
     return decayed_from

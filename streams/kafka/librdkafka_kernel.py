@@ -18,7 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from samestream.streams.engine.kernel import Words, compiled
+from samestream.streams.engine.compiling import Words, compiled
 
 Bytes = NDArray[np.uint8]
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from samestream.streams.engine.kernel import Words, bits, lean, real
+from samestream.streams.engine.compiling import Words, bits, lean, real
 
 Bytes = NDArray[np.uint8]
 

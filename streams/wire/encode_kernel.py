@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from samestream.streams.engine.kernel import Words, lean
+from samestream.streams.engine.compiling import Words, lean
 
 Bytes = NDArray[np.uint8]
 

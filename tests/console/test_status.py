@@ -46,9 +46,7 @@ def test_an_event_time_ahead_of_its_record_is_told_until_others_reach_it(
     send("Departure", departure(40), known_us=T0_US)
     assert cli("run", FLIGHTS, "features", "--until-idle", "0.1").exit_code == 0
     said = cli("status", FLIGHTS).stdout
-    assert "features: an event time of flights.departures[0] lies 40m 0s ahead of its record; until others" in said, (
-        said
-    )
+    assert "features: an event time of flights.departures[0] lies 40m 0s ahead of its record; until others" in said
     assert "is late. Hint: is a producer's clock ahead? A shorter `ahead=`" in said
     send("Departure", departure(41), known_us=T0_US + HOUR_US)
     assert cli("run", FLIGHTS, "features", "--until-idle", "0.1").exit_code == 0

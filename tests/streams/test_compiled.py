@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-ALIKE = "from samestream.streams.engine.kernel import compiled\n"
+ALIKE = "from samestream.streams.engine.compiling import compiled\n"
 INNER = ALIKE + "NUMBER = {number}\n@compiled\ndef inner(x: int) -> int:\n    return x + {more}\n"
 MIDDLE = ALIKE + "from {inner} import inner\n@compiled\ndef middle(x: int) -> int:\n    return inner(x)\n"
 OUTER = ALIKE + (

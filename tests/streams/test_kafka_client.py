@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future
 from types import SimpleNamespace
 
@@ -13,12 +13,7 @@ from samestream.schemas.errors import SettingsError, TransportError
 from samestream.streams.kafka import librdkafka
 from samestream.streams.kafka.client import CLIENT, chosen
 from samestream.streams.kafka.transport import KafkaTransport
-from samestream.streams.transport import (
-    Partition,
-    Transport,
-)
-
-Opened = Callable[[], Transport]
+from samestream.streams.transport import Partition
 
 
 def test_the_client_follows_the_library_unless_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from samestream.schemas.errors import RecoveryError, SamestreamError
-from samestream.streams.engine import kernel, tiles
+from samestream.streams.engine import cell_kernel, kernel, tiles
 from samestream.streams.engine.tiles import BOTH, QUERY, UPDATE, Cell, CellOp, TileTable, Window
 
 INT_OPS = [CellOp.SUM_INT, CellOp.MIN_INT, CellOp.MAX_INT]
@@ -210,7 +210,7 @@ def test_a_new_period_begins_empty_and_an_earlier_one_is_still_answered():
     [(0, 1.0), (1, 0.5), (2, 0.25), (1022, 2.0**-1022), (1023, 0.0), (2**61, 0.0)],
 )
 def test_whole_half_lives_halve_exactly_and_underflow_to_nothing(halvings, expected):
-    assert kernel.weight(halvings, 1) == expected
+    assert cell_kernel.weight(halvings, 1) == expected
 
 
 @settings(deadline=None)
@@ -219,7 +219,9 @@ def test_a_weight_is_a_power_of_two_within_two_ulp(age, half_life):
     assert tiles.weights(np.array([age]), half_life).tolist() == [oracle.weight(age, half_life)]
     expected = 2.0 ** -(age / half_life)
     # the quotient is a float too: beyond some hundred half-lives its rounding is what there is to see
-    assert kernel.weight(age, half_life) == pytest.approx(expected, rel=5e-16 + 1e-16 * age / half_life, abs=2.0**-1022)
+    assert cell_kernel.weight(age, half_life) == pytest.approx(
+        expected, rel=5e-16 + 1e-16 * age / half_life, abs=2.0**-1022
+    )
 
 
 @settings(deadline=None)

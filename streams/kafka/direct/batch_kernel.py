@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from samestream.streams.engine.kernel import Words, compiled, lean
+from samestream.streams.engine.compiling import Words, compiled, lean
 from samestream.streams.kafka.librdkafka_kernel import copy
 from samestream.streams.wire.encode_kernel import number as write_varint
 
