@@ -152,8 +152,9 @@ class GroupSilence:
         }
         named = frozenset(f"{self.field}={self._told[place]}" for place in order)
         since_us = min(own.active.values())
-        score = float(own.levels[worst])
-        return [Finding("missing_group", len(order) / max(len(self._told), 1), evidence, score, since_us, named)]
+        score, stopped_us = float(own.levels[worst]), int(self._last_us[worst])
+        share = len(order) / max(len(self._told), 1)
+        return [Finding("missing_group", share, evidence, score, since_us, named, stopped_us)]
 
     def _grow(self, size: int) -> None:
         more = size - len(self._counted)

@@ -69,6 +69,7 @@ class Finding:
     extent : how much of what could be wrong is wrong, 0 to 1. score : nats by which it explains what is seen.
     since_us : known time from which it held, microseconds UTC; None if only the instant of the look is known.
     named : what it is about, of several things of one cause: an incident is told anew when another joins.
+    stopped_us : known time of the last that came, where what is wrong is that nothing comes; causes that stopped together are one.
     """
 
     verdict: str
@@ -77,6 +78,7 @@ class Finding:
     score: float = 0.0
     since_us: int | None = None
     named: frozenset[str] = frozenset()
+    stopped_us: int | None = None
 
     @property
     def severity(self) -> float:
@@ -97,7 +99,7 @@ class Incident:
     """An incident and what was said of it; `told` holds (at_us, verdict, severity), one for each change.
 
     score : the most nats by which the verdict told explained what was seen. affected : features that it spoils or may spoil;
-    none where it concerns the score.
+    none where it concerns the score. stopped_us : see `Finding`, of the first. joined : causes that stopped with the first.
     """
 
     identity: str
@@ -112,6 +114,13 @@ class Incident:
     score: float = 0.0
     affected: tuple[str, ...] = ()
     named: frozenset[str] = frozenset()
+    stopped_us: int | None = None
+    joined: tuple[str, ...] = ()
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """All that it is about, in the order in which it was found."""
+        return self.cause, *self.joined
 
     def at(self, at_us: int) -> tuple[str, float]:
         """Verdict and severity as they were at an instant, for families of monitors look at it at their own pace."""
@@ -173,9 +182,9 @@ class IncidentBook:
     ) -> bool:
         """Say what is wrong with a cause at an instant; nothing, if nothing is. Returns whether an incident is open then.
 
-        Opens an incident, tells a verdict of higher rank or one that explains more by `MARGIN` nats, and closes it when
-        nothing was wrong for six hours. Instants of one cause do not decrease. affected : features; by default those
-        computed from the cause.
+        Opens an incident, or joins that of a cause that stopped within an hour of this one; tells a verdict of higher rank or one
+        that explains more by `MARGIN` nats, and closes it when nothing was wrong for six hours. Instants of one cause do not
+        decrease. affected : features; by default those computed from the cause.
         """
         incident = self._open.get((place, cause))
         if not findings:
@@ -183,15 +192,18 @@ class IncidentBook:
                 self._calm(incident, at_us)
             return (place, cause) in self._open
         best = max(findings, key=_weight)
+        stopped_us = min((one.stopped_us for one in findings if one.stopped_us is not None), default=None)
         if incident is None:
+            affected = self.lineage.affected_by(cause) if affected is None else affected
+            if stopped_us is not None and (other := self._stopped_with(stopped_us, place)) is not None:
+                self._join(other, cause, best, affected, at_us)
+                return True
             since = [finding.since_us for finding in findings if finding.since_us is not None]
-            opened_us = min([at_us, *since])
-            opened = self.open(
-                cause, best, opened_us, self.lineage.affected_by(cause) if affected is None else affected
-            )
-            opened.score, opened.named = best.score, best.named
+            opened = self.open(cause, best, min([at_us, *since]), affected)
+            opened.score, opened.named, opened.stopped_us = best.score, best.named, stopped_us
             return True
         incident.calm_since_us = None
+        incident.stopped_us = stopped_us if incident.stopped_us is None else incident.stopped_us
         told = incident.told[-1][1]
         incident.score = max([incident.score, *(finding.score for finding in findings if finding.verdict == told)])
         above = VERDICTS[best.verdict].rank - VERDICTS[told].rank
@@ -224,7 +236,8 @@ class IncidentBook:
     def close(self, incident: Incident, at_us: int) -> None:
         """Close an open incident."""
         incident.closed_at_us = at_us
-        del self._open[incident.place, incident.cause]
+        for cause in incident.causes:
+            del self._open[incident.place, cause]
         open_hours = (at_us - incident.opened_at_us) / HOUR_US
         self._record("close", incident, at_us, {"open_hours": round(open_hours, 2)})
 
@@ -232,9 +245,29 @@ class IncidentBook:
         """The earliest incident of any of these causes that held at any time after `from_us`, up to `until_us`."""
         wanted = {(place, cause) for cause in causes}
         found = [
-            known for known in self._all if (known.place, known.cause) in wanted and known.holds(from_us, until_us)
+            known
+            for known in self._all
+            if any((known.place, cause) in wanted for cause in known.causes) and known.holds(from_us, until_us)
         ]
         return min(found, key=lambda incident: (incident.opened_at_us, incident.cause), default=None)
+
+    def _stopped_with(self, stopped_us: int, place: str) -> Incident | None:
+        """The first open incident about something that stopped within an hour of an instant, by known time."""
+        found = [
+            one
+            for one in self._open.values()
+            if one.place == place and one.stopped_us is not None and abs(one.stopped_us - stopped_us) <= HOUR_US
+        ]
+        return min(found, key=lambda incident: (incident.opened_at_us, incident.cause), default=None)
+
+    def _join(self, incident: Incident, cause: str, finding: Finding, affected: Sequence[str], at_us: int) -> None:
+        """Take another cause into an open incident, and say so."""
+        incident.joined = (*incident.joined, cause)
+        incident.affected = tuple(dict.fromkeys([*incident.affected, *affected]))
+        incident.calm_since_us = None
+        self._open[incident.place, cause] = incident
+        joined = {"joined_by": cause, "affected": list(incident.affected)}
+        self._record("update", incident, at_us, {**finding.evidence, **joined})
 
     def _calm(self, incident: Incident, at_us: int) -> None:
         if incident.calm_since_us is None:

@@ -76,6 +76,7 @@ class TrafficWatch:
         self._duplicate = self._unreadable = 0.0
         self._counted: Ints = np.zeros(0, np.int64)  # learned: events by partition
         self._shares: Floats = np.zeros(0)
+        self._heard_us: Ints = np.zeros(0, np.int64)  # the last event of each partition
         self._seen: Ints = np.zeros(REMEMBERED, np.int64)
         self._latest_lags: Floats = np.zeros(0)
         self._last_us: int | None = None
@@ -112,6 +113,8 @@ class TrafficWatch:
         self._look_at_silence(known_us, expected * float(self._expects.worth[slot]), at_us, tick_us)
         self._look_at_unreadable(len(known_us), unreadable, at_us)
         if len(known_us):
+            inside = partitions < len(self._heard_us)
+            self._heard_us[partitions[inside]] = known_us[inside]  # the last of several stays
             lags = np.round((known_us - time_us) / SECOND_US)
             if self._lags is not None:
                 table = self._lags
@@ -160,7 +163,9 @@ class TrafficWatch:
         if new:
             self.detectors.grow([f"partition {len(self._counted) + place}" for place in range(new)], exact=True)
             self._since = np.concatenate([self._since, np.zeros((4, new))], axis=1)
-            self._counted = np.concatenate([self._counted, np.zeros(new, np.int64)])
+            self._counted, self._heard_us = (
+                np.concatenate([part, np.zeros(new, np.int64)]) for part in (self._counted, self._heard_us)
+            )
         self._counted = self._counted + counts
         shares = self._counted / max(int(self._counted.sum()), 1)
         # one of all is silence, and one that hardly speaks is never missed
@@ -235,12 +240,14 @@ class TrafficWatch:
         if place == SILENT:
             since, until = self._gap
             evidence |= {"last_event": instant(since), "silent_hours": round((until - since) / HOUR_US, 2)}
-            return Finding("missing_source", 1.0, evidence, score=float(self.own.levels[place]), since_us=since_us)
+            score = float(self.own.levels[place])
+            return Finding("missing_source", 1.0, evidence, score=score, since_us=since_us, stopped_us=since)
         evidence["unreadable_today"] = self._today_unreadable
         return Finding("unreadable", 1.0, evidence, score=float(self.own.levels[place]), since_us=since_us)
 
     def _finding(self, place: int, since_us: int) -> Finding:
         verdict = VERDICT_OF[place] if place < len(VERDICT_OF) else "missing_partition"
+        stopped_us: int | None = None
         evidence: dict[str, Any] = {
             "nats": round(float(self.detectors.levels[place]), 2),
             "limit_nats": round(float(self.detectors.limits[place]), 2),
@@ -256,10 +263,12 @@ class TrafficWatch:
             }
         elif place >= PARTITIONS_FROM:
             partition = place - PARTITIONS_FROM
+            stopped_us = int(self._heard_us[partition])
             evidence |= {"partition": partition, "share_before": round(float(self._shares[partition]), 4)}
         elif place == DUPLICATED:
             evidence["share_before"] = round(float(np.exp(self._duplicate)), 6)
-        return Finding(verdict, 1.0, evidence, score=float(self.detectors.scores[place]), since_us=since_us)
+        score = float(self.detectors.scores[place])
+        return Finding(verdict, 1.0, evidence, score=score, since_us=since_us, stopped_us=stopped_us)
 
 
 def lower_bound(bucket: int) -> float:

@@ -36,6 +36,8 @@ from samestream.monitors.diagnosis import instant
 from samestream.monitors.incidents import IncidentBook, IncidentRecord, Lineage
 from samestream.monitors.sources import SourceFamily
 
+FROM_DAY, DAYS = 21, 365
+"""Days, UTC, whose incidents count: from the first limits to the last day that has all its flights."""
 FIRST_DAY, LAST_DAY = 63, 355
 """Faults strike between these days: after nine weeks, three days of learning and eight weeks of history."""
 EACH, EACH_QUICK = 60, 8
@@ -64,7 +66,7 @@ def rows(quick: bool) -> dict[str, list[dict[str, Any]]]:
         places, by_us = resampled(served.known_us, start_us, source)
         _, again, _ = clean_year(resampled_events(events, start_us, source), moved(served, places, by_us), start_us)
         found.append(told("days resampled within ten days", again, start_us))
-    opened = sum(record.at_us >= start_us + FIRST_DAY * DAY_US for record in clean)
+    opened = sum(FIRST_DAY * DAY_US <= record.at_us - start_us < DAYS * DAY_US for record in clean)
     rng = np.random.default_rng(int(digest[:16], 16))
     each = EACH_QUICK if quick else EACH
     drawn = [of_kind(fault, kept, events, lineage, start_us, rng, each) for fault in FAULTS]
@@ -115,7 +117,7 @@ def tuned(columns: Year, start_us: int, opened: int, folder: Path, quick: bool) 
 
     None for one that does not run here.
     """
-    weeks = (365 - FIRST_DAY) / 7
+    weeks = (DAYS - FIRST_DAY) / 7
     found, absent = peers(columns, folder, quick)
     for name, reason in absent.items():
         print(f"{name} is absent: {reason}", flush=True)
@@ -200,8 +202,7 @@ def _outcome(served: ServedYear, row: int, at_us: int) -> dict[str, Any]:
 
 def told(data: str, opened: list[IncidentRecord], start_us: int) -> dict[str, Any]:
     """How many incidents a week were false from the day on which limits were first set."""
-    since_us = start_us + 21 * DAY_US
-    since = [record for record in opened if record.at_us >= since_us]
+    since = [record for record in opened if FROM_DAY * DAY_US <= record.at_us - start_us < DAYS * DAY_US]
     false = [
         record
         for record in since
@@ -210,7 +211,7 @@ def told(data: str, opened: list[IncidentRecord], start_us: int) -> dict[str, An
     for record in since:
         mark = "false" if record in false else "true "
         print(f"  {mark} {instant(record.at_us)} {record.verdict:18} {record.cause}")
-    weeks = (365 - 21) / 7
+    weeks = (DAYS - FROM_DAY) / 7
     low, high = of_rate(len(false), weeks)
     print(
         f"{data}: {len(false)} false incidents of {len(since)} in {weeks:.0f} weeks, {len(false) / weeks:.2f} a week "

@@ -47,21 +47,18 @@ def opened(records: list[IncidentRecord]) -> list[tuple[str, str]]:
     return [(one.cause, one.verdict) for one in records if one.event == "open"]
 
 
-def test_a_week_without_data_is_one_silence_of_each_source_and_hides_nothing_after_it() -> None:
+def test_a_week_without_data_is_one_silence_and_hides_nothing_after_it() -> None:
     struck = made.struck(world(), "unit", STRUCK_US)
     parts = {name: later(getattr(struck, name)) for name in ("departures", "weather", "vectors")}
     models = tuple((name, at_us + 7 * DAY * (at_us >= GAP_US), reference) for name, at_us, reference in struck.models)
     records = made.watched(replace(struck, models=models, **parts))
-    assert sorted(opened(records)) == [
-        ("Departure", "missing_source"),
-        ("Departure.dep_delay", "unit"),
-        ("Weather", "missing_source"),
-    ]
+    assert opened(records) == [("Departure", "missing_source"), ("Departure.dep_delay", "unit")]
+    assert records[1].evidence["joined_by"] == "Weather"
     back_us = GAP_US + 7 * DAY
     silent = {one.incident for one in records if one.verdict == "missing_source"}
     closed = [one.at_us for one in records if one.event == "close" and one.incident in silent]
-    assert len(closed) == 2
-    assert back_us < min(closed) <= max(closed) < back_us + 9 * HOUR
+    assert len(closed) == 1
+    assert back_us < closed[0] < back_us + 9 * HOUR
     found = next(one for one in records if one.verdict == "unit")
     assert STRUCK_US + 7 * DAY < found.at_us < STRUCK_US + 7 * DAY + 2 * HOUR
 
