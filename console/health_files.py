@@ -29,6 +29,7 @@ class HealthFile:
         self._written_s = float("-inf")
         self._events: dict[str, tuple[int, float]] = {}
         self._is_told = False
+        _clear(folder, app)
 
     def refresh(self) -> None:
         """Write it, if it is time to. A disk that is full is told once, and stops nothing."""
@@ -56,6 +57,26 @@ class HealthFile:
         """Remove it."""
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
+
+
+def _clear(folder: Path, app: str) -> None:
+    """Remove the files of an app's processes that were killed: of no process that runs, and not written for a while."""
+    for path in (folder / "health").glob(f"{app}.*.*"):
+        pid = path.name.removeprefix(f"{app}.").partition(".")[0]
+        with suppress(OSError):
+            if pid.isdecimal() and not _runs(int(pid)) and time.time() - path.stat().st_mtime > FRESH_S:
+                path.unlink()
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process of this machine has this number. One that runs in another container has none here, but a fresh file."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def read(folder: Path, app: str) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -109,6 +111,22 @@ def test_files_of_the_dead_and_torn_ones_are_passed_over(applied: MemoryTranspor
     (folder / f"{app.prefix}.2.json").write_text("{")
     (folder / f"{app.prefix}.other.3.json").write_text(json.dumps({"pid": 3, "at": time.time(), "roles": {}}))
     assert list(health_files.read(Path("state"), app.prefix)) == []
+
+
+def test_files_of_killed_processes_are_removed_by_the_next_one(applied: MemoryTransport, app: App) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    folder = Path("state/health")
+    folder.mkdir(parents=True)
+    an_hour_ago = time.time() - 3600
+    kept = {f"{app.prefix}.{os.getpid()}.json", f"{app.prefix}.other.{gone.pid}.json", f"{app.prefix}.{gone.pid}.json"}
+    for name in (*kept, f"{app.prefix}.{gone.pid}.tmp"):
+        (folder / name).write_text("{}")
+        os.utime(folder / name, (an_hour_ago, an_hour_ago))
+    os.utime(folder / f"{app.prefix}.{gone.pid}.json")  # written just now, by a process that cannot be seen from here
+    crew = Crew([Busy()])
+    health_files.HealthFile(Path("state"), app.prefix, crew, Lags(applied, app.prefix, crew.roles))
+    assert {path.name for path in folder.iterdir()} == kept
 
 
 def test_a_disk_that_is_full_stops_nothing(
