@@ -81,11 +81,15 @@ def calibration(chances: Floats, happened: Floats) -> Calibration | None:
 
 @dataclass
 class LabelWindow:
-    """The labelled predictions whose labels happened in one window. changed : since its figures were last taken."""
+    """The labelled predictions whose labels happened in one window.
+
+    changed : since its figures were last taken. explained : something else was wrong when some of them were made.
+    """
 
     rows: dict[Trigger, Mapping[str, Any]] = field(default_factory=dict)
     corrections: int = 0
     changed: bool = True
+    explained: bool = False
 
 
 class LabelWindows:
@@ -97,8 +101,11 @@ class LabelWindows:
         self.too_old = 0
         """Labels that came after the rows of their window were let go."""
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Take an outcome with a label; a later one of the same trigger replaces it, in the window of its own label time."""
+    def add(self, row: Mapping[str, Any], is_explained: bool = False) -> None:
+        """Take an outcome with a label; a later one of the same trigger replaces it, in the window of its own label time.
+
+        is_explained : something else was wrong when it was predicted, which says why it may be off.
+        """
         trigger = row["trigger_topic"], row["trigger_partition"], row["trigger_offset"]
         number = row["label_time"] // self.window_us
         newest = max(self.windows, default=number)
@@ -113,6 +120,7 @@ class LabelWindows:
                     other.changed = True
         window = self.windows.setdefault(number, LabelWindow())
         window.rows[trigger], window.changed = row, True
+        window.explained = window.explained or is_explained
         for old in [one for one in self.windows if one <= newest - KEPT_WINDOWS]:
             del self.windows[old]
 

@@ -26,7 +26,10 @@ from samestream.streams.plan import Input, Plan
 from samestream.streams.wire.decode import vector_input
 
 _DAY_US = 86_400_000_000
-_INCIDENT_COLUMNS = ("incident", "event", "subject", "verdict")
+_INCIDENT_COLUMNS = {
+    "incident": Kind.STRING, "event": Kind.STRING, "subject": Kind.STRING, "verdict": Kind.STRING, "opened_at": Kind.TIME,
+    "at": Kind.TIME,
+}  # fmt: skip
 
 
 def is_asked_for(watched: type[Any]) -> bool:
@@ -46,10 +49,9 @@ class OutcomeMonitorTask(KeptWatch[OutcomeWatch]):
         self.name = f"monitor.{model.name}.outcomes"
         self.fingerprint = plan.fingerprint
         self._drift, self._model = plan.drift, model
-        told: dict[str, Kind] = dict.fromkeys(_INCIDENT_COLUMNS, Kind.STRING)
         self.inputs: tuple[Input, ...] = (
             vector_input("outcomes", model.topics["outcomes"], records.OUTCOME),
-            Input("incidents", plan.drift, records.INCIDENT, told, frozenset(), "", ""),
+            Input("incidents", plan.drift, records.INCIDENT, _INCIDENT_COLUMNS, frozenset(), "", ""),
         )
         labels = plan.events[model.label.event].gate
         settle_us = min(labels.lateness_us if labels is not None else 0, _DAY_US)
@@ -72,7 +74,7 @@ class OutcomeMonitorTask(KeptWatch[OutcomeWatch]):
             if name == "outcomes":
                 self._watch.on_outcome(int(batch.known_us[place]), row)
             else:
-                self._watch.on_incident(row["incident"], row["event"], row["subject"], row["verdict"])
+                self._watch.on_incident(*(row[column] for column in _INCIDENT_COLUMNS))
         told = self._watch.records()
         self._opened += sum(record.event == "open" for record in told)
         out = [record_of(self._drift, record) for record in told]

@@ -6,7 +6,9 @@ levels share one limit, that of the alarm budget: set by what they reached on go
 as the budget's share allows. Below the shortest history for which that holds nothing alarms, and `needed_days` says so.
 
 While another incident of the model is open, its features or sources are what is wrong, or what was served is not what the
-log says: that explains worse predictions, so the model is not blamed, and such a day is not learned from.
+log says: that explains worse predictions, so the model is not blamed, and such a day is not learned from. Labels of what was
+predicted then may come much later, when all is well again: predictions made while an incident was open, or in the hour before it
+was told, say nothing of the model, whenever their labels come.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ ACCEPTED_US = 14 * DAY_US
 TAUGHT = 2.0
 """Times the limit that a day may count for in the limits to come."""
 KEPT_DAYS, KEPT_ERRORS = 400, 100_000
+EARLIER_US, REMEMBERED_US = HOUR_US, 60 * DAY_US
+"""A fault may have begun so long before it was told; and labels that come so long after it are taken to be of other predictions."""
 LEAST_NOW = 50
 """Errors in the last day that it takes to say that a model has recovered."""
 
@@ -94,7 +98,8 @@ class OutcomeWatch:
         self._today: list[float] = []
         self._limit: float | None = None
         self._scales: dict[str, float] = {}
-        self._others: set[str] = set()
+        self._others: dict[str, int] = {}  # open incidents, and since when
+        self._over: list[tuple[int, int]] = []  # from when until when others were open
         self._aged: _Aged | None = None
         self._closed_us = 0
         self._told: dict[int, float] = {}  # windows whose calibration was looked at: the level
@@ -110,16 +115,24 @@ class OutcomeWatch:
         """What happened to incidents since the last call."""
         return self._book.records()
 
-    def on_incident(self, incident: str, event: str, subject: str, verdict: str) -> None:
+    def on_incident(self, incident: str, event: str, subject: str, verdict: str, opened_at_us: int, at_us: int) -> None:
         """Take note of an incident of the drift topic; those of other models, and its own, explain nothing."""
         if verdict == AGED or not subject.startswith(f"{self._model}."):
             return
         if event == "close":
-            self._others.discard(incident)
+            self._others.pop(incident, None)
+            self._over = [one for one in self._over if one[1] > at_us - REMEMBERED_US]
+            self._over.append((opened_at_us, at_us))
         else:
-            self._others.add(incident)
+            self._others[incident] = opened_at_us
             if self._day is not None:
                 self._day.good = False
+
+    def _is_explained(self, predicted_us: int) -> bool:
+        """Whether something else was wrong when a prediction was made."""
+        return any(since_us - EARLIER_US <= predicted_us for since_us in self._others.values()) or any(
+            since_us - EARLIER_US <= predicted_us <= until_us for since_us, until_us in self._over
+        )
 
     def on_outcome(self, known_us: int, row: Mapping[str, Any]) -> None:
         """Take an outcome; only those with a label say anything."""
@@ -129,8 +142,9 @@ class OutcomeWatch:
         error = error_of(self._output, row)
         if error is None:
             return
-        self.windows.add(row)
-        if row["state"] == "correction" or not self._by_performance:
+        is_explained = self._is_explained(row["event_time"])
+        self.windows.add(row, is_explained)
+        if row["state"] == "correction" or not self._by_performance or is_explained:
             return  # the error stream is of first labels: a correction would be counted twice
         self._recent.append((known_us, error))
         self._today.append(error)
@@ -164,7 +178,7 @@ class OutcomeWatch:
             "error_before": round(float(before.mean()), 6),
             "error_after": round(float(after.mean()), 6),
             "predictions_after": len(after),
-            "parity": "no parity incident was open: what was served is what the log says",
+            "others": "no other incident was open when these were predicted",
             "history_days": len(self._history),
             "figures": self.newest,
         }
@@ -229,7 +243,7 @@ class OutcomeWatch:
             if number >= max(self._told, default=number):
                 self.newest = {**figures, "label_time_us": number * length}
             found = self.windows.calibration(number)
-            if not self._by_calibration or found is None or number * length < self._closed_us:
+            if not self._by_calibration or found is None or window.explained or number * length < self._closed_us:
                 self._told[number] = 0.0
                 continue
             level = max(found.excess, 0.0) ** 2 / 2
@@ -255,7 +269,7 @@ class OutcomeWatch:
             "limit": round(limit, 3),
             "figures": dict(figures),
             "reliability": [[round(said, 4), round(share, 4), rows] for said, share, rows in groups],
-            "parity": "no parity incident was open: what was served is what the log says",
+            "others": "no other incident was open when these were predicted",
         }
         self._observe(known_us, Finding(AGED, 0.5, evidence))
 

@@ -20,6 +20,7 @@ from served_year import ServedYear, moved
 from samestream.examples.flights_data import local_instant_us
 from samestream.monitors.diagnosis import instant
 from samestream.monitors.incidents import IncidentRecord, Lineage
+from samestream.monitors.outcome_watch import OutcomeWatch
 from samestream.monitors.sources import SourceFamily
 
 FROM_DAY, DAYS = 21, 365
@@ -67,19 +68,25 @@ def clean_year(
             at_us = int(served.label_known_us[row])
             while said and said[0].at_us <= at_us:
                 record = said.pop(0)
-                outcomes.on_incident(record.incident, record.event, record.subject, record.verdict)
+                _tell(outcomes, record)
             outcomes.on_outcome(at_us, _outcome(served, row, at_us))
         for record in said:
-            outcomes.on_incident(record.incident, record.event, record.subject, record.verdict)
+            _tell(outcomes, record)
         opened += [record for record in outcomes.records() if record.event == "open"]
     return kept, opened, watch.lineage
 
 
+def _tell(outcomes: OutcomeWatch, record: IncidentRecord) -> None:
+    outcomes.on_incident(
+        record.incident, record.event, record.subject, record.verdict, record.opened_at_us, record.at_us
+    )
+
+
 def _outcome(served: ServedYear, row: int, at_us: int) -> dict[str, Any]:
     return {
-        "state": "labelled", "score": float(served.score[row]), "label": float(served.label[row]), "label_time": at_us,
-        "trigger_topic": "", "trigger_partition": int(served.vectors.rank[row]),
-        "trigger_offset": int(served.vectors.offset[row]),
+        "state": "labelled", "event_time": int(served.known_us[row]), "score": float(served.score[row]),
+        "label": float(served.label[row]), "label_time": at_us, "trigger_topic": "",
+        "trigger_partition": int(served.vectors.rank[row]), "trigger_offset": int(served.vectors.offset[row]),
     }  # fmt: skip
 
 

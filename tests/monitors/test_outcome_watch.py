@@ -66,13 +66,32 @@ def test_an_open_incident_of_the_model_explains_worse_predictions() -> None:
     found: list[IncidentRecord] = []
     for at_us, row in life(NEEDED + 30, aged_from=NEEDED + 5, until=NEEDED + 15):
         if at_us == START + (NEEDED + 5) * DAY:
-            one.on_incident("a", "open", "M.x", "definition_or_code")
-            one.on_incident("b", "open", "Other.x", "unit")
+            one.on_incident("a", "open", "M.x", "definition_or_code", at_us, at_us)
+            one.on_incident("b", "open", "Other.x", "unit", at_us, at_us)
         if at_us == START + (NEEDED + 16) * DAY:
-            one.on_incident("a", "close", "M.x", "definition_or_code")
+            one.on_incident("a", "close", "M.x", "definition_or_code", START + (NEEDED + 5) * DAY, at_us)
         one.on_outcome(at_us, row)
         found += one.records()
     assert [record.at_us for record in found if record.at_us < START + (NEEDED + 15) * DAY] == []
+
+
+@pytest.mark.parametrize("check", [Performance(), Calibration("1d")], ids=["errors", "calibration"])
+@pytest.mark.parametrize("told", [True, False], ids=["incident", "no incident"])
+def test_predictions_made_during_an_incident_are_explained_by_it_whenever_their_labels_come(
+    check: Performance | Calibration, told: bool
+) -> None:
+    from_us, until_us, late_us = START + (NEEDED + 10) * DAY, START + (NEEDED + 11) * DAY, 2 * DAY
+    one = watch(check)
+    found: list[IncidentRecord] = []
+    for at_us, row in life(NEEDED + 20, aged_from=NEEDED + 10, until=NEEDED + 11):
+        # labels of two days before; the incident was told half an hour after the fault began
+        if told and at_us == from_us:
+            one.on_incident("a", "open", "M.x", "unit", from_us + HOUR // 2, from_us + HOUR // 2)
+        if told and at_us == until_us + 7 * HOUR:
+            one.on_incident("a", "close", "M.x", "unit", from_us + HOUR // 2, at_us)
+        one.on_outcome(at_us + late_us, {**row, "label_time": at_us + late_us})
+        found += one.records()
+    assert [record.event for record in found][:1] == ([] if told else ["open"])
 
 
 def test_two_weeks_without_data_are_no_incident() -> None:
