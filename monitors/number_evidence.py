@@ -30,6 +30,8 @@ LAG, WINDOW = 100, 400
 CANDIDATES = 16
 OVER = 80
 """Events without it after which what was found is over: of one in twenty, one would have come but for a chance of 1.7 %."""
+FRONT = math.log(0.1)
+"""Share of the values of a key that are taken to come from anywhere, and not from about where the last one was."""
 NEVER = math.log(SENTINEL_SHARE) - MOST
 """So unlikely is what never was: each says as much as one value may."""
 SPELL = 20
@@ -189,7 +191,8 @@ def numbers(
                 y, y_before = restored(x, scales[unit], offsets[unit]), before
                 if levels[at] > 0 and last_at[slot] >= began[unit]:
                     y_before = restored(before, scales[unit], offsets[unit])
-                more = moves[moved(y, y_before)] - moves[moved(x, before)]
+                # a front brings any value that is usual, however far it is from the last one
+                more = moves[moved(y, y_before)] - max(moves[moved(x, before)], usual[group, cell] + FRONT)
             else:
                 more = usual[group, cell_of(restored(x, scales[unit], offsets[unit]))] - as_is
             if levels[at] == 0:
