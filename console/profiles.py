@@ -91,7 +91,7 @@ def profiles(
                 if (from_us is None or start_us >= from_us) and (to_us is None or start_us < to_us):
                     print(f"  {instant(start_us)}  {_line(profile)}")
             print()
-            for line in histogram(total):
+            for line in [*histogram(total), *_shares(total)]:
                 print(f"  {line}")
 
 
@@ -114,6 +114,7 @@ def _figures(profile: Profile) -> dict[str, Any]:
         "q90": profile.quantile(0.9),
         "max": profile.max,
         "mean": profile.mean,
+        "std": profile.std,
         "heaviest": profile.heaviest,
     }
 
@@ -125,14 +126,15 @@ def _line(profile: Profile) -> str:
         return head + ", ".join(f"{text} {count / max(profile.n, 1):.1%}" for text, count in said["top"].items())
     if said["min"] is None:
         return head
-    numbers = ("min", "q10", "q50", "q90", "max", "mean")
+    numbers = ("min", "q10", "q50", "q90", "max", "mean", "std")
     return head + "  ".join(f"{name} {said[name]:.4g}" for name in numbers)
 
 
 def histogram(profile: Profile) -> list[str]:
     """A bar for each sixteenth of the range that holds 98 of 100 numbers, or for each frequent text; the longest is 40 long.
 
-    Numbers beyond that range are counted in the first and the last bar.
+    Numbers beyond that range are counted in the first and the last bar, and all other texts in the last. Shares are of all numbers
+    or texts.
     """
     from samestream.streams.models.profile import NumericProfile
 
@@ -142,11 +144,25 @@ def histogram(profile: Profile) -> list[str]:
         groups = profile.groups()
         names = [f"{text[:24]:<24}" for text in groups]
         counts = [profile.counts[text] for text in groups]
+        if others := profile.n - profile.nulls - sum(counts):
+            names, counts = [*names, f"{'(all others)':<24}"], [*counts, others]
     total, greatest = max(sum(counts), 1), max(counts, default=0)
     return [
         f"{name} {'#' * round(_WIDTH * count / greatest) if greatest else '':<{_WIDTH}} {count / total:>6.1%}  {count:,}"
         for name, count in zip(names, counts, strict=True)
     ]
+
+
+def _shares(profile: Profile) -> list[str]:
+    """How many of a number's rows are of each kind that is a fault where there never was any; nothing of texts."""
+    from samestream.streams.models.profile import NumericProfile
+
+    if not isinstance(profile, NumericProfile):
+        return []
+    kinds = {
+        "zero": profile.zeros, "negative": profile.negatives, "the value before": profile.repeats, "not finite": profile.nonfinite,
+    }  # fmt: skip
+    return ["", ", ".join(f"{count / max(profile.n, 1):.2%} {name}" for name, count in kinds.items())]
 
 
 def _bars(profile: NumericProfile) -> tuple[list[str], list[int]]:

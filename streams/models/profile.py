@@ -145,6 +145,15 @@ class NumericProfile:
         return self.sum / self.values if self.values else None
 
     @property
+    def std(self) -> float | None:
+        """Standard deviation of the values, of n and not n - 1; None of no values. Of values that differ in the last digits alone
+        it is not exact, since it comes from sums.
+        """
+        if not self.values:
+            return None
+        return math.sqrt(max(self.sum_squares / self.values - (self.sum / self.values) ** 2, 0.0))
+
+    @property
     def heaviest(self) -> tuple[float, int] | None:
         """The most frequent exact value and its count (the smaller value where two are equal); None of no values."""
         return min(self.atoms.items(), key=lambda atom: (-atom[1], atom[0])) if self.atoms else None

@@ -213,3 +213,6 @@ def test_the_log_is_read_by_the_command(tmp_path: Path) -> None:
     assert histogram(NumericProfile()) == []
     texts = histogram(CategoryProfile.of(np.array(["a", "b", "a"], object)))
     assert [line.split()[0] for line in texts] == ["a", "b"]
+    many = histogram(CategoryProfile.of(np.array([f"t{number % 40:02}" for number in range(400)], object)))
+    assert (len(many), many[0].split()[-2:]) == (17, ["2.5%", "10"])
+    assert many[-1].split()[-2:] == ["60.0%", "240"]

@@ -118,12 +118,14 @@ def test_counts_of_a_small_table() -> None:
     assert profile.heaviest == (1.0, 3)
     assert profile.longest_run == 3
     assert profile.null_share == 3 / 8
+    assert NumericProfile.of([1.0, 2.0, 3.0, 6.0]).std == pytest.approx(3.5**0.5)
 
 
 def test_the_empty_profile_has_no_statistics() -> None:
     empty = NumericProfile.of([])
     assert empty.quantile(0.5) is None
     assert empty.mean is None
+    assert empty.std is None
     assert empty.heaviest is None
     assert empty.bins(empty.edges()).tolist() == [0, 0, 0, 0]
     assert NumericProfile.of([np.nan] * 3).bins(empty.edges()).tolist() == [0, 0, 0, 3]
