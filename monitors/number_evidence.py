@@ -116,7 +116,8 @@ def numbers(
     heard : the last value, NaN at first, its slot, and the share of odd values lately, shape (3,).
     began : the number of the event at which each unit's level rose from 0, shape (units + 1,); the last counts events.
     held : values that may be sentinels, their levels and scores, the events since each came, how usual it was lately when it
-    was first suspected, as the log of a share, and whether it came before or passed the limit, shape (6, CANDIDATES).
+    was first suspected, as the log of a share, whether it came before or passed the limit, and its own share lately since
+    then; shape (7, CANDIDATES).
     local, ring : see `remember`; shape (CELLS + 1,), the last for nulls, and (WINDOW + 1,). remembers : nothing is wrong.
     beside, lifts, never : see `witnesses.Beside`. last_beside : of each slot what
     the witnesses said last, shape (2, slots).
@@ -181,8 +182,7 @@ def numbers(
         if by_step and before == before:  # a value is not odd if the way to it from the last one is usual
             way = stays[cell] if x == before else moves[moved(x, before)]
             known, rare = max(known, way), max(rare, way, echo)
-        spell = max(math.log(max(odd, 1e-300) / (shares[5] + SENTINEL_SHARE)), 0.0)
-        _sentinel(x, row, known, recent, spell, echo, rare, held, levels, scores, peaks, limits, crossed)
+        _sentinel(x, row, known, recent, odd, shares[5], echo, rare, held, levels, scores, peaks, limits, crossed)
         for unit in range(len(scales)):
             at = UNITS_FROM + unit
             if by_step:
@@ -209,7 +209,8 @@ def _sentinel(
     row: int,
     known: float,
     recent: float,
-    spell: float,
+    odd: float,
+    odd_before: float,
     echo: float,
     rare: float,
     held: Floats,
@@ -223,8 +224,8 @@ def _sentinel(
 
     known, recent : log of how usual the value is by the history, and lately. Of what never was, what came since it was first
     suspected does not make it usual, for it may begin seldom; and it is suspected as long as likelihood tells.
-    spell : log of how much more common odd values are lately than usual and a sentinel beside. It is believed of what came
-    before: rain makes all of its values likelier, a sentinel only its own.
+    odd, odd_before : share of odd values lately, and in the history. By how much more common the others are than they were,
+    what came before is likelier too: rain makes all of its values likelier, a sentinel only its own.
     echo : log of how likely it is since another key has just said it. That is so of weather and not of a sentinel: where
     others confirm a new value, it is taken back.
     """
@@ -233,8 +234,12 @@ def _sentinel(
     found = -1
     least = 0
     for at in range(CANDIDATES):
-        if held[1, at] > 0 and held[0, at] == x:
+        is_it = held[1, at] > 0 and held[0, at] == x
+        held[6, at] += ((1.0 if is_it else 0.0) - held[6, at]) / SPELL
+        if is_it:
             found = at
+            others = max(odd - held[6, at], 1e-300)
+            spell = max(math.log(others / (odd_before + SENTINEL_SHARE)), 0.0)
             here = max(known + spell, recent) if held[5, at] > 0 else max(known, held[4, at])
             gain = miss
             if here < ODD:
@@ -256,6 +261,7 @@ def _sentinel(
         if first > held[1, least]:
             held[0, least], held[1, least], held[2, least] = x, first, first
             held[3, least], held[4, least], held[5, least] = 0.0, recent, 0.0 if known < NEVER else 1.0
+            held[6, least] = 1 / SPELL
     best = 0
     for at in range(CANDIDATES):
         if held[2, at] > held[2, best]:

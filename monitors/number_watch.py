@@ -45,7 +45,7 @@ class NumberWatch:
         self._last_beside: Floats = np.full((2, MANY + 1), np.nan)
         self._heard: Floats = np.full(3, np.nan)
         self._began: Ints = np.zeros(len(self.units) + 1, np.int64)
-        self._held = np.zeros((6, CANDIDATES))
+        self._held = np.zeros((7, CANDIDATES))
         self._local: Ints = np.zeros(CELLS + 1, np.int64)
         self._ring: Ints = np.zeros(WINDOW + 1, np.int64)
         self._today: list[tuple[Floats, Ints, int]] = []

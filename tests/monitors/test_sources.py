@@ -434,3 +434,22 @@ def test_rain_makes_all_of_its_values_likelier_and_a_sentinel_only_its_own() -> 
     part = weather(100, 1.0)
     part[9::20] = 9.99
     assert found(watch, part)["sentinel"].evidence["value"] == 9.99
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_seldom_value_that_becomes_a_third_of_all_does_not_hide_behind_itself(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+
+    def nearly_constant(n: int) -> np.ndarray:
+        return np.where(rng.random(n) < 0.02, rng.integers(1, 5, n) / 4, 0.0)  # four odd ones, one in two hundred each
+
+    watch = NumberWatch("Weather.precip")
+    for _ in range(10):
+        for hour in range(24):
+            looked_at(watch, nearly_constant(50), hour)
+        watch.close_day(learn=True)
+        watch.restart()
+    watch.detectors.limits[:] = LIMIT
+    part = nearly_constant(50)
+    part[rng.random(50) < 0.3] = 0.25
+    assert found(watch, part)["sentinel"].evidence["value"] == 0.25
