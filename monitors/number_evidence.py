@@ -34,6 +34,12 @@ FRONT = math.log(0.1)
 """Share of the values of a key that are taken to come from anywhere, and not from about where the last one was."""
 NEVER = math.log(SENTINEL_SHARE) - MOST
 """So unlikely is what never was: each says as much as one value may."""
+TWO = 9.0
+"""What never came may say so much by coming twice, or twice what it said first: by chance a new value comes twice on some day."""
+KEPT, RARELY, WHILE = 0.5, 2.0, 200
+"""The level that what said more than so much at first keeps for so many events, in nats: it is known again when it comes again."""
+VALUE, LEVEL, SCORE, SINCE, LATELY, WAS, OWN, FIRST, AGAIN = range(9)
+"""What is held of a value that may be a sentinel."""
 SPELL = 20
 """Values by which it is known that odd ones, of whatever kind, are more common than usual."""
 
@@ -115,9 +121,10 @@ def numbers(
     last, last_at : of each slot the last value, NaN at first, and its number; shape (slots,).
     heard : the last value, NaN at first, its slot, and the share of odd values lately, shape (3,).
     began : the number of the event at which each unit's level rose from 0, shape (units + 1,); the last counts events.
-    held : values that may be sentinels, their levels and scores, the events since each came, how usual it was lately when it
-    was first suspected, as the log of a share, whether it came before or passed the limit, and its own share lately since
-    then; shape (7, CANDIDATES).
+    held : values that may be sentinels, shape (9, CANDIDATES): VALUE; LEVEL, SCORE; SINCE, the events since it came last; LATELY,
+    how usual it was lately when it was first suspected, as the log of a share; WAS, 0 if it never came before, 1 if it did,
+    2 once it passed the limit; OWN, its own share of the values lately; FIRST, what it said when it first came; AGAIN, whether
+    it came since.
     local, ring : see `remember`; shape (CELLS + 1,), the last for nulls, and (WINDOW + 1,). remembers : nothing is wrong.
     beside, lifts, never : see `witnesses.Beside`. last_beside : of each slot what
     the witnesses said last, shape (2, slots).
@@ -223,7 +230,7 @@ def _sentinel(
     """One value that begins to hold a share of all: follow the levels of the few that may.
 
     known, recent : log of how usual the value is by the history, and lately. Of what never was, what came since it was first
-    suspected does not make it usual, for it may begin seldom; and it is suspected as long as likelihood tells.
+    suspected does not make it usual, for it may begin seldom; and what is rare is suspected for hundreds of values.
     odd, odd_before : share of odd values lately, and in the history. By how much more common the others are than they were,
     what came before is likelier too: rain makes all of its values likelier, a sentinel only its own.
     echo : log of how likely it is since another key has just said it. That is so of weather and not of a sentinel: where
@@ -234,41 +241,46 @@ def _sentinel(
     found = -1
     least = 0
     for at in range(CANDIDATES):
-        is_it = held[1, at] > 0 and held[0, at] == x
-        held[6, at] += ((1.0 if is_it else 0.0) - held[6, at]) / SPELL
+        is_it = held[LEVEL, at] > 0 and held[VALUE, at] == x
+        held[OWN, at] += ((1.0 if is_it else 0.0) - held[OWN, at]) / SPELL
         if is_it:
             found = at
-            others = max(odd - held[6, at], 1e-300)
+            others = max(odd - held[OWN, at], 1e-300)
             spell = max(math.log(others / (odd_before + SENTINEL_SHARE)), 0.0)
-            here = max(known + spell, recent) if held[5, at] > 0 else max(known, held[4, at])
+            here = max(known + spell, recent) if held[WAS, at] > 0 else max(known, held[LATELY, at])
             gain = miss
             if here < ODD:
                 gain = math.log((1 - SENTINEL_SHARE) * math.exp(here) + SENTINEL_SHARE) - max(here, echo)
-            held[1, at] = max(min(held[1, at] + min(gain, MOST), ceiling) - FORGOTTEN, 0.0)
-            held[2, at] += gain
-            held[3, at] = 0.0
-            if held[1, at] > limits[SENTINEL]:
-                held[5, at] = 1.0
-        elif held[1, at] > 0:
-            held[3, at] += 1.0
-            over = held[5, at] > 0 and held[3, at] >= OVER
-            held[1, at] = 0.0 if over else max(held[1, at] + miss, 0.0)
-            held[2, at] = held[2, at] + miss if held[1, at] > 0 else 0.0
-        if held[1, at] < held[1, least]:
+            level = min(held[LEVEL, at] + min(gain, MOST), ceiling)
+            if held[WAS, at] == 0 and not held[AGAIN, at]:
+                level = min(level, max(2 * held[FIRST, at], TWO))
+            held[LEVEL, at] = max(level - FORGOTTEN, 0.0)
+            held[SCORE, at] += gain
+            held[SINCE, at], held[AGAIN, at] = 0.0, 1.0
+            if held[LEVEL, at] > limits[SENTINEL]:
+                held[WAS, at] = 2.0
+        elif held[LEVEL, at] > 0:
+            held[SINCE, at] += 1.0
+            over = held[WAS, at] == 2 and held[SINCE, at] >= OVER
+            kept = KEPT if held[FIRST, at] > RARELY and held[SINCE, at] < WHILE else 0.0
+            held[LEVEL, at] = 0.0 if over else max(held[LEVEL, at] + miss, kept)
+            held[SCORE, at] = held[SCORE, at] + miss if held[LEVEL, at] > kept else kept
+        if held[LEVEL, at] < held[LEVEL, least]:
             least = at
     if found < 0 and known < ODD:
         first = min(math.log(1 - SENTINEL_SHARE + SENTINEL_SHARE * math.exp(-rare)), MOST)
-        if first > held[1, least]:
-            held[0, least], held[1, least], held[2, least] = x, first, first
-            held[3, least], held[4, least], held[5, least] = 0.0, recent, 0.0 if known < NEVER else 1.0
-            held[6, least] = 1 / SPELL
+        if first > held[LEVEL, least]:
+            held[:, least] = 0.0
+            held[VALUE, least], held[LEVEL, least], held[SCORE, least] = x, first, first
+            held[LATELY, least], held[FIRST, least] = recent, first
+            held[WAS, least], held[OWN, least] = 0.0 if known < NEVER else 1.0, 1 / SPELL
     best = 0
     for at in range(CANDIDATES):
-        if held[2, at] > held[2, best]:
+        if held[SCORE, at] > held[SCORE, best]:
             best = at
-    greatest = held[1, best]
+    greatest = held[LEVEL, best]
     levels[SENTINEL] = greatest
-    scores[SENTINEL] = held[2, best]
+    scores[SENTINEL] = held[SCORE, best]
     if greatest > peaks[SENTINEL]:
         peaks[SENTINEL] = greatest
     if greatest > limits[SENTINEL] and crossed[SENTINEL] < 0:

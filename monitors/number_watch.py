@@ -13,7 +13,7 @@ from samestream.monitors.detectors import Detectors
 from samestream.monitors.diagnosis import Unit, units_of
 from samestream.monitors.evidence import MOST
 from samestream.monitors.incidents import Finding
-from samestream.monitors.number_evidence import CANDIDATES, UNITS_FROM, WINDOW, numbers
+from samestream.monitors.number_evidence import CANDIDATES, SCORE, UNITS_FROM, VALUE, WINDOW, numbers
 from samestream.monitors.slots import MANY, Slots
 from samestream.monitors.usual import HOURS_A_GROUP, NumbersTable, UsualNumbers
 from samestream.monitors.witnesses import Beside, nothing_beside
@@ -45,7 +45,7 @@ class NumberWatch:
         self._last_beside: Floats = np.full((2, MANY + 1), np.nan)
         self._heard: Floats = np.full(3, np.nan)
         self._began: Ints = np.zeros(len(self.units) + 1, np.int64)
-        self._held = np.zeros((7, CANDIDATES))
+        self._held = np.zeros((9, CANDIDATES))
         self._local: Ints = np.zeros(CELLS + 1, np.int64)
         self._ring: Ints = np.zeros(WINDOW + 1, np.int64)
         self._today: list[tuple[Floats, Ints, int]] = []
@@ -205,7 +205,7 @@ class NumberWatch:
         elif verdict in ("frozen", "sentinel") and len(after):
             value = float(after[-1])
             if verdict == "sentinel":
-                value = float(self._held[0, int(self._held[2].argmax())])
+                value = float(self._held[VALUE, int(self._held[SCORE].argmax())])
                 verdict = "zeroed" if value == 0 else verdict
             evidence |= {"value": value, "share": _share(after, value), "share_before": self._share_before(value)}
             if verdict == "frozen":

@@ -453,3 +453,30 @@ def test_a_seldom_value_that_becomes_a_third_of_all_does_not_hide_behind_itself(
     part = nearly_constant(50)
     part[rng.random(50) < 0.3] = 0.25
     assert found(watch, part)["sentinel"].evidence["value"] == 0.25
+
+
+def test_two_of_a_value_that_never_came_may_be_chance() -> None:
+    watch = taught()
+    part = values(70)
+    part[[30, 32]] = -999.0
+    assert "sentinel" not in found(watch, part)
+    assert best(watch, np.array([-999.0])).verdict == "sentinel"
+
+
+def test_a_sentinel_is_known_again_after_a_hundred_values_without_it() -> None:
+    watch = taught()
+    part = np.concatenate([[-999.0], values(130), [-999.0], values(10), [-999.0]])
+    watch.detectors.limits[:] = 16.0
+    assert found(watch, part)["sentinel"].evidence["value"] == -999.0
+
+
+def test_what_seldom_came_is_suspected_for_more_than_eighty_values() -> None:
+    watch = taught()
+    looked_at(watch, np.array([999.0]))
+    for _ in range(4):
+        looked_at(watch, values(1200))
+        watch.restart()
+        watch.close_day(learn=True)
+    watch.detectors.limits[:] = 10.0
+    part = np.concatenate([values(10), [999.0], values(10), [999.0], values(85), [999.0]])
+    assert found(watch, part)["sentinel"].evidence["value"] == 999.0
