@@ -13,7 +13,7 @@ from samestream.monitors.detectors import Detectors
 from samestream.monitors.diagnosis import Unit, units_of
 from samestream.monitors.evidence import MOST
 from samestream.monitors.incidents import Finding
-from samestream.monitors.number_evidence import CANDIDATES, SCORE, UNITS_FROM, VALUE, WINDOW, numbers
+from samestream.monitors.number_evidence import CANDIDATES, KEPT, LEVEL, SCORE, UNITS_FROM, VALUE, WAS, WINDOW, numbers
 from samestream.monitors.slots import MANY, Slots
 from samestream.monitors.usual import HOURS_A_GROUP, NumbersTable, UsualNumbers
 from samestream.monitors.witnesses import Beside, nothing_beside
@@ -120,10 +120,19 @@ class NumberWatch:
                 np.array([len(part) for part, *_ in self._today], np.int64),
             )
             inside = (values >= self.low) & (values <= self.high)
+            suspected = self._suspected()
             self._usual.learn(values[inside], groups[inside], slots[inside], self._nulls, self._was_keyed)
-            self.table = self._usual.table()
+            before, self.table = self.table, self._usual.table()
+            if before is not None:
+                self.table = self.table.but(suspected, before)
         self._today, self._nulls = [], 0
         self._last_beside[:] = np.nan  # another field may be the witness now
+
+    def _suspected(self) -> Ints:
+        """Cells of values that never came until they may be a sentinel: they do not teach yet that they are usual."""
+        cells = cells_of(self._held[VALUE, (self._held[LEVEL] > KEPT) & (self._held[WAS] == 0)])
+        came = self._usual.counts.reshape(-1, CELLS)[:, cells].sum(axis=0)
+        return np.asarray(cells[came == 0])
 
     def restart(self) -> None:
         """Forget what was found before there was anything to compare with."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +62,12 @@ class NumbersTable:
 
     def __deepcopy__(self, memo: object) -> NumbersTable:
         return self
+
+    def but(self, cells: Ints, before: NumbersTable) -> NumbersTable:
+        """The same, with some cells no more usual than they were before."""
+        usual = self.usual.copy()
+        usual[:, cells] = np.minimum(usual[:, cells], before.usual[:, cells])
+        return replace(self, usual=usual)
 
 
 @dataclass(frozen=True)

@@ -480,3 +480,12 @@ def test_what_seldom_came_is_suspected_for_more_than_eighty_values() -> None:
     watch.detectors.limits[:] = 10.0
     part = np.concatenate([values(10), [999.0], values(10), [999.0], values(85), [999.0]])
     assert found(watch, part)["sentinel"].evidence["value"] == 999.0
+
+
+def test_a_sentinel_that_begins_before_midnight_does_not_teach_that_it_is_usual() -> None:
+    watch = taught()
+    watch.detectors.limits[:] = 16.0
+    looked_at(watch, np.concatenate([values(20), [-999.0], values(10)]), 23)
+    watch.close_day(learn=True)
+    part = np.concatenate([values(10), [-999.0], values(20), [-999.0]])
+    assert {one.verdict for one in looked_at(watch, part, 0)} == {"sentinel"}
