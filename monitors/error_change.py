@@ -1,8 +1,10 @@
 """Has a stream of errors got worse? A likelihood ratio over every length of the recent past, against all that came before.
 
 After each error, for lengths from one to thousands that grow by a quarter, the last `n` errors are compared with those before:
-how much better do two means explain the stream than one. The greatest of these, in nats, is the *level*, less for short lengths, of
-which there are more that could look changed by chance. A level says when to alarm only beside a limit, which comes from
+how many times better do two means explain the stream than one. These ratios are summed over the lengths (as Shiryaev and Roberts
+sum over the instants at which a change may have begun), each weighed by how many beginnings it stands for. The logarithm of one
+more than the sum, in nats, is the *level*. The sum, rather than the greatest, because a change that two lengths tell of is more
+likely than one that a single length does. A level says when to alarm only beside a limit, which comes from
 history (`monitors.outcome_watch`) or from tuning on other streams. Errors are 0 or 1 (a Bernoulli likelihood), or any
 numbers (a Gaussian one, of the stream's own variance). Only what gets worse counts.
 
@@ -24,7 +26,11 @@ KEPT = 1 << 15
 LEAST_BEFORE = 200
 """Errors that must lie before the recent ones."""
 BALANCE = 1000.0
-"""Errors of which the last one changes as often by chance as the last thousand: the levels of all lengths are on one scale."""
+"""Errors up to which a length weighs as much as it is long: as lengths grow by a quarter, `n` stands for `n / 4` beginnings."""
+LEAST_GAUSSIAN = 8
+"""Errors that a mean of any numbers is taken of: fewer are not near to normal."""
+NEGLIGIBLE = 30.0
+"""Nats below the greatest ratio at which one more changes nothing that can be seen."""
 
 
 def lags() -> Ints:
@@ -53,17 +59,19 @@ def levels_of(
     """Write the level after each error, from 0 at first, and go on from the state.
 
     errors, levels : shape (errors,). sums, squares : rings of running totals, shape (KEPT,). lengths : ascending
-    numbers : how many errors there were, and how many recent ones the last level was about, shape (2,)
+    numbers : how many errors there were, and over how many recent ones the ratio was greatest, shape (2,)
     """
     mask = KEPT - 1
     count = numbers[0]
+    weights = np.log(1.0 + BALANCE / lengths)  # what is taken off each ratio, in nats
     for row in range(len(errors)):
         before_sum = sums[(count - 1) & mask] if count else 0.0
         before_squares = squares[(count - 1) & mask] if count else 0.0
         sums[count & mask] = before_sum + errors[row]
         squares[count & mask] = before_squares + errors[row] * errors[row]
         count += 1
-        level, about = 0.0, 0
+        # the logarithm of the sum is `top + log(above)`; the one that is added is the first of it
+        top, above, most, about = 0.0, 1.0, -np.inf, 0
         held = min(count, KEPT - 1)
         first = (count - 1 - held) & mask  # the total before the oldest error that is looked back upon
         start_sum = sums[first] if count > held else 0.0
@@ -88,15 +96,20 @@ def levels_of(
                     continue
                 found = n * divergence(high, mean) + m * divergence(low, mean)
             else:
+                if n < LEAST_GAUSSIAN:
+                    continue
                 apart = (high - low) * (high - low) * n * m / held / held
                 # the variance around two means, which is what is left of the spread
                 left = max(spread - apart, 1e-3 * spread)
-                found = 0.5 * held * np.log(spread / left) if n >= 8 else 0.0
-            # so many more short pasts than long ones there are, and each may look changed by chance
-            found -= np.log(1.0 + BALANCE / n)
-            if found > level:
-                level, about = found, n
-        levels[row] = level
+                found = 0.5 * held * np.log(spread / left)
+            found -= weights[at]
+            if found > most:
+                most, about = found, n
+            if found > top:
+                above, top = above * np.exp(top - found) + 1.0, found
+            elif found > top - NEGLIGIBLE:
+                above += np.exp(found - top)
+        levels[row] = top + np.log(above)
         numbers[1] = about
     numbers[0] = count
 
@@ -119,7 +132,7 @@ class ErrorChange:
 
     @property
     def recent(self) -> int:
-        """How many of the newest errors the last level was about."""
+        """Of how many of the newest errors the last level tells most."""
         return int(self._numbers[1])
 
     def levels(self, errors: Floats) -> Floats:

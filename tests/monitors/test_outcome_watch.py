@@ -12,7 +12,7 @@ from made_outcomes import DAY, HOUR, NEEDED, START, life, outcome
 from samestream.monitors import Monitors, calibration, performance
 from samestream.monitors.budget import OUTCOMES_SHARE, shortest_days
 from samestream.monitors.declared import Calibration, Declared, Performance
-from samestream.monitors.error_change import ErrorChange
+from samestream.monitors.error_change import BALANCE, LEAST_BEFORE, LEAST_GAUSSIAN, ErrorChange, lags
 from samestream.monitors.incidents import IncidentRecord, Lineage
 from samestream.monitors.label_windows import KEPT_WINDOWS, LabelWindows
 from samestream.monitors.label_windows import calibration as reliability
@@ -159,6 +159,30 @@ def test_levels_do_not_depend_on_how_errors_are_handed_over(binary: bool) -> Non
     assert whole[2300] > limit
     again = ErrorChange(binary=binary)
     assert again.first_above(errors, limit) == int(np.flatnonzero(whole > limit)[0])
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_level_is_the_sum_over_lengths_of_how_much_better_two_means_explain_the_errors(binary: bool) -> None:
+    rng = np.random.default_rng(2)
+    errors = (rng.random(900) < np.where(np.arange(900) < 800, 0.1, 0.25)).astype(float)
+    errors = errors if binary else errors + rng.normal(0, 0.1, 900)
+
+    def likelihood(*parts: Any) -> float:
+        """The greatest log likelihood where every part has its own mean, and all one variance."""
+        if binary:
+            logs = [np.log(np.where(part == 1, part.mean(), 1 - part.mean())).sum() for part in parts]
+            return float(sum(logs))
+        left = sum(((part - part.mean()) ** 2).sum() for part in parts)
+        return float(-len(errors) / 2 * np.log(left))
+
+    ratios = {}
+    for n in lags().tolist():
+        before, recent = errors[:-n], errors[-n:]
+        if len(before) >= LEAST_BEFORE and recent.mean() > before.mean() and (binary or n >= LEAST_GAUSSIAN):
+            ratios[n] = np.exp(likelihood(before, recent) - likelihood(errors)) / (1 + BALANCE / n)
+    one = ErrorChange(binary=binary)
+    assert one.levels(errors)[-1] == pytest.approx(np.log(1 + sum(ratios.values())), rel=1e-9)
+    assert one.recent == max(ratios, key=ratios.__getitem__)
 
 
 def test_what_gets_better_is_no_alarm() -> None:
