@@ -28,12 +28,17 @@ TRAINED, BEFORE, AFTER, GRADUAL = 2_000, 5_000, 2_000, 1_000
 
 @dataclass(frozen=True)
 class ErrorStream:
-    """Errors of a deployed model, 0 or 1. changes_at : the first error of the new world, None where there is none."""
+    """Errors of a deployed model, 0 or 1.
+
+    changes_at : the first error of the new world, None where there is none
+    shares : of errors in the old world and in the new one, measured on thousands of rows; only who is told both may look
+    """
 
     kind: str
     source: str
     errors: Floats
     changes_at: int | None
+    shares: tuple[float, float]
 
 
 def _taken(generator: Any, rows: int) -> Table:
@@ -127,10 +132,17 @@ def _labels_exchanged(table: Table, seed: int) -> Table:
     return x, out
 
 
-def _errors(trained: Table, seen: Table, tree: bool) -> Floats:
+def _model(trained: Table, tree: bool) -> Any:
     model = DecisionTreeClassifier(max_depth=6, random_state=1) if tree else GaussianNB(var_smoothing=1e-6)
-    model.fit(*trained)
+    return model.fit(*trained)
+
+
+def _errors(model: Any, seen: Table) -> Floats:
     return (model.predict(seen[0]) != seen[1]).astype(np.float64)
+
+
+def _shares(model: Any, old: Table, new: Table) -> tuple[float, float]:
+    return float(_errors(model, old).mean()), float(_errors(model, new).mean())
 
 
 def _joined(old: Table, new: Table, gradual: bool, seed: int) -> Table:
@@ -147,25 +159,31 @@ def changing(seed: int) -> Iterator[ErrorStream]:
     """One stream of every source and kind of change."""
     rows = BEFORE + AFTER
     for number, (name, (before, after)) in enumerate(GENERATORS.items()):
-        trained = _taken(before(seed), TRAINED)
+        model = _model(_taken(before(seed), TRAINED), tree=number % 2 == 0)
         old, new = _taken(before(seed + 1_000), rows), _taken(after(seed + 2_000), rows)
+        shares = _shares(model, old, new)
         for gradual in (False, True):
-            errors = _errors(trained, _joined(old, new, gradual, seed), tree=number % 2 == 0)
-            yield ErrorStream("gradual" if gradual else "abrupt", name, errors, BEFORE)
+            errors = _errors(model, _joined(old, new, gradual, seed))
+            yield ErrorStream("gradual" if gradual else "abrupt", name, errors, BEFORE, shares)
     for number, name in enumerate(REAL):
-        trained, old = _drawn(name, TRAINED, seed, True), _drawn(name, rows, seed + 1, False)
+        model = _model(_drawn(name, TRAINED, seed, True), tree=number % 2 == 0)
+        old = _drawn(name, rows, seed + 1, False)
         for kind, changed in (("features exchanged", _features_exchanged), ("labels exchanged", _labels_exchanged)):
             new = changed(old, seed)
-            errors = _errors(trained, _joined(old, new, False, seed), tree=number % 2 == 0)
-            yield ErrorStream(kind, name, errors, BEFORE)
+            errors = _errors(model, _joined(old, new, False, seed))
+            yield ErrorStream(kind, name, errors, BEFORE, _shares(model, old, new))
 
 
 def calm(seed: int) -> Iterator[ErrorStream]:
     """One stream of every source in which nothing changes."""
     rows = BEFORE + AFTER
-    for number, (name, (before, _)) in enumerate(GENERATORS.items()):
-        errors = _errors(_taken(before(seed), TRAINED), _taken(before(seed + 1_000), rows), tree=number % 2 == 0)
-        yield ErrorStream("none", name, errors, None)
-    for number, name in enumerate(REAL):
-        errors = _errors(_drawn(name, TRAINED, seed, True), _drawn(name, rows, seed + 1, False), tree=number % 2 == 0)
-        yield ErrorStream("none", name, errors, None)
+    seen = {
+        name: (_taken(before(seed), TRAINED), _taken(before(seed + 1_000), rows))
+        for name, (before, _) in GENERATORS.items()
+    }
+    seen |= {name: (_drawn(name, TRAINED, seed, True), _drawn(name, rows, seed + 1, False)) for name in REAL}
+    for tables in (GENERATORS, REAL):
+        for number, name in enumerate(tables):
+            trained, old = seen[name]
+            errors = _errors(_model(trained, tree=number % 2 == 0), old)
+            yield ErrorStream("none", name, errors, None, (float(errors.mean()),) * 2)

@@ -6,7 +6,8 @@ everything is frozen, and the streams that count are made.
 
 A change is found if an alarm comes within 2,000 errors of it, where the stream ends; an alarm before it is false; a change
 that is missed counts as a delay of 2,000. After an alarm a detector begins anew. KSWIN, a thousand times slower, is tuned and
-shown on fewer streams. A detector that no parameter keeps calm is shown with the last of its grid.
+shown on fewer streams. A detector that no parameter keeps calm is shown with the last of its grid. The last row is no
+competitor: it is told what the others have to find out (`told_rates`), tuned by the same rule, and shows what is there to be had.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from error_streams import ErrorStream, Floats, calm, changing
+import told_rates
+from error_streams import ErrorStream, calm, changing
 from river import drift
 
 from samestream.monitors.error_change import ErrorChange
@@ -35,23 +37,23 @@ class Detector:
 
     name: str
     grid: Sequence[Any]
-    alarms: Callable[[Any, Floats], list[int]]
+    alarms: Callable[[Any, ErrorStream], list[int]]
     costly: bool = False
 
 
-def _ours(limit: float, errors: Floats) -> list[int]:
+def _ours(limit: float, stream: ErrorStream) -> list[int]:
     found, begun, detector = [], 0, ErrorChange(binary=True)
-    while (place := detector.first_above(errors[begun:], limit)) is not None:
+    while (place := detector.first_above(stream.errors[begun:], limit)) is not None:
         found.append(begun + place)
         begun += place + 1
         detector.reset()
     return found
 
 
-def _river(make: Callable[[Any], Any]) -> Callable[[Any, Floats], list[int]]:
-    def alarms(parameter: Any, errors: Floats) -> list[int]:
+def _river(make: Callable[[Any], Any]) -> Callable[[Any, ErrorStream], list[int]]:
+    def alarms(parameter: Any, stream: ErrorStream) -> list[int]:
         found, detector = [], make(parameter)
-        for place, error in enumerate(errors.tolist()):
+        for place, error in enumerate(stream.errors.tolist()):
             detector.update(error)
             if detector.drift_detected:
                 found.append(place)
@@ -62,7 +64,7 @@ def _river(make: Callable[[Any], Any]) -> Callable[[Any, Floats], list[int]]:
 
 
 DETECTORS = (
-    Detector("samestream", (4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 7.0, 7.5, 8.0, 9.0), _ours),
+    Detector("samestream", np.arange(4.0, 12.25, 0.25).tolist(), _ours),
     Detector(
         "ADWIN",
         [(delta, clock) for delta in (0.5, 0.2, 0.1, 0.05, 0.02, 2e-3, 2e-4) for clock in (1, 32)],
@@ -84,7 +86,8 @@ DETECTORS = (
         _river(lambda p: drift.KSWIN(alpha=p[0], window_size=p[1], stat_size=p[2], seed=1)),
         costly=True,
     ),
-    Detector("always fires", (None,), lambda _, errors: list(range(len(errors)))),
+    Detector("always fires", (None,), lambda _, stream: list(range(len(stream.errors)))),
+    Detector("told both rates (no competitor)", np.arange(8.0, 15.25, 0.5).tolist(), told_rates.alarms),
 )
 
 
@@ -114,10 +117,10 @@ def _tuned(detector: Detector, quiet: Sequence[ErrorStream], moving: Sequence[Er
     errors = sum(len(stream.errors) for stream in quiet)
     tried = []
     for parameter in detector.grid:
-        alarms = sum(len(detector.alarms(parameter, stream.errors)) for stream in quiet)
+        alarms = sum(len(detector.alarms(parameter, stream)) for stream in quiet)
         rate = alarms * PER_ERRORS / errors
         if rate <= 1:
-            scored = _scored(moving, [detector.alarms(parameter, stream.errors) for stream in moving])
+            scored = _scored(moving, [detector.alarms(parameter, stream) for stream in moving])
             tried.append((scored["f1"], -scored["median_delay"], rate, parameter))
         elif not tried and parameter is detector.grid[-1]:
             tried.append((0.0, 0.0, rate, parameter))
@@ -139,7 +142,7 @@ def rows(quick: bool) -> dict[str, list[dict[str, Any]]]:
         few = FEW if detector.costly else max(len(quiet), len(moving))
         chosen[detector.name] = (*_tuned(detector, quiet[:few], moving[:few]), time.process_time() - started)
         print(
-            f"{detector.name:<14} parameter {chosen[detector.name][0]}, tuned in {chosen[detector.name][2]:.0f} s",
+            f"{detector.name:<31} parameter {chosen[detector.name][0]}, tuned in {chosen[detector.name][2]:.0f} s",
             flush=True,
         )
     streams = [stream for seed in range(counted) for stream in changing(SEED + seed)]
@@ -152,9 +155,9 @@ def rows(quick: bool) -> dict[str, list[dict[str, Any]]]:
         step = max(1, len(streams) // (2 * FEW)) if detector.costly else 1
         mine, quiet_mine = streams[::step], still[::step]
         started = time.process_time()
-        alarms = [detector.alarms(parameter, stream.errors) for stream in mine]
+        alarms = [detector.alarms(parameter, stream) for stream in mine]
         spent = time.process_time() - started
-        calm_alarms = sum(len(detector.alarms(parameter, stream.errors)) for stream in quiet_mine)
+        calm_alarms = sum(len(detector.alarms(parameter, stream)) for stream in quiet_mine)
         rate = calm_alarms * PER_ERRORS / sum(len(stream.errors) for stream in quiet_mine)
         for kind in ("all", *dict.fromkeys(stream.kind for stream in mine)):
             chosen_streams = [number for number, stream in enumerate(mine) if kind in ("all", stream.kind)]
@@ -173,7 +176,7 @@ def rows(quick: bool) -> dict[str, list[dict[str, Any]]]:
             )
         best = out[-len({stream.kind for stream in mine}) - 1]
         print(
-            f"{best['detector']:<14} F1 {best['f1']:.3f}  median delay {best['median_delay']:>6.0f}  "
+            f"{best['detector']:<31} F1 {best['f1']:.3f}  median delay {best['median_delay']:>6.0f}  "
             f"found {best['found']}/{best['streams']}  false {best['false']}  calm {rate:.2f}/10,000  "
             f"{best['us_per_error']:.1f} us an error",
             flush=True,
