@@ -54,7 +54,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class Quality:
-    """The sources are watched for values out of range, in another unit or frozen, and for events that come late."""
+    """The sources are watched: what events say, and whether they come soon, once, and from every partition."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Silence:
 
 @dataclass(frozen=True)
 class Profiles:
-    """Features and scores are profiled, by windows of event time, and by segments.
+    """Features, scores and fields of sources are profiled, by windows of event time, and features by segments, too.
 
     window : length of a window, such as ``"1h"``. by : names of inputs of the model; each of their values is a segment.
     """
@@ -191,7 +191,10 @@ def drift(window: str, reference: str = "training") -> Drift:
 
 
 def quality() -> Quality:
-    """Watch sources for bad values (range, unit, frozen) and late events."""
+    """Watch what sources say (range, unit, frozen, zeros, nulls, ...), and whether events are late, repeated or lack a partition.
+
+    A field's ``low`` and ``high`` are the range that is watched; its ``unit`` says which mistakes of units are looked for.
+    """
     return Quality()
 
 
@@ -199,7 +202,7 @@ def silence(longer_than: str, by: Field[Any] | tuple[Field[Any], ...] = ()) -> S
     """Watch sources for silences longer than this and longer than they ever were.
 
     by : fields of events that feed the model, such as ``Departure.carrier``: each of their values is watched for being silent
-        while others speak.
+        while others speak. Whether the event feeds it is seen when the monitor starts.
     Raises DeclarationError for what is no field of an event that holds texts or whole numbers.
     """
     fields = by if isinstance(by, tuple) else (by,)
@@ -216,9 +219,9 @@ def silence(longer_than: str, by: Field[Any] | tuple[Field[Any], ...] = ()) -> S
 
 
 def profiles(window: str = "1d", by: str | tuple[str, ...] = ()) -> Profiles:
-    """Profile features and scores by windows of event time of this length.
+    """Profile features, scores and fields of sources by windows of event time of this length. It decides nothing.
 
-    by : names of inputs of the model, each of whose values is a segment with profiles of its own.
+    by : names of inputs of the model, each of whose values is a segment in which features have profiles of their own.
     """
     return Profiles(window, (by,) if isinstance(by, str) else tuple(by))
 
@@ -245,5 +248,9 @@ def performance(window: str = "1d", detectors: str | tuple[str, ...] = "change")
 
 
 def calibration(window: str = "1d") -> Calibration:
-    """Watch whether chances are what they say, over windows of label time of this length."""
+    """Watch whether chances are what they say, over windows of label time of this length.
+
+    A window needs 200 labels. Numbers have no chances: of a model that predicts one this says nothing. Where `performance` is
+    declared as well, the shorter window is that of both.
+    """
     return Calibration(window)
