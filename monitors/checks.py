@@ -250,7 +250,7 @@ def performance(window: str = "1d", detectors: str | tuple[str, ...] = "change")
 def calibration(window: str = "1d") -> Calibration:
     """Watch whether chances are what they say, over windows of label time of this length.
 
-    A window needs 200 labels. Numbers have no chances: of a model that predicts one this says nothing. Where `performance` is
+    A window needs 200 labels. Numbers have no chances: of a model that predicts one this is refused. Where `performance` is
     declared as well, the shorter window is that of both.
     """
     return Calibration(window)

@@ -139,6 +139,7 @@ class Monitors:
         checks = {name: _checks(f"{here}.{name}", _ALLOWED[name], value) for name, value in declared.items()}
         _check_segments(here, of, checks.get("features", ()))
         _check_references(here, checks)
+        _check_outcomes(here, of, checks.get("scores", ()))
         filters = _filters(here, lasting, min_rows)
         check_zone(zone, f"{here}, zone")
         per_week = _per_week(here, alarms)
@@ -215,6 +216,26 @@ def _check_references(here: str, checks: Mapping[str, tuple[Check, ...]]) -> Non
             else:
                 continue
             raise DeclarationError(problem, where=f"{here}.{place}", found=repr(check), expected=expected, hint=hint)
+
+
+def _check_outcomes(here: str, model: type[Model], checks: tuple[Check, ...]) -> None:
+    output = model.outcome.output
+    for check in checks:
+        if isinstance(check, Calibration) and output == "number":
+            problem, expected = "only chances can be calibrated", "a model of a condition or of a class"
+            hint = "performance() tells error and bias of a number."
+        elif isinstance(check, Performance) and "ddm" in check.detectors and output != "class":
+            problem, expected = "ddm takes errors of 0 and 1", "a model of a class"
+            hint = 'performance(detectors=("change", "adwin")) takes errors of any size.'
+        else:
+            continue
+        raise DeclarationError(
+            problem,
+            where=f"{here}.scores",
+            found=f"{check!r} of a model that predicts a {output}",
+            expected=expected,
+            hint=hint,
+        )
 
 
 def _check_length(where: str, what: str, check: Any, length_of: Callable[[Any], int]) -> None:

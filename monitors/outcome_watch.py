@@ -26,6 +26,7 @@ from samestream.monitors.declared import Declared, Performance
 from samestream.monitors.error_change import ErrorChange
 from samestream.monitors.incidents import HOUR_US, Finding, IncidentBook, IncidentRecord, Lineage
 from samestream.monitors.label_windows import LabelWindows, error_of
+from samestream.schemas.errors import SettingsError
 from samestream.schemas.outputs import Output
 
 Floats = npt.NDArray[np.float64]
@@ -84,6 +85,8 @@ class OutcomeWatch:
         self.per_week = OUTCOMES_SHARE * declared.alarms_per_week
         self._by_performance, self._by_calibration = performance is not None, reliable is not None
         self._detectors = performance.detectors if performance is not None else ()
+        if self._asked:
+            _require_river(lineage.model)
         lengths = [check.window_us for check in (performance, reliable) if check is not None]
         self.windows = LabelWindows(output, min(lengths))
         self._output: Output = output
@@ -105,6 +108,11 @@ class OutcomeWatch:
         self._told: dict[int, float] = {}  # windows whose calibration was looked at: the level
         self.newest: dict[str, float | None] = {}
         """The figures of the newest window of label time that is complete."""
+
+    @property
+    def _asked(self) -> list[str]:
+        """River's detectors that are asked for."""
+        return [name for name in self._detectors if name != "change"]
 
     @property
     def learned_days(self) -> int:
@@ -291,15 +299,27 @@ class OutcomeWatch:
             reverse=True,
         )
         self._limit = max(LEAST_LEVEL, joint[min(spared, days - 1)])
-        asked = [name for name in self._detectors if name != "change"]
-        if asked and (not self._river or days % 7 == 0):
+        if self._asked and (not self._river or days % 7 == 0):
             from samestream.monitors.error_stream import calibrated
 
             history = [np.concatenate(self._days)[-KEPT_ERRORS:]]
-            for name in asked:
+            for name in self._asked:
                 found = calibrated(name, history, spared)
                 if found is not None:
                     self._river[name] = found
+
+
+def _require_river(model: str) -> None:
+    """Raises SettingsError where river is not installed: at once, and not when there is history enough to calibrate."""
+    try:
+        import samestream.monitors.error_stream  # noqa: F401
+    except ImportError as error:
+        raise SettingsError(
+            "a package is missing that the detectors of performance() come from",
+            where=f"monitors of {model}",
+            found=str(error),
+            hint="pip install 'samestream[monitors]'.",
+        ) from error
 
 
 _ERRORS: Mapping[str, str] = {

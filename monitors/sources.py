@@ -85,6 +85,7 @@ class SourceWatch:
         zone: str = "UTC",
     ) -> None:
         self.spec, self._quality, self._zone = spec, quality, zone
+        self._is_watched = quality or silence_us is not None
         self._held_back = HeldBack(filters)
         self.rows, self.rejected = Rows(), Rows()
         silence = None if spec.is_table else silence_us
@@ -132,6 +133,8 @@ class SourceWatch:
     @property
     def detectors(self) -> list[Detectors]:
         """All that has a limit."""
+        if not self._is_watched:
+            return []
         parts = [self.traffic.own, *(group.detectors for group in self.groups)]
         if self._quality:
             parts += [self.traffic.detectors, *(field.detectors for field in self.numbers)]

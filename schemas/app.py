@@ -158,6 +158,16 @@ def app_of(declared: App | ModuleType | str | Iterable[type], name: str = "", na
                 found=f"{topics[event.topic]} and {event.__name__}",
                 hint="give each event its own topic.",
             )
+    watched: dict[str, str] = {}
+    for cls in monitors:
+        model = cls.__monitors__.of.__name__  # pyright: ignore[reportAttributeAccessIssue]
+        if watched.setdefault(model, cls.__name__) != cls.__name__:
+            raise DeclarationError(
+                "one model is watched twice",
+                where=model,
+                found=f"{watched[model]} and {cls.__name__}",
+                hint="put all checks of a model into one class: they share its alarm budget.",
+            )
     return app
 
 

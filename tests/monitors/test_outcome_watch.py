@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from samestream.monitors.incidents import IncidentRecord, Lineage
 from samestream.monitors.label_windows import KEPT_WINDOWS, LabelWindows
 from samestream.monitors.label_windows import calibration as reliability
 from samestream.monitors.outcome_watch import ACCEPTED_US, OutcomeWatch
-from samestream.schemas.errors import DeclarationError
+from samestream.schemas.errors import DeclarationError, SettingsError
 from samestream.streams.models import scoring_metrics as metrics
 
 
@@ -208,6 +209,14 @@ def test_rivers_detectors_are_calibrated_on_history_and_find_the_change() -> Non
         assert [place for place in alarms if place < 4000] == [], name
         assert alarms, name
         assert alarms[0] < 5000, name
+
+
+def test_without_river_they_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "river", None)
+    monkeypatch.delitem(sys.modules, "samestream.monitors.error_stream", raising=False)
+    with pytest.raises(SettingsError, match=r"monitors of M: a package is missing(?s:.*)samestream\[monitors\]"):
+        watch(Performance(detectors=("adwin",)))
+    watch(Performance())
 
 
 def test_they_are_used_where_they_are_declared() -> None:

@@ -140,6 +140,14 @@ def test_two_classes_of_one_name_are_refused(folder: Path) -> None:
     assert error.found == "one in wrong, another in models"
 
 
+def test_two_monitors_of_one_model_are_refused(folder: Path) -> None:
+    (folder / "models.py").write_text(EVENTS + MODEL)
+    health = "class {}(Monitors, of=Buys):\n    features = parity()\n"
+    header = "from models import Buys\nfrom samestream.monitors import Monitors, parity\n"
+    error = fails(folder, header + health.format("Health") + health.format("Wealth"))
+    assert (error.what, error.where, error.found) == ("one model is watched twice", "Buys", "Health and Wealth")
+
+
 def test_a_key_that_may_be_null_is_told_so(folder: Path) -> None:
     error = fails(folder, EVENTS.replace("user: Field[str]", "user: Field[str | None]"))
     assert (error.where, error.found) == ("Visit.user, wrong.py line 6", "string | None")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from samestream.monitors import Monitors, drift, parity
+from samestream.monitors import Monitors, calibration, drift, parity, performance
 from samestream.schemas import Event, Features, Field, Model, OnDemand, Table, event_time, field, key, label
 from samestream.schemas import app as apps
 from samestream.schemas.errors import DeclarationError
@@ -64,6 +64,15 @@ BOUGHT = label(Order.price > 0, by=Order.user, within="1d")
 class Buys(Model, on=Visit, trainer=TRAINER):
     pages = Visit.pages
     bought = BOUGHT
+
+
+class Pays(Model, on=Visit, trainer=TRAINER):
+    pages = Visit.pages
+    paid = label(Order.price, by=Order.user, within="1d")
+
+
+class Again(Monitors, of=Buys):
+    features = parity()
 
 
 def declare(kind: type[Any], body: dict[str, Any], types: dict[str, Any] | None = None, **options: Any) -> type[Any]:
@@ -557,7 +566,23 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
         "Made.features: the length in drift(window=...) must be above zero\nFound: Drift(window='0s')\nExpected: "
         'more than 0\nHint: write for example "2h".',
     ),
+    (
+        lambda: monitors(scores=performance(detectors=("change", "ddm"))),
+        "Made.scores: ddm takes errors of 0 and 1\nFound: Performance(window='1d', detectors=('change', 'ddm')) of a "
+        'model that predicts a probability\nExpected: a model of a class\nHint: performance(detectors=("change", '
+        '"adwin")) takes errors of any size.',
+    ),
+    (
+        lambda: monitors(scores=calibration(), options={"of": Pays}),
+        "Made.scores: only chances can be calibrated\nFound: Calibration(window='1d') of a model that predicts a number\n"
+        "Expected: a model of a condition or of a class\nHint: performance() tells error and bias of a number.",
+    ),
     # apps
+    (
+        lambda: apps.app_of([monitors(features=parity()), Again], name="shop"),
+        "Buys: one model is watched twice\nFound: Made and Again\nHint: put all checks of a model into one class: they "
+        "share its alarm budget.",
+    ),
     (
         lambda: apps.app_of([Visit, Order]),
         "Visit, Order: these classes do not say which app they belong to\nFound: no name\nExpected: the name of "
