@@ -5,6 +5,7 @@ Loads no numpy: declaring costs nothing.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -58,6 +59,10 @@ __all__ = [
     "silence",
 ]
 
+LONGEST_HISTORY_DAYS = 365
+"""A budget for which any of what is watched would need a longer history is refused: nobody waits so long to be told."""
+_SURELY_SOON = 0.2
+"""Alarms a week from which everything may speak within that time, so that nothing need be loaded to say so."""
 _DAY_US = 24 * 3_600_000_000
 _WEEKS = {"hour": 1 / 168, "day": 1 / 7, "week": 1.0, "month": 30 / 7}
 
@@ -143,7 +148,10 @@ class Monitors:
         filters = _filters(here, lasting, min_rows)
         check_zone(zone, f"{here}, zone")
         per_week = _per_week(here, alarms)
-        cls.__monitors__ = Declared(of=of, alarms_per_week=per_week, filters=filters, zone=zone, **checks)
+        found = Declared(of=of, alarms_per_week=per_week, filters=filters, zone=zone, **checks)
+        if per_week < _SURELY_SOON:
+            _check_history(here, alarms, found)
+        cls.__monitors__ = found
 
 
 _ALLOWED: dict[str, tuple[type, ...]] = {
@@ -288,3 +296,21 @@ def _per_week(where: str, alarms: Any) -> float:
         )
     per_unit = _WEEKS[found[2]]
     return float(found[1]) / per_unit
+
+
+def _check_history(here: str, alarms: str, declared: Declared) -> None:
+    """The smaller a budget, the longer the history from which it can be promised; below it nothing is told."""
+    from samestream.monitors.families import families
+
+    slow = [one for one in families(declared) if one.needed_days > LONGEST_HISTORY_DAYS]
+    if slow:
+        # days are inversely proportional to the budget, but for one; and windows longer than a day are counted whole
+        longest = max(one.needed_days for one in slow) + 1
+        least = math.ceil(100 * declared.alarms_per_week * longest / (LONGEST_HISTORY_DAYS - 6)) / 100
+        raise DeclarationError(
+            "with so small a budget nothing could be told for years",
+            where=f"{here}, alarms",
+            found=f"{alarms!r}: " + ", ".join(f"{one.name} after {one.needed_days:,} good days" for one in slow),
+            expected=f"at most {LONGEST_HISTORY_DAYS} good days of history until everything that is watched may speak",
+            hint=f'alarms="{least:g}/week" is about the least for this; what is not watched leaves its part to the rest.',
+        )

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from samestream.monitors.budget import shortest_days
+from samestream.monitors.budget_state import BudgetState, FamilyState
 from samestream.monitors.declared import Calibration, Declared, Performance
 from samestream.monitors.incidents import Lineage
 from samestream.monitors.kept_watch import KeptWatch
@@ -57,7 +58,7 @@ class OutcomeMonitorTask(KeptWatch[OutcomeWatch]):
         settle_us = min(labels.lateness_us if labels is not None else 0, _DAY_US)
         self._watch = OutcomeWatch(Lineage(model.name, tuple(model.outputs), {}), model.output, declared, settle_us)
         self._opened = 0
-        self._known_us = 0
+        self._known_us = self._told_day = 0
 
     def process(self, batch: Batch, clocks: Clocks) -> Emitted:
         """Apply a judged batch."""
@@ -78,7 +79,17 @@ class OutcomeMonitorTask(KeptWatch[OutcomeWatch]):
         told = self._watch.records()
         self._opened += sum(record.event == "open" for record in told)
         out = [record_of(self._drift, record) for record in told]
-        return Emitted(out, len(out))
+        return Emitted(out, len(out), self._budget_told())
+
+    def _budget_told(self) -> tuple[str, ...]:
+        """What its part of the budget rests on, for the journal, once a day of known time."""
+        day = self._known_us // _DAY_US
+        if day == self._told_day:
+            return ()
+        self._told_day = day
+        watch = self._watch
+        state = FamilyState("outcomes", watch.per_week, watch.learned_days, shortest_days(watch.per_week))
+        return (BudgetState(self._known_us, None, (state,)).to_json(),)
 
     def measures(self) -> Iterable[Measure]:
         """How good the model was on the newest complete window of labels, and whether there is history enough to alarm."""

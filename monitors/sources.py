@@ -142,6 +142,15 @@ class SourceWatch:
             parts += [self.number_swaps.detectors, self.text_swaps.detectors]
         return parts
 
+    def called(self, detectors: Detectors) -> list[str]:
+        """What its detectors are called for people, each with the field that it looks at."""
+        for field in (*self.numbers, *self.texts):
+            if field.detectors is detectors:
+                return [f"{field.cause}: {name}" for name in detectors.names]
+        # of a pair of fields that are exchanged the name is the two of them
+        pair = any(detectors is part.detectors for part in (self.number_swaps, self.text_swaps))
+        return [f"{self.spec.event}: {name}{' exchanged' if pair else ''}" for name in detectors.names]
+
     def look(self, rows: tuple[npt.NDArray[Any], ...], rejected: int, at_us: int, observe: Observe) -> None:
         """Look at one tick's rows, none or more, that ended at an instant."""
         known_us, time_us, identities, partitions, keys, *columns = rows
@@ -245,6 +254,7 @@ class SourceFamily:
         self.sources, self.per_week = sources, per_week
         self.limits: Limits | None = None
         self.blind: list[str] = []
+        """Detectors that have no say or could never alarm, by field: ``Order.sku: unseen``."""
         self._tick: int | None = None
         self._first_us = 0
         self._days = 0
@@ -253,6 +263,17 @@ class SourceFamily:
     def shortest_days(self) -> int:
         """Good days of history from which limits are set."""
         return max(SHORTEST_DAYS, shortest_days(self.per_week))
+
+    @property
+    def learned_days(self) -> int:
+        """Good days of history so far, whether or not they are enough."""
+        parts = [part for source in self.sources.values() for part in source.detectors]
+        return len({day for part in parts for day, _ in list(part.history)})  # at once: metrics ask from another thread
+
+    @property
+    def since_us(self) -> int | None:
+        """Known time of the first event; None before it was looked at."""
+        return self._first_us if self._tick is not None else None
 
     @property
     def days_kept(self) -> int:
@@ -320,7 +341,8 @@ class SourceFamily:
             own = limits[start : start + size]
             start += size
             never = own >= (np.inf if part.lasting else CEILING)
-            self.blind += [f"{name}: {part.names[place]}" for place in np.flatnonzero(never).tolist()]
+            called = self.sources[name].called(part)
+            self.blind += [called[place] for place in np.flatnonzero(never).tolist()]
             part.limits[:] = np.where(never, np.inf, own)
         for name, source in self.sources.items():
             seldom = [f"{name}: {said}" for group in source.groups for said in group.blind]

@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from samestream.monitors.budget_state import BudgetState, FamilyState
 from samestream.monitors.declared import Declared, Silence
+from samestream.monitors.families import families
+from samestream.monitors.incidents import DAY_US
 from samestream.monitors.kept_watch import KeptWatch
 from samestream.monitors.watch import IncidentRecord, Lineage, SourceSpec, Watch
 from samestream.schemas import records
@@ -22,7 +25,7 @@ from samestream.schemas.errors import ArtifactError
 from samestream.schemas.expressions import Kind
 from samestream.streams.columns import ColumnData, Columns, Int64Array
 from samestream.streams.engine.clock import Clocks
-from samestream.streams.engine.measures import Measure
+from samestream.streams.engine.measures import Measure, foreign_vectors
 from samestream.streams.engine.order import DEAD, Batch
 from samestream.streams.engine.task import Emitted
 from samestream.streams.models import artifact
@@ -58,6 +61,9 @@ class MonitorTask(KeptWatch[Watch]):
         )
         self._watch = make_watch(plan, model, declared)
         self._artifacts: dict[tuple[str, str], artifact.Artifact | None] = {}
+        self._families = [one.name for one in families(declared) if one.name != "outcomes"]
+        self._told_days: tuple[int, ...] = ()
+        self._foreign = 0
 
     def process(self, batch: Batch, clocks: Clocks) -> Emitted:
         """Apply a judged batch."""
@@ -79,6 +85,7 @@ class MonitorTask(KeptWatch[Watch]):
             self._watch.on_rejected(name, batch.known_us[self._dead(batch, name)])
         self._move_clock(batch, self._sources, self._watch.source_clock)
         places, vectors = batch.applied("vectors")
+        self._foreign += int(np.count_nonzero(vectors["fingerprint"].values != self._model.fingerprint))
         watched = {name: _watched(vectors[name]) for name in self._model.outputs}
         self._watch.on_vectors(batch.known_us[places], watched, vectors["entity"].values.tolist())
         parity = self._watch.score_parity
@@ -95,25 +102,40 @@ class MonitorTask(KeptWatch[Watch]):
             parity.compare(self._artifact)
         self._move_clock(batch, ("predictions",), self._watch.score_clock)
         out = [record_of(self._drift, found) for found in self._watch.records()]
-        return Emitted(out, len(out))
+        return Emitted(out, len(out), self._budget_told(int(batch.known_us.max(initial=0))))
+
+    def _budget_told(self, at_us: int) -> tuple[str, ...]:
+        """What the budget rests on, for the journal, whenever a family has come to another day."""
+        days = tuple(us // DAY_US for us in self._watch.progress.values())
+        if days == self._told_days:
+            return ()
+        self._told_days = days
+        return (self.budget_state(at_us).to_json(),)
+
+    def budget_state(self, at_us: int) -> BudgetState:
+        """What the budget rests on now, of each family that is watched."""
+        budget = self._watch.budget
+        found = []
+        for name in self._families:
+            told = budget if name == "sources" else budget[name]
+            per_week = told["sources_per_week" if name == "sources" else "per_week"]
+            days = told["learned_days" if name == "sources" else "days"]
+            found.append(FamilyState(name, per_week, days, told["shortest_days"], tuple(told["blind"])))
+        return BudgetState(at_us, budget["since_us"], tuple(found))
 
     def measures(self) -> Iterable[Measure]:
         """What the alarm budget rests on, of each family: history, how much is needed, and who has no say; predictions compared."""
-        budget = self._watch.budget
-        sources = {**budget, "per_week": budget["sources_per_week"]}
-        for family, told in (
-            ("sources", sources),
-            *((name, budget[name]) for name in ("features", "scores") if name in budget),
-        ):
-            labels = {"monitor": self.name, "family": family}
-            yield Measure("monitor_history_days", "Good days of history that limits rest on.", labels, told["days"])
+        for one in self.budget_state(0).families:
+            labels = {"monitor": self.name, "family": one.name}
+            yield Measure("monitor_history_days", "Good days of history so far.", labels, one.days)
             yield Measure(
-                "monitor_history_needed_days", "Below so many no limit is promised.", labels, told["shortest_days"]
+                "monitor_history_needed_days", "Below so many no limit is promised.", labels, one.needed_days
             )
-            yield Measure("monitor_share_week", "Incidents a week that it may open.", labels, told["per_week"])
+            yield Measure("monitor_share_week", "Incidents a week that it may open.", labels, one.per_week)
             yield Measure(
-                "monitor_blind", "Detectors that could never alarm, or have no say.", labels, len(told["blind"])
+                "monitor_blind", "Detectors that could never alarm, or have no say.", labels, len(one.blind)
             )
+        yield foreign_vectors(self.name, self._model.name, self._foreign)
         if (parity := self._watch.score_parity) is not None:
             model = {"model": self._model.name}
             yield Measure("predictions_compared_total", "Predictions scored again.", model, parity.compared, "counter")

@@ -105,11 +105,16 @@ class Watch:
         return {"sources": self._source_us, "features": features, "scores": min(features, self._score_us)}
 
     @property
+    def specs(self) -> list[SourceSpec]:
+        """What is watched of each source."""
+        return [source.spec for source in self._sources.values()]
+
+    @property
     def budget(self) -> dict[str, Any]:
         """What the alarm budget rests on: the sources' share of it, the history, the limit, and who has no say.
 
         ``limit_nats`` is None while the history is shorter than ``shortest_days``: nothing is promised, and only declared
-        ranges speak. ``features`` and ``scores``, where their drift is watched, say the same of these; ``raised`` is by what the
+        ranges speak; ``learned_days`` is how many good days there are so far, ``since_us`` when the first event was known. ``features`` and ``scores``, where their drift is watched, say the same of these; ``raised`` is by what the
         limits of the calmest of them are multiplied.
         """
         family, limits = self._family, self._family.limits
@@ -118,6 +123,8 @@ class Watch:
             "sources_per_week": family.per_week,
             "shortest_days": family.shortest_days,
             "days": limits.days if limits else 0,
+            "learned_days": family.learned_days,
+            "since_us": family.since_us,
             "limit_nats": limits.level if limits else None,
             "opened_on_those_days": limits.opened if limits else None,
             "blind": list(family.blind),

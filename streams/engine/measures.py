@@ -28,3 +28,9 @@ def measures_of(role: object) -> list[Measure]:
     """The figures of a role, or of the task that it runs; none where it has none."""
     owners = [one for one in (role, getattr(role, "task", None)) if isinstance(one, Measured)]
     return [measure for one in owners for measure in one.measures()]
+
+
+def foreign_vectors(role: str, model: str, count: int) -> Measure:
+    """Vectors that a role has met which another definition made than the one it knows."""
+    says = "Vectors made by another definition than the role, or the model it scores with, was made for."
+    return Measure("vectors_of_another_definition_total", says, {"role": role, "model": model}, count, "counter")

@@ -21,7 +21,7 @@ from samestream.schemas.errors import ArtifactError
 from samestream.streams.columns import Columns, Float64Array, Int64Array
 from samestream.streams.engine import value_arrays
 from samestream.streams.engine.clock import Clocks
-from samestream.streams.engine.measures import Measure
+from samestream.streams.engine.measures import Measure, foreign_vectors
 from samestream.streams.engine.order import Batch
 from samestream.streams.engine.task import Emitted
 from samestream.streams.engine.value_arrays import Arrays
@@ -57,6 +57,7 @@ class ScorerTask:
             registry_input(plan.registry),
         )
         self._age = PredictionAge(model.name)
+        self._foreign = self._unmodelled = 0  # vectors that were passed over
         self._current: artifact.Artifact | None = None
         self._said: str | None = None  # the switch to it, as the journal has it
 
@@ -79,8 +80,11 @@ class ScorerTask:
         return Emitted(out, len(out), tuple(journaled))
 
     def measures(self) -> Iterable[Measure]:
-        """How old vectors are when they are scored."""
-        return self._age.measures()
+        """How old vectors are when they are scored, and how many were not."""
+        yield from self._age.measures()
+        yield foreign_vectors(self.name, self._model.name, self._foreign)
+        says = "Vectors that came while no model applied, which are not scored."
+        yield Measure("vectors_without_model_total", says, {"model": self._model.name}, self._unmodelled, "counter")
 
     def recall(self, switches: Sequence[str]) -> None:
         """Take up the last model that the journal names. Raises ArtifactError: to go on without it would drop vectors.
@@ -170,11 +174,14 @@ class ScorerTask:
     def _score(self, batch: Batch, places: Int64Array, vectors: Columns, rows: slice) -> Iterator[Outgoing]:
         current = self._current
         if current is None:
+            self._unmodelled += len(places)
             return
         # a vector of another definition has features of the same names, but they mean something else
         fitting = (vectors["fingerprint"].values[rows] == current.fingerprint) & self._can_read(current, vectors)
         if not fitting.all():
-            log.warning("%s: %d vectors of another definition are not scored", self.name, int((~fitting).sum()))
+            passed_over = int((~fitting).sum())
+            self._foreign += passed_over
+            log.warning("%s: %d vectors of another definition are not scored", self.name, passed_over)
             chosen = np.flatnonzero(fitting)
             places, vectors = places[chosen], {name: column.take(rows).take(chosen) for name, column in vectors.items()}
             rows = slice(0, len(chosen))
