@@ -63,7 +63,7 @@ def needs(app: App, plan: Plan, groups: Sequence[str] = ()) -> dict[str, list[Ne
             for topic in subjects(plan, list(app.monitors.values()))
         ),
         *_topics("Read", [*subjects(plan, list(app.monitors.values())), plan.schemas]),
-        *_topics("Write", [plan.profiles]),
+        *_topics("Write", [plan.profiles, plan.journal]),
         *_seeing(every),
     ]
     found["apply"] = [

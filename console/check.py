@@ -54,7 +54,7 @@ def check(
     app = load(module, settings.namespace)
     plan = compile_app(app)
     counts = {"ok": 0, "warn": 0, "fail": 0}
-    for one in (*findings(app, plan), *(() if offline else _of_broker(settings, app, plan))):
+    for one in (*findings(app, plan), *monitored(app, plan), *(() if offline else _of_broker(settings, app, plan))):
         counts[one.verdict] += 1
         if as_json:
             print(json.dumps(asdict(one)))
@@ -83,6 +83,26 @@ def _of_broker(settings: Settings, app: App, plan: Plan) -> list[Finding]:
         return [
             Finding("warn", "broker", error.where or plan.app, f"{error.what}; topics and schemas are unchecked", hint)
         ]
+
+
+def monitored(app: App, plan: Plan) -> Iterator[Finding]:
+    """What each class of monitors watches and may tell; a model that nobody watches."""
+    from samestream.console.declared_monitors import budget, fields
+    from samestream.streams.deploy.preflight import Finding
+
+    for name, one in app.monitors.items():
+        declared = one.__monitors__
+        for line in budget(declared):
+            yield Finding("ok", "monitors", name, line)
+        for event, watched, unwatched in fields(plan, declared):
+            yield Finding(
+                "ok", "monitors", f"{name} of {event}", f"watched: {', '.join(watched) or 'its traffic alone'}"
+            )
+            if unwatched:
+                yield Finding("ok", "monitors", f"{name} of {event}", f"not watched: {'; '.join(unwatched)}")
+    for model in set(plan.models) - {one.__monitors__.name for one in app.monitors.values()}:
+        hint = 'class Health(Monitors, of=...) with features = parity(), quality(), silence(longer_than="2h").'
+        yield Finding("ok", "monitors", model, "nobody watches it", hint)
 
 
 def deployed(transport: Transport, app: App, plan: Plan) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,7 +21,7 @@ def register(app: typer.Typer) -> None:
     app.command()(monitor)
 
 
-@configured(*CONNECTION)
+@configured(*CONNECTION, "log")
 def monitor(
     settings: Settings,
     module: Module,
@@ -30,7 +31,10 @@ def monitor(
     only_open: Annotated[bool, typer.Option("--open", help="Only incidents that are not closed.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     watchers: Annotated[
-        bool, typer.Option("--watchers", help="How the monitors themselves are doing: behind, silent, budget spent.")
+        bool,
+        typer.Option(
+            "--watchers", help="How monitors and the roles they rely on are doing: behind, silent, budget spent."
+        ),
     ] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Go on and print every change, until Ctrl-C.")] = False,
 ) -> None:
@@ -38,7 +42,8 @@ def monitor(
 
     The monitors write them to the drift topic while `samestream run` is on;
     this only reads. First come open ones, and of these those that touch most of the model and are most severe;
-    with an INCIDENT, all that is known of it: sizes, histograms, where it sits, rows.
+    with an INCIDENT, all that is known of it: sizes, histograms, where it sits, rows. Below the list stands what became of the
+    alarm budget, and which parts of it have not history enough to speak.
 
     \b
     samestream monitor examples/flights.py --open
@@ -56,8 +61,10 @@ def monitor(
     with closing(connect(settings)) as transport:
         require(transport, app, app.drift)
         if watchers:
-            _tell_watchers(transport, app, as_json)
+            _tell_watchers(transport, app, settings.log_uri, as_json)
             return
+        if not incident:
+            _tell_mismatches(transport, app, as_json)
         found, positions = _read(transport, app.drift)
         every = sorted(found.values(), key=rank)
         shown = [one for one in every if one["event"] != "close" or not only_open]
@@ -73,26 +80,55 @@ def monitor(
                     "there is no such incident", where=incident, hint="list them with `samestream monitor MODULE`."
                 )
             print("no open incidents" if only_open else "no incidents")
+        if not incident and not as_json:
+            _tell_budgets(transport, app)
         if follow:
             _follow(transport, found, positions, as_json)
 
 
-def _tell_watchers(transport: Transport, app: App, as_json: bool) -> None:
+def _tell_watchers(transport: Transport, app: App, log_uri: str, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from samestream.console.reading import instant
-    from samestream.console.watchers import Watchers
+    from samestream.console.watchers import Watchers, lines
     from samestream.streams.lowering import compile_app
 
-    for one in Watchers(transport, app, compile_app(app)).standings():
-        if as_json:
+    _tell_mismatches(transport, app, as_json)
+    seen = Watchers(transport, app, compile_app(app), log_uri)
+    if as_json:
+        for one in seen.standings():
             print(json.dumps(asdict(one)))
-            continue
-        missed = "" if not one.missed else f", {one.missed} windows missed"
-        spoken = "has never spoken" if one.known_us is None else f"spoke up to {instant(one.known_us)}"
-        behind = f", {one.behind_us / 1e6:,.0f} s behind what it watches{missed}" if one.behind_us else ""
-        print(f"{one.name}: {spoken}{behind}")
-        print(f"  {one.opened} incidents opened in the last week; {one.budget:g} a week were declared for {one.model}")
+        for spent in seen.spendings():
+            achieved = asdict(spent.rate) if spent.rate is not None else None
+            print(json.dumps({**asdict(spent), "achieved": achieved}))
+        return
+    for line in lines(seen.standings()):
+        print(line)
+    for spent in seen.spendings():
+        for line in spent.lines():
+            print(line)
+
+
+def _tell_budgets(transport: Transport, app: App) -> None:
+    """What became of the alarm budgets. The incidents are told without it where the journal cannot be read."""
+    from samestream.console.watchers import Watchers
+    from samestream.schemas.errors import TransportError
+    from samestream.streams.lowering import compile_app
+
+    try:
+        for spent in Watchers(transport, app, compile_app(app)).spendings():
+            for line in spent.lines():
+                print(line)
+    except TransportError as error:
+        print(f"what became of the alarm budget is unknown: {error.line}", file=sys.stderr)
+
+
+def _tell_mismatches(transport: Transport, app: App, as_json: bool) -> None:
+    """Whether the newest vectors are what models and monitors were made for; beside JSON, on stderr."""
+    from samestream.console.served_definition import mismatches
+    from samestream.streams.lowering import compile_app
+
+    for one in mismatches(transport, compile_app(app)):
+        print(f"warning: {one.line}", file=sys.stderr if as_json else sys.stdout)
 
 
 def _read(transport: Transport, drift: str) -> tuple[dict[str, dict[str, Any]], dict[Any, int]]:

@@ -105,6 +105,7 @@ def parity(
 
     from samestream.console.apply import require
     from samestream.console.replay import told_unlogged
+    from samestream.console.served_definition import mismatches
     from samestream.console.settings import connect
     from samestream.monitors.parity_incident import publish
     from samestream.monitors.vector_parity import verify
@@ -153,9 +154,19 @@ def parity(
             if other
             else "let `samestream run MODULE features log` serve some first.",
         )
+    unlike = [one for one in mismatches(transport, plan) if one.served != one.ours]
+    for one in unlike:
+        typer.echo(f"warning: {one.line}", err=True)
     if any(part.broken for part in found.values()):
         raise SamestreamError(
             "online and offline differ", where=plan.app, hint=f"see `samestream monitor {module}` for the incident."
+        )
+    if unlike:
+        raise SamestreamError(
+            "the newest vectors were not compared",
+            where=", ".join(one.model for one in unlike),
+            found="vectors of another definition than this module's",
+            hint="run it with the module that serves now; `samestream counterfactual OLD NEW` compares two definitions.",
         )
 
 

@@ -11,6 +11,7 @@ from samestream.console.options import Module, configured
 
 if TYPE_CHECKING:
     from samestream.console.settings import Settings
+    from samestream.schemas.app import App
     from samestream.schemas.windows import Window
     from samestream.streams.plan import Input, ModelPlan, Plan, Table
 
@@ -28,7 +29,8 @@ def plan(settings: Settings, module: Module) -> None:
     Nothing is started and no Kafka is needed. Of every table it says where its aggregates
     run (compiled, or in Python on the general path), about what a key takes with full windows,
     and how long an event takes on one core; of every source whether its events are decoded,
-    and of every model whether its vectors are encoded, by compiled code. `samestream check` proves what this only shows.
+    and of every model whether its vectors are encoded, by compiled code; of monitors what they watch, what not, and
+    how their alarm budget is divided. `samestream check` proves what this only shows.
 
     \b
     Example: samestream plan examples/flights.py
@@ -36,7 +38,16 @@ def plan(settings: Settings, module: Module) -> None:
     from samestream.schemas.app import load
     from samestream.streams.lowering import compile_app
 
-    typer.echo("\n".join(drawn(compile_app(load(module, settings.namespace)))))
+    app = load(module, settings.namespace)
+    plan = compile_app(app)
+    typer.echo("\n".join((*drawn(plan), *_monitors(app, plan))))
+
+
+def _monitors(app: App, plan: Plan) -> Iterator[str]:
+    from samestream.console.declared_monitors import lines
+
+    yield from ("", "Monitors")
+    yield from (f"  {line}" for line in lines(app, plan))
 
 
 def drawn(plan: Plan) -> Iterator[str]:

@@ -96,7 +96,7 @@ def run(
         asked_every_s = 1.0 if until_idle is None else min(1.0, max(0.1, until_idle))
         crew, lags = Crew(built), Lags(transport, app.prefix, built, asked_every_s)
         progress = Progress(built)
-        crew.others += _watchers(app, transport, built)
+        crew.others += _watchers(app, transport, built, settings.log_uri)
         with log_to(progress.console), _serving(crew, lags, health_host, health_port), _signals(crew, progress):
             told = HealthFile(settings.state_folder, app.prefix, crew, lags)
             crew.start()
@@ -158,13 +158,13 @@ def _build(
     return built
 
 
-def _watchers(app: App, transport: Transport, built: list[Role]) -> list[Measured]:
+def _watchers(app: App, transport: Transport, built: list[Role], log_uri: str) -> list[Measured]:
     """What watches the monitors, in a process that runs any of them."""
     from samestream.console.watchers import Watchers
     from samestream.streams.lowering import compile_app
 
     watching = any(role.health.name.startswith(("monitor.", "parity", "profiles")) for role in built)
-    return [Watchers(transport, app, compile_app(app))] if watching else []
+    return [Watchers(transport, app, compile_app(app), log_uri)] if watching else []
 
 
 def _watch(crew: Crew, lags: Lags, progress: Progress, told: HealthFile, until_idle_s: float | None) -> None:

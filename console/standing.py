@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from samestream.console.backlog import TAIL, backlog
 from samestream.monitors.declared import Parity
 from samestream.monitors.outcome_task import is_asked_for
+from samestream.monitors.profile_writer import subjects
 from samestream.schemas.app import App
 from samestream.schemas.errors import TransportError
 from samestream.streams.deploy import provision
@@ -64,6 +65,10 @@ def not_yet_run(transport: Transport, app: App, plan: Plan, found: Iterable[Stan
     names += [f"monitor.{one.__monitors__.name}.outcomes" for one in app.monitors.values() if is_asked_for(one)]
     if any(isinstance(check, Parity) for watched in app.monitors.values() for check in watched.__monitors__.features):
         names.append("parity")
+    profiled = subjects(plan, app.monitors.values())
+    # the groups of profiles are by topic
+    if profiled and not any(transport.committed(f"{app.prefix}.profiles.{topic}", mine) for topic in profiled):
+        names.append("profiles")
     waiting = [name for name in names if name not in ran and not transport.committed(f"{app.prefix}.{name}", mine)]
     return waiting + ([] if "log" in ran else ["log (it has written nothing yet)"])
 

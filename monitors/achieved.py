@@ -30,7 +30,7 @@ def rate(opened: int, weeks: float, confidence: float = CONFIDENCE) -> Rate | No
     if weeks <= 0:
         return None
     tail = (1 - confidence) / 2
-    # fewer than `opened` are as likely as all but the tail under the low end, and no more than it as likely as the tail under the high one
+    # at the low end so many or more are as unlikely as the tail, at the high end so many or fewer
     low = _mean_where(lambda mean: at_most(opened - 1, mean), 1 - tail, opened) if opened else 0.0
     return Rate(opened / weeks, low / weeks, _mean_where(lambda mean: at_most(opened, mean), tail, opened) / weeks)
 

@@ -1,7 +1,8 @@
 """The role that profiles what flows: features, scores and the fields of sources, by windows of event time, to a topic.
 
 Any number of instances share the partitions as a consumer group. Nothing here is a transaction, and nothing needs one: a
-piece that is written twice counts once (`streams.models.profile_topic`).
+piece that is written twice counts once (`streams.models.profile_topic`). How far an instance has come it says in the journal, so
+that one that is dead or behind is seen.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ from samestream.schemas import records
 from samestream.schemas.errors import TransportError
 from samestream.streams.columns import ColumnData
 from samestream.streams.deploy import provision
+from samestream.streams.engine.clock import NEVER_US
+from samestream.streams.engine.journal import Entry, Range
 from samestream.streams.engine.measures import Measure
 from samestream.streams.engine.processor import Health
 from samestream.streams.models.category_profile import Profile, merged
 from samestream.streams.models.profile_topic import CHUNK, Piece, profile_column
 from samestream.streams.plan import Input, Plan
-from samestream.streams.transport import EARLIEST, Fetched, GroupReader, Partition, Transport
+from samestream.streams.transport import EARLIEST, Fetched, GroupReader, Partition, Transport, Writer
 from samestream.streams.wire.decode import UNKNOWN_KNOWN_US, Decoder, vector_input
 
 NAME = "profiles"
@@ -76,6 +79,8 @@ class ProfileWriter:
         store = provision.store(transport, plan)
         self._decoders = {topic: Decoder(part.input, store) for topic, part in self._subjects.items()}
         self._chunks: dict[Partition, _Chunk] = {}
+        self._come: dict[Partition, Range] = {}  # since the last entry of the journal
+        self._entries = self._told = 0
         self._spoke_s = time.monotonic()
 
     def run(self, stop: threading.Event) -> None:
@@ -146,6 +151,13 @@ class ProfileWriter:
                     self._write(fetched.partition, held, writer, every=True)
                 held = self._chunks[fetched.partition] = _Chunk(number * CHUNK, number * CHUNK)
             self._count(part, held)
+        before = self._come.get(fetched.partition)
+        start, many = (before.start, before.applied) if before else (int(offsets[0]), 0)
+        known_us = max(int(fetched.known_us[-1]), before.known_us if before else 0)
+        end = int(offsets[-1]) + 1
+        self._come[fetched.partition] = Range(
+            fetched.partition, start, end, known_us, NEVER_US, many + len(fetched), 0, ()
+        )
         self.health.events += len(fetched)
         self.health.known_us = max(self.health.known_us, int(fetched.known_us[-1]))
 
@@ -199,12 +211,25 @@ class ProfileWriter:
         for part, held in self._chunks.items():
             self._write(part, held, writer)
         writer.flush()
+        self._tell(writer)
         # only now, and only to the starts of chunks: everything before is written, what lies behind can be counted again
         for part, held in self._chunks.items():
             readers[part.topic].done(part, held.start)
         for reader in readers.values():
             reader.commit()
         self.health.batches += 1
+
+    def _tell(self, writer: Writer) -> None:
+        """Say in the journal how far the profiles have come, for what is committed lies up to a chunk behind that."""
+        if not self._come:
+            return
+        self._entries += 1
+        written, self._told = self.health.results - self._told, self.health.results
+        ranges = tuple(self._come[part] for part in sorted(self._come))
+        entry = Entry(NAME, self._entries, self._plan.fingerprint, NEVER_US, ranges, (), written)
+        writer.send([entry.record(self._plan.journal)])
+        writer.flush()
+        self._come = {}
 
 
 def subjects(plan: Plan, monitors: Iterable[type[Any]]) -> dict[str, Subjects]:

@@ -144,9 +144,10 @@ class SourceWatch:
 
     def called(self, detectors: Detectors) -> list[str]:
         """What its detectors are called for people, each with the field that it looks at."""
-        for field in (*self.numbers, *self.texts):
-            if field.detectors is detectors:
-                return [f"{field.cause}: {name}" for name in detectors.names]
+        watched: list[NumberWatch | TextWatch] = [*self.numbers, *self.texts]
+        for one in watched:
+            if one.detectors is detectors:
+                return [f"{one.cause}: {name}" for name in detectors.names]
         # of a pair of fields that are exchanged the name is the two of them
         pair = any(detectors is part.detectors for part in (self.number_swaps, self.text_swaps))
         return [f"{self.spec.event}: {name}{' exchanged' if pair else ''}" for name in detectors.names]

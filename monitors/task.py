@@ -128,13 +128,9 @@ class MonitorTask(KeptWatch[Watch]):
         for one in self.budget_state(0).families:
             labels = {"monitor": self.name, "family": one.name}
             yield Measure("monitor_history_days", "Good days of history so far.", labels, one.days)
-            yield Measure(
-                "monitor_history_needed_days", "Below so many no limit is promised.", labels, one.needed_days
-            )
+            yield Measure("monitor_history_needed_days", "Below so many no limit is promised.", labels, one.needed_days)
             yield Measure("monitor_share_week", "Incidents a week that it may open.", labels, one.per_week)
-            yield Measure(
-                "monitor_blind", "Detectors that could never alarm, or have no say.", labels, len(one.blind)
-            )
+            yield Measure("monitor_blind", "Detectors that could never alarm, or have no say.", labels, len(one.blind))
         yield foreign_vectors(self.name, self._model.name, self._foreign)
         if (parity := self._watch.score_parity) is not None:
             model = {"model": self._model.name}

@@ -114,8 +114,9 @@ class Watch:
         """What the alarm budget rests on: the sources' share of it, the history, the limit, and who has no say.
 
         ``limit_nats`` is None while the history is shorter than ``shortest_days``: nothing is promised, and only declared
-        ranges speak; ``learned_days`` is how many good days there are so far, ``since_us`` when the first event was known. ``features`` and ``scores``, where their drift is watched, say the same of these; ``raised`` is by what the
-        limits of the calmest of them are multiplied.
+        ranges speak; ``learned_days`` is how many good days there are so far, ``since_us`` when the first event was known.
+        ``features`` and ``scores``, where their drift is watched, say the same of these; ``raised`` is by what the limits of
+        the calmest of them are multiplied.
         """
         family, limits = self._family, self._family.limits
         drifts: dict[str, FeatureWatch | ScoreWatch | None] = {"features": self._features, "scores": self._scores}

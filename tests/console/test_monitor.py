@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import harness
 import pytest
 
+from samestream.monitors.budget_state import BudgetState, FamilyState
 from samestream.schemas import records
 from samestream.schemas.avro import Codec
+from samestream.streams.engine.journal import Entry, Range
 from samestream.streams.memory.transport import MemoryTransport
-from samestream.streams.transport import Outgoing
+from samestream.streams.transport import Outgoing, Partition
 
 from .conftest import FLIGHTS, HOUR_US, T0_US, Cli
+
+BUDGET = "LateArrivalHealth of LateArrival: 1 a week declared"
+UNSAID = "its monitor has not said yet what that rests on"
+"""The line below the list of incidents, where no monitor has run: what became of the budget."""
 
 
 def incident(identity: str, event: str = "open", hours: int = 0, **values: Any) -> Outgoing:
@@ -58,6 +65,7 @@ def test_the_latest_state_of_every_incident(drifted: MemoryTransport, cli: Cli) 
         "  cause Departure.dep_delay, opened 2013-01-01T09:00:00Z, incident bbbb2222",
         "  It is in another unit.",
         "  factor=60.0",
+        f"{BUDGET}, 2 opened; {UNSAID}",
     ]
 
 
@@ -75,8 +83,8 @@ def test_one_incident_by_the_start_of_its_id(drifted: MemoryTransport, cli: Cli)
 
 
 def test_nothing_to_tell(applied: MemoryTransport, cli: Cli) -> None:
-    assert cli("monitor", FLIGHTS).stdout == "no incidents\n"
-    assert cli("monitor", FLIGHTS, "--open").stdout == "no open incidents\n"
+    assert cli("monitor", FLIGHTS).stdout == f"no incidents\n{BUDGET}, 0 opened; {UNSAID}\n"
+    assert cli("monitor", FLIGHTS, "--open").stdout == f"no open incidents\n{BUDGET}, 0 opened; {UNSAID}\n"
 
 
 def test_a_closed_incident_shows_all_that_was_learned_of_it(applied: MemoryTransport, cli: Cli) -> None:
@@ -108,6 +116,45 @@ def test_before_apply_it_says_what_to_do(transport: MemoryTransport, cli: Cli) -
     assert (
         "flights: topics are missing. Expected: flights.drift. Hint: create them with `samestream apply" in done.stderr
     )
+
+
+def said(applied: MemoryTransport, monitor: str, families: list[FamilyState], since_us: int | None = T0_US) -> None:
+    """An entry of the journal by which a monitor, which has come to so many days from T0_US, tells of its budget."""
+    state = BudgetState(T0_US + 56 * 24 * HOUR_US, since_us, tuple(families))
+    span = Range(Partition("flights.boarding", 0), 0, 1, T0_US + 56 * 24 * HOUR_US, T0_US, 1, 0, ())
+    entry = Entry(monitor, 1, "f", T0_US, (span,), (state.to_json(),), 0)
+    harness.send(applied, [entry.record("flights.journal")])
+
+
+def test_below_the_list_stand_the_rate_achieved_what_is_learned_and_who_is_blind(
+    applied: MemoryTransport, cli: Cli
+) -> None:
+    said(
+        applied,
+        "monitor.LateArrival",
+        [FamilyState("sources", 0.5, 5, 18), FamilyState("features", 0.25, 40, 34, ("temp",))],
+    )
+    said(applied, "monitor.LateArrival.outcomes", [FamilyState("outcomes", 0.25, 3, 34, ("Order.sku: unseen",))], None)
+    day_us = 24 * HOUR_US
+    for number, (days, verdict) in enumerate([(10, "unit"), (30, "model_aged"), (50, "definition_or_code")]):
+        opened = T0_US + days * day_us
+        harness.send(applied, [incident(f"{number}", opened_at=opened, at=opened, verdict=verdict)])
+    # Garwood's interval of three in eight weeks, by the chi-squared tables: 0.6187 and 8.7673 incidents
+    assert cli("monitor", FLIGHTS).stdout.splitlines()[-7:] == [
+        f"{BUDGET}, 1 opened in 7 days, 2 opened in 28 days, and 3 in the 8.0 weeks since 2013-01-01T10:00:00Z,"
+        " 0.38 a week (95 %: 0.077 to 1.1)",
+        "  sources: learning, 5 of 18 good days of history: no incident of its own until then",
+        "  features: 40 of 34 good days of history",
+        "    blind: temp",
+        "  scores: learning, 0 of 69 good days of history: no incident of its own until then",
+        "  outcomes: learning, 3 of 34 good days of history: no incident of its own until then",
+        "    blind: Order.sku: unseen",
+    ]
+    assert cli("monitor", FLIGHTS, "--json").stdout.count("\n") == 3  # incidents alone
+    rows = [json.loads(line) for line in cli("monitor", FLIGHTS, "--watchers", "--json").stdout.splitlines()]
+    assert rows[-1]["lately"] == {"7": 1, "28": 2}
+    assert rows[-1]["achieved"]["low"] == pytest.approx(0.6187 / 8, rel=1e-3)
+    assert rows[-1]["achieved"]["high"] == pytest.approx(8.7673 / 8, rel=1e-3)
 
 
 MOVED = {
@@ -168,6 +215,7 @@ def test_what_moved_is_shown_by_size_with_its_histogram(applied: MemoryTransport
     assert cli("monitor", FLIGHTS).stdout.splitlines()[2:] == [
         "  wind moved: psi 0.9 (limit 0.3)  ks 0.5  jensen_shannon 0.25",
         "  temp moved: psi 0.9 (limit 0.3)  ks 0.5  jensen_shannon 0.25",
+        f"{BUDGET}, 1 opened; {UNSAID}",
     ]
     told = cli("monitor", FLIGHTS, "a1").stdout.splitlines()
     wind = told[2 : told.index("  temp moved: psi 0.9 (limit 0.3)  ks 0.5  jensen_shannon 0.25")]

@@ -57,6 +57,39 @@ def test_every_line_of_a_drawing_meets_the_next(module: str) -> None:
                     assert below[column] in up, (column, above, below)
 
 
+def test_monitors_say_what_they_watch_and_when_each_part_of_their_budget_may_speak(cli: Cli) -> None:
+    lines = cli("plan", FLIGHTS).stdout.splitlines()
+    told = lines[lines.index("Monitors") + 1 :]
+    assert told[0] == "  LateArrivalHealth watches LateArrival, 1 alarms a week declared"
+    assert (
+        told[1] == "    features: parity(sample=1.0), drift(window='1d'), quality(), silence(longer_than='2h', by=())"
+    )
+    assert told[3:7] == [
+        "    sources: 0.5 a week; the first may be told after 18 good days of history, after 3 of learning",
+        "    features: 0.25 a week, features and scores together; the first may be told after 34 good days of history",
+        "    scores: 0.25 a week, features and scores together; the first may be told after 69 good days of history",
+        "    outcomes: 0.25 a week; the first may be told after 34 good days of history",
+    ]
+    weather = told.index("    of Weather is watched: temp, wind_speed, precip, visib")
+    assert "dewp (no input of the model reads it)" in told[weather + 1]
+    assert "origin (the key, by which repeats are told)" in told[weather + 1]
+
+
+def test_a_model_that_nobody_watches_and_fields_of_which_only_silence_is_watched_are_told(
+    cli: Cli, tmp_path: Path
+) -> None:
+    source = Path(FLIGHTS).read_text()
+    bare = tmp_path / "bare.py"
+    bare.write_text(source[: source.index("class LateArrivalHealth")])
+    assert cli("plan", bare).stdout.splitlines()[-1] == "  LateArrival has no monitors"
+    assert "nobody watches it" in cli("check", bare, "--offline").stdout
+    silent = tmp_path / "silent.py"
+    silent.write_text(source.replace('quality(), silence(longer_than="2h")', 'silence("2h", by=Departure.carrier)'))
+    told = cli("plan", silent).stdout.splitlines()
+    departure = told.index("    of Departure is watched: carrier")
+    assert "dep_delay (quality() is not declared)" in told[departure + 1]
+
+
 FLEET = Path(__file__).parents[1] / "support" / "fleet.py"
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from samestream.monitors import Monitors, drift, parity, quality, silence
-from samestream.monitors.declared import Declared, Drift, Filters, Parity, Quality, Silence
+from samestream.monitors.declared import Declared, Drift, Filters, Parity, Performance, Quality, Silence
+from samestream.monitors.families import families
 from samestream.schemas import Event, Field, Model, Trainer, event_time, field, key, label
 from samestream.schemas.errors import DeclarationError
 
@@ -102,6 +103,49 @@ def test_a_wrong_declaration_names_class_and_field(
         declare(body, **options)
     assert str(raised.value).startswith(where)
     assert hint in str(raised.value).split("Hint: ")[1]
+
+
+EVERYTHING: dict[str, Any] = {
+    "features": (Drift("1d"), Quality(), Silence("2h")),
+    "scores": (Drift("1d"), Performance()),
+}
+
+
+def test_a_budget_is_divided_among_what_is_watched_and_each_part_says_when_it_may_speak() -> None:
+    def divided(body: dict[str, Any], alarms: str) -> list[tuple[str, float, int]]:
+        found = families(type("Health", (Monitors,), body, of=LongRide, alarms=alarms).__monitors__)
+        return [(one.name, one.per_week, one.needed_days) for one in found]
+
+    # the table in docs/monitors.md
+    assert divided(EVERYTHING, "1/week") == [
+        ("sources", 0.5, 18),
+        ("features", 0.25, 34),
+        ("scores", 0.25, 69),
+        ("outcomes", 0.25, 34),
+    ]
+    assert divided({"features": (Drift("1d"), Quality()), "scores": (Drift("1d"),)}, "1/week") == [
+        ("sources", 0.5, 18),
+        ("features", 0.5, 17),
+        ("scores", 0.5, 34),
+    ]
+    assert divided({"scores": (Drift("7d"),)}, "0.5/week") == [("scores", 0.5, 14)]  # 1.5 windows, and whole ones
+    assert divided({"features": (Parity(),)}, "0.001/month") == []  # parity needs none
+
+
+def test_a_budget_that_nothing_could_keep_within_a_year_is_refused_and_the_least_is_named() -> None:
+    with pytest.raises(DeclarationError) as raised:
+        declare(EVERYTHING, alarms="0.001/month")
+    assert raised.value.line == (
+        "Health, alarms: with so small a budget nothing could be told for years. Found: '0.001/month': sources after 74,999"
+        " good days, features after 149,999 good days, scores after 299,999 good days, outcomes after 149,999 good days."
+        " Expected: at most 365 good days of history until everything that is watched may speak."
+        ' Hint: alarms="0.2/week" is about the least for this; what is not watched leaves its part to the rest.'
+    )
+    with pytest.raises(DeclarationError, match=r"Found: '0\.5/month': scores after 599 good days\n"):
+        declare(EVERYTHING, alarms="0.5/month")
+    for alarms in ("0.2/week", "1/month"):
+        declare(EVERYTHING, alarms=alarms)
+    declare({"features": (Drift("1d"),)}, alarms="0.5/month")  # all of it for one family
 
 
 def test_what_an_incident_must_come_to_is_declared() -> None:

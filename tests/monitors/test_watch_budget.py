@@ -1,10 +1,15 @@
 """The budget as a watch tells it, and a watch that is packed in the middle of its work."""
 
+from dataclasses import replace
+
 import made_streams as made
 import numpy as np
 
 from samestream.monitors.budget import SOURCES_SHARE
-from samestream.monitors.watch import Watch
+from samestream.monitors.declared import Drift, Quality
+from samestream.monitors.families import families
+from samestream.monitors.sources import SourceWatch
+from samestream.monitors.watch import SourceSpec, Watch
 from samestream.streams.engine import value_arrays
 
 
@@ -28,6 +33,33 @@ def test_the_budget_says_what_it_rests_on_and_nothing_is_promised_before() -> No
     assert budget["days"] >= budget["shortest_days"]
     assert budget["opened_on_those_days"] == 0
     assert isinstance(budget["blind"], list)
+
+
+def test_what_a_declaration_says_of_its_budget_is_what_the_watch_keeps() -> None:
+    for window in ("1d", "7d"):
+        for checks in ((Drift(window), Quality()), (Drift(window),)):
+            declared = replace(made.DECLARED, features=checks, scores=(Drift(window),), alarms_per_week=0.5)
+            budget = Watch(made.LINEAGE, made.SOURCES, declared).budget
+            sources = {**budget, "per_week": budget["sources_per_week"]}
+            for one in families(declared):
+                kept = sources if one.name == "sources" else budget[one.name]
+                assert (one.per_week, one.needed_days) == (kept["per_week"], kept["shortest_days"]), one
+
+
+def test_days_are_counted_while_they_are_too_few_and_a_blind_detector_is_named_with_its_field() -> None:
+    world = made.calm_world(12)
+    watch = Watch(made.LINEAGE, made.SOURCES, made.DECLARED)
+    assert (watch.budget["learned_days"], watch.budget["since_us"]) == (0, None)
+    fed(watch, world, made.START, made.START + 10 * made.DAY)
+    # three days of learning, then one a day
+    assert (watch.budget["learned_days"], watch.budget["days"]) == (7, 0)
+    assert watch.budget["since_us"] == min(world.departures.known_us[0], world.weather.known_us[0])
+    spec = SourceSpec("Order", ("paid", "owed"), {}, {}, made.HOUR, text_fields=("sku", "shop"))
+    source = SourceWatch(spec, silence_us=2 * made.HOUR, quality=True)
+    called = [name for part in source.detectors for name in source.called(part)]
+    assert len(called) == len(set(called)) == sum(len(part.names) for part in source.detectors)
+    assert {"Order: silent", "Order.sku: unseen", "Order.shop: unseen", "Order.paid: frozen"} <= set(called)
+    assert {"Order: Order.paid and Order.owed exchanged", "Order: Order.sku and Order.shop exchanged"} <= set(called)
 
 
 def test_a_watch_that_was_packed_says_the_same() -> None:

@@ -161,3 +161,18 @@ def test_vectors_that_an_artifact_cannot_read_are_not_scored(
     harness.send(transport, [vector(1), vector(2)])
     assert scored(transport) == []
     assert "2 vectors of another definition are not scored" in caplog.text
+
+
+def test_vectors_that_are_passed_over_are_counted_by_why(transport: MemoryTransport, tmp_path: Path) -> None:
+    task = ScorerTask(PLAN, MODEL)
+    harness.send(transport, [vector(1), vector(2), vector(3)])
+    harness.work_off(transport, task, PLAN)
+    assert counted(task) == {"vectors_of_another_definition_total": 0, "vectors_without_model_total": 3}
+    publish(transport, tmp_path, made("1"), START_US + 10 * SECOND_US)
+    harness.send(transport, [vector(20), vector(21, fingerprint="ffff")])
+    harness.work_off(transport, task, PLAN)
+    assert counted(task) == {"vectors_of_another_definition_total": 1, "vectors_without_model_total": 3}
+
+
+def counted(task: ScorerTask) -> dict[str, float]:
+    return {one.name: one.value for one in task.measures() if one.name.startswith("vectors_")}

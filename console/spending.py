@@ -1,0 +1,98 @@
+"""What became of an alarm budget: incidents opened beside those declared, and what each part of it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from samestream.console.reading import instant
+from samestream.monitors.achieved import Rate, rate
+from samestream.monitors.budget_state import BudgetState, FamilyState
+from samestream.monitors.declared import Declared
+from samestream.monitors.families import families
+from samestream.streams.engine.measures import Measure
+
+DAY_US = 86_400_000_000
+WEEK_US = 7 * DAY_US
+LATELY_DAYS = (7, 28)
+
+
+@dataclass(frozen=True)
+class Spending:
+    """The budget of one class of monitors, all its places together. Times are known times in microseconds UTC.
+
+    per_week : declared. lately : by number of days, incidents opened in the last so many. opened : in all.
+    since_us : of the first event watched, weeks : from then to the newest that is known; None, 0 before its monitor spoke
+    """
+
+    monitors: str
+    model: str
+    per_week: float
+    lately: Mapping[int, int]
+    opened: int
+    since_us: int | None
+    weeks: float
+    families: tuple[FamilyState, ...]
+
+    @property
+    def rate(self) -> Rate | None:
+        """What was achieved since the beginning."""
+        return rate(self.opened, self.weeks)
+
+    def measures(self) -> Iterator[Measure]:
+        """The same for Prometheus."""
+        labels = {"monitors": self.monitors, "model": self.model}
+        says = "Incidents a week that were declared."
+        yield Measure("alarms_declared_week", says, labels, self.per_week)
+        for days, opened in self.lately.items():
+            says = "Incidents opened in the last so many days of known time, in all places."
+            yield Measure("alarms_opened", says, {**labels, "days": str(days)}, opened)
+        if (found := self.rate) is not None:
+            yield Measure("alarms_achieved_week", "Incidents a week since the beginning.", labels, found.per_week)
+            says = "The ends of the interval of 95 % of that."
+            yield Measure("alarms_achieved_week_bound", says, {**labels, "bound": "low"}, found.low)
+            yield Measure("alarms_achieved_week_bound", says, {**labels, "bound": "high"}, found.high)
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        declared = f"{self.monitors} of {self.model}: {self.per_week:.3g} a week declared"
+        lately = ", ".join(f"{opened} opened in {days} days" for days, opened in self.lately.items())
+        found = self.rate
+        if found is None:
+            yield f"{declared}, {self.opened} opened; its monitor has not said yet what that rests on"
+            return
+        yield (
+            f"{declared}, {lately}, and {self.opened} in the {self.weeks:.1f} weeks since {instant(self.since_us)},"
+            f" {found.per_week:.2g} a week (95 %: {found.low:.2g} to {found.high:.2g})"
+        )
+        for one in self.families:
+            days = f"{one.days} of {one.needed_days} good days of history"
+            yield f"  {one.name}: {days if one.speaks else f'learning, {days}: no incident of its own until then'}"
+            if one.blind:
+                yield f"    blind: {', '.join(one.blind)}"
+
+
+def spending(
+    name: str, declared: Declared, opened_us: list[int], states: Mapping[str, BudgetState], now_us: int
+) -> Spending:
+    """What became of one budget.
+
+    opened_us : when each of its incidents was opened. states : what its monitors last said, by their name.
+    """
+    mine = [
+        states[owner] for owner in (f"monitor.{declared.name}", f"monitor.{declared.name}.outcomes") if owner in states
+    ]
+    told = {one.name: one for state in mine for one in state.families}
+    since_us = next((state.since_us for state in mine if state.since_us is not None), None)
+    return Spending(
+        name,
+        declared.name,
+        declared.alarms_per_week,
+        {days: sum(at_us > now_us - days * DAY_US for at_us in opened_us) for days in LATELY_DAYS},
+        len(opened_us),
+        since_us,
+        0.0 if since_us is None else max(now_us - since_us, 0) / WEEK_US,
+        tuple(
+            told.get(one.name, FamilyState(one.name, one.per_week, 0, one.needed_days)) for one in families(declared)
+        ),
+    )
