@@ -125,10 +125,14 @@ def _tell_budgets(transport: Transport, app: App) -> None:
 def _tell_mismatches(transport: Transport, app: App, as_json: bool) -> None:
     """Whether the newest vectors are what models and monitors were made for; beside JSON, on stderr."""
     from samestream.console.served_definition import mismatches
+    from samestream.schemas.errors import TransportError
     from samestream.streams.lowering import compile_app
 
-    for one in mismatches(transport, compile_app(app)):
-        print(f"warning: {one.line}", file=sys.stderr if as_json else sys.stdout)
+    try:
+        for one in mismatches(transport, compile_app(app)):
+            print(f"warning: {one.line}", file=sys.stderr if as_json else sys.stdout)
+    except TransportError as error:
+        print(f"of which definition the newest vectors are is unknown: {error.line}", file=sys.stderr)
 
 
 def _read(transport: Transport, drift: str) -> tuple[dict[str, dict[str, Any]], dict[Any, int]]:

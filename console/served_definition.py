@@ -21,7 +21,8 @@ class Mismatch:
     """The newest vectors of a model are not of the definition that somebody reads them by.
 
     served : their definition. ours : that of the module. champion : that of the champion, None where there is none.
-    since_us : known time from which the features process served so, served_vectors : how many it made since, of all models
+    since_us : known time from which the features process served so, served_vectors : how many it made since, of all models;
+    is_only : the app has no other model
     """
 
     model: str
@@ -30,13 +31,13 @@ class Mismatch:
     champion: str | None
     since_us: int | None
     served_vectors: int
+    is_only: bool = True
 
     @property
     def line(self) -> str:
         """What is wrong, and what to do."""
-        since = (
-            f" since {instant(self.since_us)}, {self.served_vectors:,} vectors of all models" if self.since_us else ""
-        )
+        whose = "" if self.is_only else " of all models"
+        since = f" since {instant(self.since_us)}, {self.served_vectors:,} vectors{whose}" if self.since_us else ""
         if self.served != self.ours:
             says = (
                 f"the newest vectors are of another definition ({self.served}{since}) than this module's ({self.ours})"
@@ -75,6 +76,7 @@ def mismatches(transport: Transport, plan: Plan) -> list[Mismatch]:
                 champion,
                 _began_us(transport, run),
                 sum(entry.emitted for entry in run),
+                len(plan.models) == 1,
             )
         )
     return found

@@ -56,18 +56,21 @@ class Spending:
     def lines(self) -> Iterator[str]:
         """For people."""
         declared = f"{self.monitors} of {self.model}: {self.per_week:.3g} a week declared"
-        lately = ", ".join(f"{opened} opened in {days} days" for days, opened in self.lately.items())
+        lately = ", ".join(f"{opened} in {days} days" for days, opened in self.lately.items())
         found = self.rate
         if found is None:
             yield f"{declared}, {self.opened} opened; its monitor has not said yet what that rests on"
             return
         yield (
-            f"{declared}, {lately}, and {self.opened} in the {self.weeks:.1f} weeks since {instant(self.since_us)},"
+            f"{declared}, opened {lately}, and {self.opened} in the {self.weeks:.1f} weeks since {instant(self.since_us)},"
             f" {found.per_week:.2g} a week (95 %: {found.low:.2g} to {found.high:.2g})"
         )
         for one in self.families:
-            days = f"{one.days} of {one.needed_days} good days of history"
-            yield f"  {one.name}: {days if one.speaks else f'learning, {days}: no incident of its own until then'}"
+            if one.speaks:
+                yield f"  {one.name}: {one.days} good days of history, {one.needed_days} are needed"
+            else:
+                days = f"{one.days} of {one.needed_days} good days of history"
+                yield f"  {one.name}: learning, {days}: no incident of its own until then"
             if one.blind:
                 yield f"    blind: {', '.join(one.blind)}"
 

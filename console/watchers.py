@@ -92,7 +92,7 @@ class Watchers:
         self._stands: dict[str, _Stand] = {}
         self._budgets: dict[str, BudgetState] = {}
         self._opened: dict[str, tuple[str, str, int]] = {}  # incident: model, verdict, when
-        self._asked_s = self._logged_s = float("-inf")
+        self._asked_s = self._looked_s = self._logged_s = float("-inf")
         self._spans: dict[str, Span | None] = {}
         self._asking = threading.Lock()
         self._kinds = tuple(self._declared())
@@ -101,6 +101,7 @@ class Watchers:
         """One for every role that somebody relies on: those of the stream, then those that watch."""
         with self._asking:
             self._read()
+            self._look_at_unread()
             return [self._standing(kind, self._spans.get(kind.name)) for kind in self._kinds]
 
     def spendings(self) -> list[Spending]:
@@ -193,6 +194,11 @@ class Watchers:
                 positions[fetched.partition.partition] = int(fetched.offsets[-1]) + 1
                 for value in fetched.values:
                     self._note(topic, value)
+
+    def _look_at_unread(self) -> None:
+        if time.monotonic() - self._looked_s < _AGAIN_S:
+            return
+        self._looked_s = time.monotonic()
         self._look_at_log()
         counts = self._transport.topics()
         positions_of: dict[str, dict[Partition, int]] = {}

@@ -54,13 +54,16 @@ def test_the_list_of_incidents_begins_with_it_and_watchers_too(
     marks = [compile_app(load(str(module))).models["Buys"].fingerprint for module in (old, new)]
     publish_champion(transport, old)
     made = sum(len(part) for part in transport.read_all("shop.features.Buys"))
+    (found,) = mismatches(transport, compile_app(load(str(old))))
     for options in ((), ("--open",), ("--watchers",)):
         first = cli("monitor", old, *options).stdout.splitlines()[0]
         assert first.startswith(
             f"warning: Buys: the newest vectors are of another definition ({marks[1]} since 2023-11-15T22:13:"
         )
-        assert f") than this module's ({marks[0]}): the champion, of {marks[0]}, scores none of them. Hint: " in first
-    (found,) = mismatches(transport, compile_app(load(str(old))))
+        assert (
+            f"Z, {found.served_vectors} vectors) than this module's ({marks[0]}): the champion, of {marks[0]}, scores none of them. Hint: "
+            in first
+        )
     # as many as were made since, of all that were made
     assert (found.served_vectors, made) == (_of_definition(transport, new), 2 * found.served_vectors)
     # beside JSON it is told where nobody parses it

@@ -116,10 +116,12 @@ def test_status_names_what_has_not_run_yet(rejected: MemoryTransport, cli: Cli) 
 
     log = "log (it has written nothing yet)"
     assert waiting() == (
-        f"scorer.LateArrival, outcomes.LateArrival, monitor.LateArrival, monitor.LateArrival.outcomes, parity, {log}"
+        f"scorer.LateArrival, outcomes.LateArrival, monitor.LateArrival, monitor.LateArrival.outcomes, parity, profiles, {log}"
     )
     writer = rejected.transactional_writer("flights.scorer.LateArrival")  # as a scorer that had nothing to do yet
     writer.open()
     writer.begin()
     writer.commit({Partition("flights.models", 0): 0}, "flights.scorer.LateArrival")
-    assert waiting() == f"outcomes.LateArrival, monitor.LateArrival, monitor.LateArrival.outcomes, parity, {log}"
+    assert (
+        waiting() == f"outcomes.LateArrival, monitor.LateArrival, monitor.LateArrival.outcomes, parity, profiles, {log}"
+    )
