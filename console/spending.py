@@ -15,6 +15,16 @@ from samestream.streams.engine.measures import Measure
 DAY_US = 86_400_000_000
 WEEK_US = 7 * DAY_US
 LATELY_DAYS = (7, 28)
+LEAST_WEEKS = 1.0
+"""Of less time than the budget is counted by, no rate is told."""
+
+_MOVES = "moves are told within incidents of sources alone"
+_MEANWHILE = {
+    "sources": "only declared ranges are held against them",
+    "features": _MOVES,
+    "scores": _MOVES,
+    "outcomes": "nothing is told of them",
+}
 
 
 @dataclass(frozen=True)
@@ -36,8 +46,8 @@ class Spending:
 
     @property
     def rate(self) -> Rate | None:
-        """What was achieved since the beginning."""
-        return rate(self.opened, self.weeks)
+        """What was achieved since the beginning; None in the first week."""
+        return rate(self.opened, self.weeks) if self.weeks >= LEAST_WEEKS else None
 
     def measures(self) -> Iterator[Measure]:
         """The same for Prometheus."""
@@ -57,20 +67,23 @@ class Spending:
         """For people."""
         declared = f"{self.monitors} of {self.model}: {self.per_week:.3g} a week declared"
         lately = ", ".join(f"{opened} in {days} days" for days, opened in self.lately.items())
-        found = self.rate
-        if found is None:
+        if self.since_us is None:
             yield f"{declared}, {self.opened} opened; its monitor has not said yet what that rests on"
             return
-        yield (
-            f"{declared}, opened {lately}, and {self.opened} in the {self.weeks:.1f} weeks since {instant(self.since_us)},"
-            f" {found.per_week:.2g} a week (95 %: {found.low:.2g} to {found.high:.2g})"
+        found = self.rate
+        achieved = (
+            "no rate yet"
+            if found is None
+            else f"{found.per_week:.2g} a week (95 %: {found.low:.2g} to {found.high:.2g})"
         )
+        since = f"in the {self.weeks:.1f} weeks since {instant(self.since_us)}"
+        yield f"{declared}, opened {lately}, and {self.opened} {since}: {achieved}"
         for one in self.families:
             if one.speaks:
                 yield f"  {one.name}: {one.days} good days of history, {one.needed_days} are needed"
             else:
                 days = f"{one.days} of {one.needed_days} good days of history"
-                yield f"  {one.name}: learning, {days}: no incident of its own until then"
+                yield f"  {one.name}: learning, {days}; until then {_MEANWHILE[one.name]}"
             if one.blind:
                 yield f"    blind: {', '.join(one.blind)}"
 

@@ -141,13 +141,13 @@ def test_below_the_list_stand_the_rate_achieved_what_is_learned_and_who_is_blind
         harness.send(applied, [incident(f"{number}", opened_at=opened, at=opened, verdict=verdict)])
     # Garwood's interval of three in eight weeks, by the chi-squared tables: 0.6187 and 8.7673 incidents
     assert cli("monitor", FLIGHTS).stdout.splitlines()[-7:] == [
-        f"{BUDGET}, opened 1 in 7 days, 2 in 28 days, and 3 in the 8.0 weeks since 2013-01-01T10:00:00Z,"
+        f"{BUDGET}, opened 1 in 7 days, 2 in 28 days, and 3 in the 8.0 weeks since 2013-01-01T10:00:00Z:"
         " 0.38 a week (95 %: 0.077 to 1.1)",
-        "  sources: learning, 5 of 18 good days of history: no incident of its own until then",
+        "  sources: learning, 5 of 18 good days of history; until then only declared ranges are held against them",
         "  features: 40 good days of history, 34 are needed",
         "    blind: temp",
-        "  scores: learning, 0 of 69 good days of history: no incident of its own until then",
-        "  outcomes: learning, 3 of 34 good days of history: no incident of its own until then",
+        "  scores: learning, 0 of 69 good days of history; until then moves are told within incidents of sources alone",
+        "  outcomes: learning, 3 of 34 good days of history; until then nothing is told of them",
         "    blind: Order.sku: unseen",
     ]
     assert cli("monitor", FLIGHTS, "--json").stdout.count("\n") == 3  # incidents alone

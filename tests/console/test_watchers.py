@@ -98,15 +98,23 @@ def test_what_was_opened_in_a_week_is_told_beside_the_budget(
     # the monitor says from when on it watched, in the entry of its first day
     harness.work_off(served, MonitorTask(PLAN, SHOP.monitors["BuysHealth"]))
     (spent,) = Watchers(served, SHOP, PLAN).spendings()
-    assert spent.since_us == harness.START_US
-    assert spent.weeks == pytest.approx(3000 * 7 / (7 * 86_400), rel=0.01)
+    assert (spent.since_us, spent.rate) == (harness.START_US, None)  # hours are no week
+    assert next(spent.lines()).endswith("and 3 in the 0.0 weeks since 2023-11-14T22:13:20Z: no rate yet")
+    monkeypatch.setattr(harness, "START_US", harness.START_US + 10 * 24 * HOUR_US)
+    harness.send(served, harness.shop_events(200))
+    harness.work_off(served, FeatureTask(PLAN))
+    (spent,) = Watchers(served, SHOP, PLAN).spendings()
+    assert spent.lately == {7: 0, 28: 3}
+    assert spent.weeks == pytest.approx(10 / 7, rel=0.01)
     assert spent.rate is not None
     assert spent.rate.per_week == 3 / spent.weeks
     assert spent.rate.low < spent.rate.per_week < spent.rate.high
-    assert f"3 in the {spent.weeks:.1f} weeks since 2023-11-14T22:13:20Z" in next(spent.lines())
-    assert "  sources: learning, 0 of 18 good days of history: no incident of its own until then" in list(spent.lines())
+    assert (
+        "  sources: learning, 0 of 18 good days of history; until then only declared ranges are held against them"
+        in list(spent.lines())
+    )
     told = {(one.name, *one.labels.values()): one.value for one in measures_of(Watchers(served, SHOP, PLAN))}
-    assert told["alarms_opened", "BuysHealth", "Buys", "7"] == 2
+    assert told["alarms_opened", "BuysHealth", "Buys", "28"] == 3
     assert told["alarms_declared_week", "BuysHealth", "Buys"] == 1
     assert told["alarms_achieved_week_bound", "BuysHealth", "Buys", "low"] == pytest.approx(spent.rate.low)
 
