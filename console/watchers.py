@@ -22,7 +22,7 @@ from samestream.monitors.declared import Calibration, Drift, Performance
 from samestream.monitors.profile_writer import subjects
 from samestream.monitors.task import parse
 from samestream.schemas.app import App
-from samestream.schemas.errors import TransportError
+from samestream.schemas.errors import SamestreamError, TransportError
 from samestream.streams.engine import journal
 from samestream.streams.engine.measures import Measure
 from samestream.streams.engine.task import Task
@@ -231,9 +231,16 @@ class Watchers:
         if self._log is None or time.monotonic() - self._logged_s < _LOG_AGAIN_S:
             return
         self._logged_s = time.monotonic()
+        try:
+            newest_of = {topic: self._log.newest(topic) for topic in logged_topics(self._plan)}
+        except (
+            SamestreamError,
+            OSError,
+        ) as error:  # where it stood before is told meanwhile, and so the longer the more behind
+            log.warning("how far the feature log has come is unknown: %s", error)
+            return
         stand = self._stands["log"] = _Stand()
-        for topic in logged_topics(self._plan):
-            newest = self._log.newest(topic)
+        for topic, newest in newest_of.items():
             if newest is None:
                 continue
             stand.ends.update({Partition(topic, number): end for number, end in newest.next_offsets.items()})

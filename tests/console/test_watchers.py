@@ -157,6 +157,20 @@ def test_whoever_stands_still_is_told_by_how_much_and_whoever_has_nothing_to_rea
     assert found["scorer.Buys"].behind_us > 2 * day_us
 
 
+def test_a_log_that_cannot_be_read_hides_nobody_else(
+    served: MemoryTransport, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen = Watchers(served, SHOP, PLAN, str(tmp_path))
+
+    def away(self: FeatureLog, topic: str) -> None:
+        raise OSError(f"no route to {topic}")
+
+    monkeypatch.setattr(FeatureLog, "newest", away)
+    told = {one.labels["monitor"]: one.value for one in measures_of(seen) if one.name == "monitor_spoken"}
+    assert (told["features"], told["log"]) == (1, 0)
+    assert "how far the feature log has come is unknown: no route to shop." in caplog.text
+
+
 def test_a_long_backlog_is_measured_by_its_ends(served: MemoryTransport) -> None:
     """Of what lies unread only the first and the last records are read, however much there is."""
     topic = PLAN.models["Buys"].topics["features"]
