@@ -21,14 +21,14 @@ GONE = 0.6
 class Detectors:
     """Arrays that `monitors.evidence` moves, one place per detector. Until limits are set, none of them speaks.
 
-    names : what each looks for. active : the detectors that passed their limit and have not come down since,
-    each with the known time at which it passed.
+    names : what each looks for. of : the field that they look at, ``Event.field``; empty where it is no single one.
+    active : the detectors that passed their limit and have not come down since, each with the known time at which it passed.
     lasting : they keep their say however restless they are by nature.
     """
 
-    def __init__(self, names: Sequence[str], *, lasting: bool = False) -> None:
+    def __init__(self, names: Sequence[str], *, lasting: bool = False, of: str = "") -> None:
         n = len(names)
-        self.lasting = lasting
+        self.lasting, self.of = lasting, of
         self.names = list(names)
         self.levels, self.scores, self.peaks = np.zeros(n), np.zeros(n), np.zeros(n)
         self.limits = np.full(n, np.inf)
@@ -79,3 +79,8 @@ class Detectors:
     def restart(self) -> None:
         """Begin again from nothing: what was found so far was found without anything to compare with."""
         self.levels[:] = self.scores[:] = self.peaks[:] = 0.0
+
+    def stop(self) -> None:
+        """Look no longer: what was found is over."""
+        self.restart()
+        self.active = {}

@@ -110,6 +110,22 @@ VERDICTS = {
             weight=0.9,
         ),
         Verdict(
+            "inverted",
+            "source",
+            "True comes as often as false did, and false as true.",
+            "Look for a condition that was turned round upstream, or for a field that now names the opposite.",
+            rank=2,
+            weight=1.0,
+        ),
+        Verdict(
+            "shifted",
+            "source",
+            "Instants lie further from their events' own times than they did.",
+            "Look for another time zone, a default, or another event's time in the field.",
+            rank=2,
+            weight=0.9,
+        ),
+        Verdict(
             "swapped",
             "source",
             "Two fields hold each other's values.",

@@ -37,7 +37,7 @@ class NumberWatch:
         self.units: tuple[Unit, ...] = units_of(unit)
         self._scales = np.array([unit.scale for unit in self.units])
         self._offsets = np.array([unit.offset for unit in self.units])
-        self.detectors = Detectors([*NAMES, *(f"unit {unit.says}" for unit in self.units)])
+        self.detectors = Detectors([*NAMES, *(f"unit {unit.says}" for unit in self.units)], of=cause)
         self.table: NumbersTable | None = None
         self._usual = UsualNumbers()
         self._last: Floats = np.full(MANY + 1, np.nan)

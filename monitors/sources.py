@@ -19,14 +19,18 @@ from samestream.monitors.budget import Limits, calibrated, shortest_days
 from samestream.monitors.checks import NO_FILTERS, Filters
 from samestream.monitors.detectors import Detectors
 from samestream.monitors.evidence import CEILING
+from samestream.monitors.flag_watch import FlagWatch
 from samestream.monitors.group_silence import silences
 from samestream.monitors.held_back import HeldBack
 from samestream.monitors.incidents import HOUR_US, Finding
+from samestream.monitors.instant_evidence import NO_INSTANT
+from samestream.monitors.instant_watch import InstantWatch
 from samestream.monitors.number_watch import NumberWatch
 from samestream.monitors.rows import Rows
 from samestream.monitors.slots import Keys
 from samestream.monitors.swaps import NumberSwaps, TextSwaps, exchanged
-from samestream.monitors.text_watch import TextWatch, coded
+from samestream.monitors.text_codes import TextCodes
+from samestream.monitors.text_watch import MANY, TextWatch
 from samestream.monitors.traffic_watch import TrafficWatch, identities_of
 from samestream.monitors.usual import DAYS_KEPT, HOURS_A_GROUP
 from samestream.monitors.witnesses import Witnesses
@@ -50,7 +54,8 @@ SHORTEST_DAYS = 18
 class SourceSpec:
     """An event type that feeds a model.
 
-    numeric_fields, text_fields : fields looked at. low, high : declared ranges, by field, where there are any.
+    numeric_fields, text_fields, flag_fields, instant_fields : fields looked at: numbers, texts, true and false, and instants,
+    which are judged by how far they are from the event's own time. low, high : declared ranges, by field, where there are any.
     units : declared units, by field, where there are any.
     lateness_us : declared lateness in microseconds; told in the evidence of late data.
     group_fields : fields each of whose values is watched for being silent while others speak.
@@ -66,6 +71,13 @@ class SourceSpec:
     text_fields: tuple[str, ...] = ()
     units: Mapping[str, str] = field(default_factory=dict)
     group_fields: tuple[str, ...] = ()
+    flag_fields: tuple[str, ...] = ()
+    instant_fields: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """All that are looked at."""
+        return *self.numeric_fields, *self.text_fields, *self.flag_fields, *self.instant_fields, *self.group_fields
 
 
 class SourceWatch:
@@ -93,18 +105,21 @@ class SourceWatch:
             spec.event, spec.lateness_us, silence_us=silence, timely=quality and not spec.is_table, zone=zone
         )
         self.groups = silences(spec.group_fields, silence)
-        names = spec.numeric_fields if quality else ()
+        numbers, texts, flags, instants = (
+            part if quality else ()
+            for part in (spec.numeric_fields, spec.text_fields, spec.flag_fields, spec.instant_fields)
+        )
         self.numbers = [
             NumberWatch(
                 f"{spec.event}.{name}", spec.low.get(name, -np.inf), spec.high.get(name, np.inf), spec.units.get(name)
             )
-            for name in names
+            for name in numbers
         ]
         self.witnesses = Witnesses(len(self.numbers))
-        codes: dict[str, int] = {}
-        said: list[str] = []
-        self._codes, self._said = codes, said
-        self.texts = [TextWatch(f"{spec.event}.{name}", codes, said) for name in (spec.text_fields if quality else ())]
+        self._codes = TextCodes()
+        self.texts = [TextWatch(f"{spec.event}.{name}", self._codes) for name in texts]
+        self.flags = [FlagWatch(f"{spec.event}.{name}") for name in flags]
+        self.instants = [InstantWatch(f"{spec.event}.{name}") for name in instants]
         self.number_swaps, self.text_swaps = NumberSwaps(self.numbers), TextSwaps(self.texts)
         self._keys = Keys()
         self._today: list[Ints] = []
@@ -120,15 +135,24 @@ class SourceWatch:
         columns.append(self._keys.number(keys, len(known_us)))
         for name in self.spec.numeric_fields:
             columns += [np.asarray(fields[name][0], np.float64), np.asarray(fields[name][1], np.bool_)]
-        for name in self.spec.text_fields:
+        for at, name in enumerate(self.spec.text_fields):
+            watched = self._quality and not self.texts[at].crowded
+            columns.append(self._coded(*fields[name]) if watched else np.full(len(known_us), -1))
+        for name in self.spec.flag_fields:
             values, valid = fields[name]
-            columns.append(values if values.dtype == np.int64 else _coded(values, valid, self._codes, self._said))
+            columns.append(np.where(valid, np.asarray(values, np.int64), -1))
+        for name in self.spec.instant_fields:
+            values, valid = fields[name]
+            columns.append(np.where(valid, np.asarray(values, np.int64), NO_INSTANT))
         columns += [group.number(*fields[group.field]) for group in self.groups]
         self.rows.add(known_us, *columns)
 
     def codes_of(self, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Ints:
         """Texts as `add` would number them: a caller that hands over many pieces may number them once."""
-        return _coded(values, valid, self._codes, self._said)
+        return self._codes.of(values.tolist(), valid)
+
+    def _coded(self, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Ints:
+        return values if values.dtype == np.int64 else self.codes_of(values, valid)
 
     @property
     def detectors(self) -> list[Detectors]:
@@ -137,20 +161,17 @@ class SourceWatch:
             return []
         parts = [self.traffic.own, *(group.detectors for group in self.groups)]
         if self._quality:
-            parts += [self.traffic.detectors, *(field.detectors for field in self.numbers)]
-            parts += [*(field.detectors for field in self.texts)]
+            watches = (*self.numbers, *self.texts, *self.flags, *self.instants)
+            parts += [self.traffic.detectors, *(field.detectors for field in watches)]
             parts += [self.number_swaps.detectors, self.text_swaps.detectors]
         return parts
 
     def called(self, detectors: Detectors) -> list[str]:
         """What its detectors are called for people, each with the field that it looks at."""
-        watched: list[NumberWatch | TextWatch] = [*self.numbers, *self.texts]
-        for one in watched:
-            if one.detectors is detectors:
-                return [f"{one.cause}: {name}" for name in detectors.names]
         # of a pair of fields that are exchanged the name is the two of them
         pair = any(detectors is part.detectors for part in (self.number_swaps, self.text_swaps))
-        return [f"{self.spec.event}: {name}{' exchanged' if pair else ''}" for name in detectors.names]
+        cause = detectors.of or self.spec.event
+        return [f"{cause}: {name}{' exchanged' if pair else ''}" for name in detectors.names]
 
     def look(self, rows: tuple[npt.NDArray[Any], ...], rejected: int, at_us: int, observe: Observe) -> None:
         """Look at one tick's rows, none or more, that ended at an instant."""
@@ -162,7 +183,9 @@ class SourceWatch:
         found += [(self.spec.event, finding) for finding in traffic]
         numeric = [(columns[2 * at], columns[2 * at + 1]) for at in range(len(self.numbers))]
         texts_from, groups_from = 2 * len(self.spec.numeric_fields), len(columns) - len(self.groups)
-        texts = columns[texts_from:groups_from]
+        flags_from = texts_from + len(self.spec.text_fields)
+        instants_from = flags_from + len(self.spec.flag_fields)
+        texts, flags = columns[texts_from:flags_from], columns[flags_from:instants_from]
         for group, numbers in zip(self.groups, columns[groups_from:], strict=True):
             found += [(self.spec.event, one) for one in group.look(numbers, known_us, at_us)]
         some = len(known_us) > 0
@@ -177,6 +200,12 @@ class SourceWatch:
         for text, codes in zip(self.texts, texts, strict=False):
             if some or text.detectors.active:
                 found += [(text.cause, one) for one in text.look(codes, known_us, hour)]
+        for flag, said in zip(self.flags, flags, strict=False):
+            if some or flag.detectors.active:
+                found += [(flag.cause, one) for one in flag.look(said, slots, known_us, hour)]
+        for instant, said in zip(self.instants, columns[instants_from:groups_from], strict=False):
+            if some or instant.detectors.active:
+                found += [(instant.cause, one) for one in instant.look(said, time_us, known_us, hour)]
         if some and self._quality:
             self.witnesses.note(numeric, slots.of)
             self.number_swaps.look(numeric, slots, known_us, hour // HOURS_A_GROUP)
@@ -234,8 +263,8 @@ class SourceWatch:
         for number in self.numbers:
             number.close_day(good)
         self.witnesses.close_day(good)
-        for text in self.texts:
-            text.close_day(good)
+        for watch in (*self.texts, *self.flags, *self.instants):
+            watch.close_day(good)
         self.text_swaps.close_day()
         self.traffic.close_day(good, day % 7)
         for group in self.groups:
@@ -347,7 +376,8 @@ class SourceFamily:
             part.limits[:] = np.where(never, np.inf, own)
         for name, source in self.sources.items():
             seldom = [f"{name}: {said}" for group in source.groups for said in group.blind]
-            self.blind += [said for said in seldom if said not in self.blind]
+            crowded = [f"{text.cause}: more than {MANY:,} texts" for text in source.texts if text.crowded]
+            self.blind += [said for said in (*seldom, *crowded) if said not in self.blind]
 
 
 _NO_TIMES: Ints = np.zeros(0, np.int64)
@@ -358,7 +388,8 @@ def _nothing(spec: SourceSpec) -> tuple[npt.NDArray[Any], ...]:
     for _ in spec.numeric_fields:
         columns += [np.zeros(0), np.zeros(0, np.bool_)]
     groups = () if spec.is_table else spec.group_fields
-    return (*columns, *(_NO_TIMES for _ in (*spec.text_fields, *groups)))
+    others = (*spec.text_fields, *spec.flag_fields, *spec.instant_fields, *groups)
+    return (*columns, *(_NO_TIMES for _ in others))
 
 
 def _cut(rows: Rows, ends_us: Ints) -> tuple[tuple[npt.NDArray[Any], ...] | None, list[int]]:
@@ -367,9 +398,3 @@ def _cut(rows: Rows, ends_us: Ints) -> tuple[tuple[npt.NDArray[Any], ...] | None
     if taken is None:
         return None, [0] * (len(ends_us) + 1)
     return taken, [0, *np.searchsorted(taken[0], ends_us, side="left").tolist()]
-
-
-def _coded(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], codes: dict[str, int], said: list[str]) -> Ints:
-    return coded(
-        [text if there else None for text, there in zip(values.tolist(), valid.tolist(), strict=True)], codes, said
-    )

@@ -77,7 +77,7 @@ class MonitorTask(KeptWatch[Watch]):
             fields |= {
                 column: (columns[column].values, columns[column].valid)
                 for column, kind in input.columns.items()
-                if kind == Kind.STRING
+                if kind in (Kind.STRING, Kind.TIME)
             }
             partitions = _partitions(batch)[batch.partition[places]]
             keys = columns[input.key].values.tolist() if input.key else None
@@ -200,14 +200,20 @@ def make_watch(plan: Plan, model: ModelPlan, declared: Declared) -> Watch:
         low = {column: float(said[column]["low"]) for column in numeric if "low" in said[column]}
         high = {column: float(said[column]["high"]) for column in numeric if "high" in said[column]}
         units = {column: str(said[column]["unit"]) for column in numeric if "unit" in said[column]}
-        texts = tuple(
-            column
-            for column, kind in input.columns.items()
-            if kind == Kind.STRING and column != input.key and column in used
+        texts, flags, instants = (
+            tuple(
+                column
+                for column, kind in input.columns.items()
+                if kind == wanted and column not in (input.key, input.time) and column in used
+            )
+            for wanted in (Kind.STRING, Kind.BOOL, Kind.TIME)
         )
         silence = next((check for check in declared.features if isinstance(check, Silence)), None)
         groups = silence.fields_of(name) if silence is not None and not input.is_table else ()
-        specs.append(SourceSpec(name, numeric, low, high, input.gate.lateness_us, input.is_table, texts, units, groups))
+        late_us = input.gate.lateness_us
+        specs.append(
+            SourceSpec(name, numeric, low, high, late_us, input.is_table, texts, units, groups, flags, instants)
+        )
     lineage = {
         feature: tuple((event, field.removesuffix(UNITS)) for event, field in sources)
         for feature, sources in model.lineage.items()

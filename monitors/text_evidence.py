@@ -1,4 +1,4 @@
-"""Evidence in columns of texts: missing, stuck, never seen before, two columns exchanged.
+"""Evidence in columns of texts: missing, stuck, never seen before, known ones spelled otherwise, two columns exchanged.
 
 What all functions take and do is told in `evidence`.
 """
@@ -18,9 +18,12 @@ from samestream.streams.engine.compiling import compiled
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
-UNSEEN, NULLS, FROZEN = range(3)
+UNSEEN, NULLS, FROZEN, RESPELLED = range(4)
 """Detectors."""
+NEW_SHARE = 0.05
+"""Of texts never seen, and of new spellings, the share of all that they are taken to be once they come."""
 
 
 @compiled
@@ -29,6 +32,9 @@ def texts(
     group: int,
     usual: Floats,
     unseen: float,
+    twin: float,
+    forms: Ints,
+    known_forms: Bools,
     null_share: float,
     repeat_share: Floats,
     previous: Ints,
@@ -43,7 +49,8 @@ def texts(
     codes : number of each text, -1 for null. usual : log of the share of each code by part of the day, -inf where it was
     never seen; codes beyond it were not either; shape (groups, codes). group : the part of the day.
     repeat_share : of texts that equal the one before them, by part of the day, shape (groups,).
-    unseen : log of the share of texts never seen before.
+    unseen : log of the share of texts never seen before, twin : of those that are new spellings of texts seen before.
+    forms : the number of each code's normal form, shape (codes,). known_forms : those of texts seen before, shape (forms,).
     """
     nulled = max(0.5, min(0.95, 3 * null_share))
     for row in range(len(codes)):
@@ -53,12 +60,18 @@ def texts(
             continue
         step(NULLS, row, math.log((1 - nulled) / (1 - null_share)), levels, scores, peaks, limits, crossed)
         here = usual[group, code] if code < usual.shape[1] else -np.inf
+        respelled = False
         if here == -np.inf:
-            more = math.log(0.95 + 0.05 * math.exp(-unseen))
+            form = forms[code]
+            respelled = 0 <= form < len(known_forms) and known_forms[form]
+            more = math.log(1 - NEW_SHARE + NEW_SHARE * math.exp(-unseen))
             here = unseen
         else:
-            more = math.log(0.95)
+            more = math.log(1 - NEW_SHARE)
         step(UNSEEN, row, more, levels, scores, peaks, limits, crossed)
+        # of a new spelling it does not matter how many texts there are, nor how many are new
+        more = math.log(1 - NEW_SHARE + (NEW_SHARE * math.exp(-twin) if respelled else 0.0))
+        step(RESPELLED, row, more, levels, scores, peaks, limits, crossed)
         if code == previous[0]:
             likely = max(here, math.log(repeat_share[group]))
             more = math.log(STUCK) - likely if likely < COMMON else 0.0

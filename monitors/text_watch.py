@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,25 +10,29 @@ import numpy.typing as npt
 from samestream.monitors import text_evidence
 from samestream.monitors.detectors import Detectors
 from samestream.monitors.incidents import Finding
-from samestream.monitors.usual import HOURS_A_GROUP, TextsTable, UsualTexts
+from samestream.monitors.text_codes import TextCodes
+from samestream.monitors.usual import HOURS_A_GROUP
+from samestream.monitors.usual_texts import TextsTable, UsualTexts
 
 Ints = npt.NDArray[np.int64]
-NAMES = ("unseen", "nulls", "frozen")
+NAMES = ("unseen", "nulls", "frozen", "respelled")
 SHOWN = 200
-FIRST_DAYS = 3
-"""Days in which everything is new, and being new says nothing."""
 MANY = 20_000
 """Different texts from which a field names things rather than kinds of things: it is no longer watched."""
 
 
 class TextWatch:
-    """See the module. codes : text -> its number, shared by the fields of a source, so that they can be exchanged."""
+    """See the module. codes : the numbers of texts, shared by the fields of a source, so that they can be exchanged.
 
-    def __init__(self, cause: str, codes: dict[str, int], said: list[str]) -> None:
+    crowded : so many texts came that the field is no longer watched; they need not be numbered any more.
+    """
+
+    def __init__(self, cause: str, codes: TextCodes) -> None:
         self.cause = cause
-        self.detectors = Detectors(NAMES)
+        self.detectors = Detectors(NAMES, of=cause)
         self.table: TextsTable | None = None
-        self._codes, self._said = codes, said
+        self.crowded = False
+        self._codes = codes
         self._usual = UsualTexts()
         self._days = 0
         self._previous = np.full(1, -2, np.int64)
@@ -42,12 +44,12 @@ class TextWatch:
 
         codes, known_us : shape (n,); -1 is null. hour : of the day, UTC.
         """
-        if len(codes):
-            if self.table is not None and len(self.table.usual) < MANY:
+        if len(codes) and not self.crowded:
+            if self.table is not None:
                 table = self.table
                 text_evidence.texts(
-                    codes, hour // HOURS_A_GROUP, table.by_group, table.unseen, table.null_share, table.repeat_share,
-                    self._previous, *self.detectors.arrays,
+                    codes, hour // HOURS_A_GROUP, table.by_group, table.unseen, table.twin, self._codes.forms, table.forms,
+                    table.null_share, table.repeat_share, self._previous, *self.detectors.arrays,
                 )  # fmt: skip
                 self.detectors.settle(known_us)
             self._today.append((codes, hour // HOURS_A_GROUP))
@@ -56,15 +58,18 @@ class TextWatch:
 
     def close_day(self, learn: bool) -> None:
         """Learn the day if it was good, and begin another."""
-        if learn:
-            codes = np.concatenate([part for part, _ in self._today]) if self._today else np.zeros(0, np.int64)
+        codes = np.concatenate([part for part, _ in self._today]) if self._today else np.zeros(0, np.int64)
+        if learn and not self.crowded:
             groups = np.repeat(
                 np.array([group for _, group in self._today], np.int64),
                 np.array([len(part) for part, _ in self._today], np.int64),
             )
-            self._usual.learn(codes, groups, self._days < FIRST_DAYS)
+            self._usual.learn(codes, groups, self._codes.forms, self._days)
             self._days += 1
             self.table = self._usual.table()
+        if not self.crowded and self._usual.different(codes) >= MANY:
+            self.crowded = True
+            self.detectors.stop()
         self._today = []
 
     def _finding(self, place: int, since_us: int) -> Finding:
@@ -73,25 +78,36 @@ class TextWatch:
             "limit_nats": round(float(self.detectors.limits[place]), 2),
         }
         verdict = "nulls" if place == text_evidence.NULLS else "frozen"
-        if place == text_evidence.UNSEEN and self.table is not None:
+        if place in (text_evidence.UNSEEN, text_evidence.RESPELLED) and self.table is not None:
             known = self.table.usual
             new = [
                 code for code in self._latest.tolist() if code >= len(known) or (code >= 0 and known[code] == -np.inf)
             ]
-            texts = list(dict.fromkeys(self._said[code] for code in new))
-            folded = {_folded(self._said[code]): self._said[code] for code in np.flatnonzero(known > -np.inf).tolist()}
-            respelled = {text: folded[_folded(text)] for text in texts if _folded(text) in folded}
+            said = self._codes.said
+            respelled = {
+                said[code]: before for code in dict.fromkeys(new) if (before := self._known_as(code)) is not None
+            }
             gone = self._gone()
-            verdict = "respelled" if respelled or gone else "new_category"
+            is_respelled = place == text_evidence.RESPELLED or respelled or gone
+            verdict = "respelled" if is_respelled else "new_category"
             evidence |= {
-                "texts": texts[:5],
+                "texts": list(dict.fromkeys(said[code] for code in new))[:5],
                 "share": round(len(new) / max(len(self._latest), 1), 4),
                 "known_as": dict(list(respelled.items())[:5]),
                 "gone": gone[:5],
             }
         elif place == text_evidence.FROZEN:
-            evidence["value"] = self._said[int(self._previous[0])]
+            evidence["value"] = self._codes.said[int(self._previous[0])]
         return Finding(verdict, 1.0, evidence, score=float(self.detectors.scores[place]), since_us=since_us)
+
+    def _known_as(self, code: int) -> str | None:
+        """The commonest known text of which a new one is another spelling, if there is any."""
+        assert self.table is not None
+        forms, known = self._codes.forms, self.table.usual
+        if forms[code] < 0:
+            return None
+        same = np.flatnonzero((forms[: len(known)] == forms[code]) & (known > -np.inf))
+        return self._codes.said[int(same[np.argmax(known[same])])] if len(same) else None
 
     def _gone(self) -> list[str]:
         """Known texts that should have come by now and did not, but for a chance of one in ten thousand each."""
@@ -99,25 +115,4 @@ class TextWatch:
         with np.errstate(invalid="ignore"):
             expected = np.exp(self.table.usual) * len(self._latest)
         common = np.flatnonzero(expected > 9.3)
-        return [self._said[code] for code in common.tolist() if not np.any(self._latest == code)]
-
-
-def coded(texts: Sequence[Any], codes: dict[str, int], said: list[str]) -> Ints:
-    """The number of each text, given in the order in which texts first come; -1 for null."""
-    found = np.empty(len(texts), np.int64)
-    for row, text in enumerate(texts):
-        if text is None:
-            found[row] = -1
-            continue
-        code = codes.get(text)
-        if code is None:
-            code = codes[text] = len(said)
-            said.append(text)
-        found[row] = code
-    return found
-
-
-def _folded(text: str) -> str:
-    """A text without what people change by mistake: case, accents, spaces, punctuation."""
-    plain = unicodedata.normalize("NFKD", text).casefold()
-    return "".join(sign for sign in plain if sign.isalnum())
+        return [self._codes.said[code] for code in common.tolist() if not np.any(self._latest == code)]

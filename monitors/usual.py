@@ -1,4 +1,4 @@
-"""What is usual: the values, texts and lags of the last eight weeks of good days, as shares that evidence is weighed by."""
+"""What is usual: the numbers and the traffic of the last eight weeks of good days, as shares that evidence is weighed by."""
 
 from __future__ import annotations
 
@@ -221,74 +221,6 @@ def _smoothed(counts: Floats) -> Floats:
     width = 2 * NEIGHBOURS + 1
     sides = [np.convolve(side, np.full(width, 1 / width), mode="same") for side in counts.reshape(2, BUCKETS)]
     return np.concatenate(sides)
-
-
-@dataclass(frozen=True)
-class TextsTable:
-    """Log shares, ready for `text_evidence.texts`; immutable.
-
-    usual, by_group : shape (codes,) and (groups, codes), -inf for what was never seen.
-    """
-
-    usual: Floats
-    by_group: Floats
-    unseen: float
-    null_share: float
-    repeat_share: Floats
-
-    def __deepcopy__(self, memo: object) -> TextsTable:
-        return self
-
-
-class UsualTexts:
-    """How often each text occurred on good days, by part of the day, and how often one came that never had."""
-
-    def __init__(self) -> None:
-        self._days: list[tuple[Ints, Ints, Ints, int, int, Ints]] = []
-        self._counts: Ints = np.zeros((GROUPS, 0), np.int64)
-        self._ever: Bools = np.zeros(0, np.bool_)
-
-    def __deepcopy__(self, memo: object) -> UsualTexts:
-        """What was learned is never changed in place, so copies share it."""
-        twin = copy(self)
-        twin._days = list(self._days)
-        return twin
-
-    def learn(self, codes: Ints, groups: Ints, first_days: bool) -> None:
-        """Add a good day. codes, groups : of each text, -1 for null; shape (n,). first_days : what is new says nothing yet."""
-        there = codes >= 0
-        present = codes[there]
-        size = max(len(self._ever), int(present.max(initial=-1)) + 1)
-        more = size - len(self._ever)
-        self._counts = np.concatenate([self._counts, np.zeros((GROUPS, more), np.int64)], axis=1)
-        self._ever = np.concatenate([self._ever, np.zeros(more, np.bool_)])
-        new = 0 if first_days else int(np.count_nonzero(~self._ever[np.unique(present)]))
-        pairs, counts = np.unique(np.stack([groups[there], present]), axis=1, return_counts=True)
-        self._counts[pairs[0], pairs[1]] += counts
-        self._ever[present] = True
-        repeats = np.bincount(groups[there][1:][present[1:] == present[:-1]], minlength=GROUPS)
-        self._days.append((pairs[0], pairs[1], counts, new, len(codes) - len(present), repeats))
-        if len(self._days) > DAYS_KEPT:
-            of_groups, of_codes, counts, *_ = self._days.pop(0)
-            self._counts[of_groups, of_codes] -= counts
-
-    def table(self) -> TextsTable:
-        """Shares as they are believed now."""
-        n = float(self._counts.sum())
-        new, nulls = (sum(int(day[place]) for day in self._days) for place in (3, 4))
-        repeats = np.sum([day[5] for day in self._days], axis=0)
-        share = (self._counts.sum(axis=0) + 0.5) / (n + 0.5 * len(self._ever) + 1)
-        parts = self._counts.sum(axis=1, keepdims=True)
-        by_group = (self._counts + PART_WEIGHT * share) / (parts + PART_WEIGHT)
-        with np.errstate(divide="ignore"):
-            whole, usual = (np.log(np.where(self._ever, part, 0.0)) for part in (share, by_group))
-        return TextsTable(
-            whole,
-            usual,
-            unseen=float(np.log((new + 0.5) / (n + 1))),
-            null_share=float(np.clip((nulls + 0.5) / (n + nulls + 1), 1e-4, 0.9)),
-            repeat_share=np.clip((repeats + 0.5) / (parts[:, 0] + 1), 1e-4, 0.96),
-        )
 
 
 @dataclass(frozen=True)

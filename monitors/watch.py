@@ -157,7 +157,7 @@ class Watch:
                 hint="name the source when the Watch is made.",
             )
         source = self._sources[event]
-        _columns(event, (*source.spec.numeric_fields, *source.spec.text_fields, *source.spec.group_fields), fields)
+        _columns(event, source.spec.fields, fields)
         source.add(known_us, time_us, fields, keys, partitions)
 
     def on_rejected(self, event: str, known_us: Int64s) -> None:

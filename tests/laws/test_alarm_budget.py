@@ -7,6 +7,7 @@ form asks for no more than the whole budget, which few repetitions can tell.
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,13 +59,20 @@ def incidents(kind: str, seed: int) -> int:
     delay = np.round(rng.gamma(2.0, 10.0, n) + level[hour])
     temperature = np.round(50 + level[hour] + rng.normal(0, 1, n), 1)
     carrier = rng.choice(["UA", "AA", "DL", "B6"], n, p=[0.4, 0.3, 0.2, 0.1]).astype(object)
+    tail = np.array([f"N{int(3000 * x * x)}" for x in rng.random(n)], object)
+    late = delay > 40  # more often where delays are
+    due = known + (rng.lognormal(1, 0.5, n) * HOUR_US).astype(np.int64)
     spec = SourceSpec(
-        "Departure", ("delay", "temperature"), {}, {}, 0, False, ("carrier",), {"delay": "min", "temperature": "F"}
-    )
+        "Departure", ("delay", "temperature"), {}, {}, 0, False, ("carrier", "tail"), {"delay": "min", "temperature": "F"},
+        flag_fields=("late",), instant_fields=("due",),
+    )  # fmt: skip
     watch = SourceWatch(spec, silence_us=2 * HOUR_US, quality=True)
     family = SourceFamily({"Departure": watch}, SHARE * BUDGET)
     there = np.ones(n, np.bool_)
-    fields = {"delay": (delay, there), "temperature": (temperature, there), "carrier": (carrier, there)}
+    columns = {"delay": delay, "temperature": temperature, "carrier": carrier, "tail": tail, "late": late, "due": due}
+    fields: dict[str, tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]] = {
+        name: (part, there) for name, part in columns.items()
+    }
     watch.add(known, known - rng.integers(1, 60, n) * 1_000_000, fields, None, rng.integers(0, 3, n))
     open_ones: dict[str, int] = {}
     opened = 0
