@@ -155,14 +155,19 @@ class SourceWatch:
         return values if values.dtype == np.int64 else self.codes_of(values, valid)
 
     @property
+    def _others(self) -> list[TextWatch | FlagWatch | InstantWatch]:
+        """The fields that are no numbers."""
+        return [*self.texts, *self.flags, *self.instants]
+
+    @property
     def detectors(self) -> list[Detectors]:
         """All that has a limit."""
         if not self._is_watched:
             return []
         parts = [self.traffic.own, *(group.detectors for group in self.groups)]
         if self._quality:
-            watches = (*self.numbers, *self.texts, *self.flags, *self.instants)
-            parts += [self.traffic.detectors, *(field.detectors for field in watches)]
+            parts += [self.traffic.detectors, *(field.detectors for field in self.numbers)]
+            parts += [*(field.detectors for field in self._others)]
             parts += [self.number_swaps.detectors, self.text_swaps.detectors]
         return parts
 
@@ -263,7 +268,7 @@ class SourceWatch:
         for number in self.numbers:
             number.close_day(good)
         self.witnesses.close_day(good)
-        for watch in (*self.texts, *self.flags, *self.instants):
+        for watch in self._others:
             watch.close_day(good)
         self.text_swaps.close_day()
         self.traffic.close_day(good, day % 7)

@@ -386,8 +386,8 @@ def test_rows_are_handed_over_once_and_in_order() -> None:
 def test_the_table_of_verdicts_is_whole() -> None:
     assert set(VERDICTS) == {
         "missing_source", "missing_partition", "missing_group", "late_data", "bad_values", "nulls", "zeroed", "frozen",
-        "sentinel", "unit", "swapped", "inverted", "shifted", "respelled", "new_category", "duplicated", "clock", "unreadable", "definition_or_code",
-        "world_changed", "model_aged", "model_swapped",
+        "sentinel", "unit", "swapped", "inverted", "shifted", "respelled", "new_category", "duplicated", "clock", "unreadable",
+        "definition_or_code", "world_changed", "model_aged", "model_swapped",
     }  # fmt: skip
     for name, verdict in VERDICTS.items():
         assert verdict.name == name
