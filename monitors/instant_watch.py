@@ -187,6 +187,7 @@ class InstantWatch:
         told: dict[str, Any] = {
             "share": round(float(odd.mean()), 4) if len(odd) else 0.0,
             "examples": [_written(one) for one in away[-3:].tolist()],
+            "examples_hours_after_event": hours_between(away[-3:], at[-3:]).round(4).tolist(),
         }
         different, came = np.unique(away, return_counts=True)
         if len(away) > 1 and came.max() > len(away) / 2:

@@ -140,7 +140,7 @@ class SourceWatch:
             columns.append(self._coded(*fields[name]) if watched else np.full(len(known_us), -1))
         for name in self.spec.flag_fields:
             values, valid = fields[name]
-            columns.append(np.where(valid, np.asarray(values, np.int64), -1))
+            columns.append(np.where(valid, values, -1).astype(np.int64))
         for name in self.spec.instant_fields:
             values, valid = fields[name]
             columns.append(np.where(valid, np.asarray(values, np.int64), NO_INSTANT))

@@ -192,6 +192,7 @@ def test_what_is_told_of_instants_can_be_read() -> None:
     assert found.evidence["hours_after_event"]["before"] == {"q10": 24.0, "q50": 24.0, "q90": 24.0}
     assert found.evidence["hours_after_event"]["after"]["q90"] == 60 * 24
     assert found.evidence["examples"][0].startswith("1970-03-26T")
+    assert found.evidence["examples_hours_after_event"] == [60 * 24] * 3
     assert instant_watch._written(10**18 * 9)[-1] == "Z"  # far beyond what a datetime holds
 
 
