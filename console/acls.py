@@ -108,9 +108,7 @@ def _of_task(plan: Plan, task: Task, every: Iterable[str]) -> Iterator[Need]:
     yield from _topics("Read", topics)
     owned = [part.topic for part in task.inputs if part.name in task.owned]
     rejected = [f"{topic}.{kind}" for topic in owned for kind in ("late", "dead")]
-    yield from _topics(
-        "Write", [plan.journal, *_outputs(plan, task.name), *(topic for topic in rejected if topic in every)]
-    )
+    yield from _topics("Write", [plan.journal, *_outputs(plan, task), *(topic for topic in rejected if topic in every)])
 
 
 def _presence(identity: str) -> tuple[str, str]:
@@ -118,12 +116,13 @@ def _presence(identity: str) -> tuple[str, str]:
     return f"{identity}.active", f"{identity}.standby"
 
 
-def _outputs(plan: Plan, task: str) -> list[str]:
-    role, _, model = task.partition(".")
+def _outputs(plan: Plan, task: Task) -> list[str]:
+    role, _, model = task.name.partition(".")
     if role == "features":
         return [found.topics["features"] for found in plan.models.values()]
     if role == "monitor":
-        return [plan.drift]
+        # whoever reads pulses runs beside what writes them (`console.pulses`)
+        return [plan.drift, *(part.topic for part in task.inputs if part.topic == plan.pulse)]
     return [plan.models[model].topics["predictions" if role == "scorer" else "outcomes"]]
 
 

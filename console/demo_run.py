@@ -155,7 +155,7 @@ class Demo:
     def _log_done(self) -> tuple[int, int]:
         missing = 0
         for partition, end in self.tail.furthest().items():
-            if partition.topic in (self.plan.registry, self.plan.drift):  # these are not logged
+            if partition.topic in (self.plan.registry, self.plan.drift, self.plan.pulse):  # these are not logged
                 continue
             missing += max(0, end - self.log.offsets(partition.topic).get(partition.partition, 0))
         total = sum(self.sent.values())

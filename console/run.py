@@ -84,9 +84,11 @@ def run(
     from samestream.console.crew import Crew, Lags
     from samestream.console.health_files import HealthFile
     from samestream.console.progress import Progress, log_to
+    from samestream.console.pulses import Pulses
     from samestream.console.settings import connect
     from samestream.schemas.app import load
     from samestream.streams.log.key_sample import checked
+    from samestream.streams.lowering import compile_app
 
     app = load(module, settings.namespace)
     checked(sample, "--sample")
@@ -95,15 +97,19 @@ def run(
         built = _build(app, transport, settings, roles or [], accept_partitions, sample, standby)
         asked_every_s = 1.0 if until_idle is None else min(1.0, max(0.1, until_idle))
         crew, lags = Crew(built), Lags(transport, app.prefix, built, asked_every_s)
+        # what ends once nothing comes does not watch for that, and a pulse would keep it from ending
+        pulses = Pulses(transport, compile_app(app), built if until_idle is None else [])
         progress = Progress(built)
         crew.others += _watchers(app, transport, built, settings.log_uri)
         with log_to(progress.console), _serving(crew, lags, health_host, health_port), _signals(crew, progress):
             told = HealthFile(settings.state_folder, app.prefix, crew, lags)
             crew.start()
             lags.start()
+            pulses.start()
             try:
                 _watch(crew, lags, progress, told, until_idle)
             finally:
+                pulses.close()
                 lags.close()
                 told.close()
         progress.finish(lags)

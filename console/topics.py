@@ -97,7 +97,7 @@ def _rows(transport: Transport, app: App, plan: Plan) -> list[dict[str, Any]]:
         if kind in ("late", "dead") and records is not None:
             origin = balances.get(spec.name.rpartition(".")[0], Balance())
             records = origin.late if kind == "late" else origin.dead
-        elif kind not in ("event", "schemas", "models") and records:
+        elif kind not in ("event", "schemas", "models", "pulse") and records:
             records = f"~{records:,}"
         rows.append(
             {
@@ -119,6 +119,7 @@ def _kinds(app: App, plan: Plan) -> dict[str, str]:
         plan.profiles: "profiles",
         plan.schemas: "schemas",
         plan.registry: "models",
+        plan.pulse: "pulse",
     }
     for event in app.events.values():
         topic = app.topic(event)

@@ -86,6 +86,8 @@ class Watchers:
 
     def __init__(self, transport: Transport, app: App, plan: Plan, log_uri: str = "") -> None:
         self._transport, self._app, self._plan = transport, app, plan
+        # versions of models are stamped with when they apply from, and pulses with now, wherever a role stands
+        self._timeless = frozenset({plan.registry, plan.pulse})
         self._log = FeatureLog(log_uri) if log_uri else None
         self._unread = Unread(transport)
         self._next: dict[str, dict[int, int]] = {plan.journal: {}, plan.drift: {}}
@@ -183,7 +185,7 @@ class Watchers:
             yield _Kind("parity", (plan.models[model].topics["features"],), model, (), declared[model].alarms_per_week)
 
     def _topics(self, task: Task) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(part.topic for part in task.inputs if part.topic != self._plan.registry))
+        return tuple(dict.fromkeys(part.topic for part in task.inputs if part.topic not in self._timeless))
 
     def _read(self) -> None:
         if time.monotonic() - self._asked_s < _AGAIN_S:
@@ -218,8 +220,7 @@ class Watchers:
         if entry is None:
             return
         stand = self._stands.setdefault(entry.processor, _Stand())
-        # versions of models are stamped with when they apply from, which says nothing of how far a role has come
-        known_us = [part.known_us for part in entry.ranges if part.partition.topic != self._plan.registry]
+        known_us = [part.known_us for part in entry.ranges if part.partition.topic not in self._timeless]
         if known_us:
             stand.known_us = max(stand.known_us or 0, *known_us)
         stand.ends.update(journal.ends([entry]))

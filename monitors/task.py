@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from samestream.streams.columns import ColumnData, Columns, Int64Array
 from samestream.streams.engine.clock import Clocks
 from samestream.streams.engine.measures import Measure, foreign_vectors
 from samestream.streams.engine.order import DEAD, Batch
+from samestream.streams.engine.pulse import PULSES, pulse_input
 from samestream.streams.engine.task import Emitted
 from samestream.streams.models import artifact
 from samestream.streams.models.model_registry import CHAMPION, registry_input
@@ -58,6 +59,8 @@ class MonitorTask(KeptWatch[Watch]):
             vector_input("vectors", model.topics["features"], model.vector_schema),
             vector_input("predictions", model.topics["predictions"], records.PREDICTION),
             registry_input(plan.registry),
+            # only what falls silent has to know how late it is
+            *([pulse_input(plan.pulse)] if any(isinstance(check, Silence) for check in declared.features) else []),
         )
         self._watch = make_watch(plan, model, declared)
         self._artifacts: dict[tuple[str, str], artifact.Artifact | None] = {}
@@ -83,7 +86,7 @@ class MonitorTask(KeptWatch[Watch]):
             keys = columns[input.key].values.tolist() if input.key else None
             self._watch.on_events(name, batch.known_us[places], batch.time_us[places], fields, keys, partitions)
             self._watch.on_rejected(name, batch.known_us[self._dead(batch, name)])
-        self._move_clock(batch, self._sources, self._watch.source_clock)
+        self._read_sources(batch)
         places, vectors = batch.applied("vectors")
         self._foreign += int(np.count_nonzero(vectors["fingerprint"].values != self._model.fingerprint))
         watched = {name: _watched(vectors[name]) for name in self._model.outputs}
@@ -92,15 +95,15 @@ class MonitorTask(KeptWatch[Watch]):
         if parity is not None:
             parity.on_vectors(batch.known_us[places], *_identity(vectors), {name: vectors[name] for name in watched})
         # a model applies from a known time after everything seen so far, so the two clocks go together
-        self._move_clock(batch, ("vectors",), self._watch.vector_clock)
-        self._move_clock(batch, ("vectors",), self._watch.model_clock)
+        self._move_clock(batch, "vectors", self._watch.vector_clock)
+        self._move_clock(batch, "vectors", self._watch.model_clock)
         places, predictions = batch.applied("predictions")
         said = predictions["value" if self._model.output == "class" else "score"]
         self._watch.on_scores(batch.known_us[places], said.values, said.valid, predictions["entity"].values.tolist())
         if parity is not None:
             parity.on_predictions(batch.known_us[places], *_identity(predictions), predictions)
             parity.compare(self._artifact)
-        self._move_clock(batch, ("predictions",), self._watch.score_clock)
+        self._move_clock(batch, "predictions", self._watch.score_clock)
         out = [record_of(self._drift, found) for found in self._watch.records()]
         return Emitted(out, len(out), self._budget_told(int(batch.known_us.max(initial=0))))
 
@@ -172,9 +175,18 @@ class MonitorTask(KeptWatch[Watch]):
         index = [part.name for part in batch.inputs].index(name)
         return np.flatnonzero((batch.input == index) & (batch.decision == DEAD))
 
-    def _move_clock(self, batch: Batch, names: Iterable[str], move: Any) -> None:
-        indices = [index for index, part in enumerate(batch.inputs) if part.name in set(names)]
-        places = np.flatnonzero(np.isin(batch.input, indices))
+    def _read_sources(self, batch: Batch) -> None:
+        """Move the sources' clock: by events, dead ones too, and by pulses."""
+        indices = {part.name: index for index, part in enumerate(batch.inputs)}
+        of_source = np.isin(batch.input, [indices[name] for name in self._sources])
+        is_pulse = (batch.input == indices.get(PULSES, -1)) & (batch.decision != DEAD)
+        places = np.flatnonzero(of_source | is_pulse)
+        if len(places):
+            self._watch.read_sources(batch.known_us[places], is_pulse[places])
+
+    def _move_clock(self, batch: Batch, name: str, move: Callable[[int], None]) -> None:
+        index = [part.name for part in batch.inputs].index(name)
+        places = np.flatnonzero(batch.input == index)
         if len(places):
             move(int(batch.known_us[places[-1]]))
 

@@ -6,7 +6,7 @@ first. A family of monitors speaks about an instant only when the clocks of all 
 ============  =====================================
 about         waits for
 ============  =====================================
-sources       source_clock
+sources       source_clock, which pulses move, too
 features      source_clock, vector_clock, model_clock
 scores        those and score_clock
 parity        nothing: each comparison speaks at once
@@ -34,6 +34,7 @@ from samestream.monitors.incidents import IncidentBook, IncidentRecord, Lineage
 from samestream.monitors.score_parity import ScoreParity
 from samestream.monitors.score_watch import ScoreWatch
 from samestream.monitors.slices import keys_of, no_keys
+from samestream.monitors.source_clock import SourceClock
 from samestream.monitors.sources import TICK_US, SourceFamily, SourceSpec, SourceWatch
 from samestream.monitors.vectors import FeatureWatch, ParityWatch, Reference
 from samestream.schemas.errors import DeclarationError, SamestreamError
@@ -82,7 +83,8 @@ class Watch:
         self._parity = ParityWatch(lineage, self._book) if watched else None
         self.score_parity = ScoreParity(self._book, lineage.features) if watched else None
         """Predictions against the announced artifacts, where `parity()` is declared; it speaks at once, too."""
-        self._source_us = self._vector_us = self._model_us = self._score_us = _UNSET
+        self._sources_read = SourceClock()
+        self._vector_us = self._model_us = self._score_us = _UNSET
 
     @staticmethod
     def _refuse_unknown_groups(sources: Sequence[SourceSpec], declared: Declared) -> None:
@@ -101,8 +103,9 @@ class Watch:
     @property
     def progress(self) -> dict[str, int]:
         """Known time up to which each family has spoken; the least integer where a clock was never moved."""
-        features = min(self._source_us, self._vector_us, self._model_us)
-        return {"sources": self._source_us, "features": features, "scores": min(features, self._score_us)}
+        sources = self._sources_read.known_us
+        features = min(sources, self._vector_us, self._model_us)
+        return {"sources": sources, "features": features, "scores": min(features, self._score_us)}
 
     @property
     def specs(self) -> list[SourceSpec]:
@@ -167,8 +170,15 @@ class Watch:
 
     def source_clock(self, known_us: int) -> None:
         """Every source has been read up to this known time."""
-        self._source_us = max(self._source_us, known_us)
-        self._family.advance(self._source_us, self._book.observe)
+        self.read_sources(np.array([known_us], np.int64), np.zeros(1, np.bool_))
+
+    def read_sources(self, known_us: Int64s, is_pulse: Bools) -> None:
+        """These have been read of the sources, in merged order, with the pulses among them (`monitors.source_clock`).
+
+        known_us, is_pulse : shape (n,); events were handed over before.
+        """
+        self._sources_read.read(known_us, is_pulse)
+        self._family.advance(self._sources_read.known_us, self._book.observe)
         self._advance()
 
     def on_vectors(

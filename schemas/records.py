@@ -182,6 +182,12 @@ DECLARATION = _record(
     {"app": "string", "version": "long", "fingerprint": "string", "declaration": "string"},
 )
 
+PULSE = _record(
+    "Pulse",
+    "A monitor was running then: the record's timestamp is the broker's clock, and says how late it is where nothing comes.",
+    {"process": "string"},
+)
+
 ALL = {
     "rejected": REJECTED,
     "journal": JOURNAL,
@@ -192,4 +198,5 @@ ALL = {
     "profile": PROFILE,
     "schema": SCHEMA,
     "declaration": DECLARATION,
+    "pulse": PULSE,
 }

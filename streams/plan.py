@@ -209,6 +209,11 @@ class Plan:
         """The topic of the profiles of features and scores."""
         return f"{self.app}.profiles"
 
+    @property
+    def pulse(self) -> str:
+        """The topic that says how late it is, where monitors run and nothing comes."""
+        return f"{self.app}.pulse"
+
     def gatekeeper(self, event: str) -> str:
         """The processor that judges an event topic and writes out what is late or dead: one for each topic."""
         if event in self.inputs:

@@ -21,6 +21,8 @@ _KEEP = {"retention.ms": "-1", "max.message.bytes": str(MAX_RECORD_BYTES)}
 _JOURNAL_PARTITIONS = 16
 _PROFILE_PARTITIONS = 4
 _COMPACT = {"cleanup.policy": "compact"}
+# one clock, whoever writes; kept as long as the monitors' journal, which they replay from its beginning
+_PULSE = {**_KEEP, "message.timestamp.type": "LogAppendTime"}
 _EVERY = ("replication", "min_insync")  # what an option for all topics may say of those that samestream itself writes
 
 Chosen = Mapping[str, Mapping[str, Any]]
@@ -73,7 +75,7 @@ def topics(app: App, plan: Plan, replication: int = 1, chosen: Chosen | None = N
     # a profile that grows is written again under the same key
     found.append(spec(plan.profiles, replace(own, partitions=_PROFILE_PARTITIONS), {**_KEEP, **_COMPACT}))
     # the models topic is not compacted: the scorer and the monitors journal what they read of it, and replay it
-    found += [spec(plan.schemas, single, _COMPACT), spec(plan.registry, single)]
+    found += [spec(plan.schemas, single, _COMPACT), spec(plan.registry, single), spec(plan.pulse, single, _PULSE)]
     return found
 
 

@@ -10,10 +10,11 @@ from harness import PLAN, SHOP, send, shop_events, work_off, write_log
 from recording import Access, RecordingTransport
 
 from samestream.console.acls import Need, commands, needs
+from samestream.console.pulses import Pulses
 from samestream.monitors.task import MonitorTask
 from samestream.streams.deploy import provision
 from samestream.streams.engine.feature_task import FeatureTask
-from samestream.streams.engine.processor import Task
+from samestream.streams.engine.processor import Processor, Task
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.memory.transport import MemoryBroker
 from samestream.streams.models.outcomes import OutcomeTask
@@ -58,6 +59,16 @@ def test_a_processor_does_nothing_that_it_is_not_allowed(log: RecordingTransport
     used = {(resource, found) for resource, found, _ in mine}
     assert {need[:2] for need in wanted if need.operation == "Read"} <= used | {("topic", "shop.schemas")}
     assert {("transactional-id", f"shop.{name}"), ("group", f"shop.{name}")} <= used
+
+
+def test_whoever_reads_pulses_may_write_them_and_nobody_else(log: RecordingTransport) -> None:
+    worker = Processor(log, PLAN.app, PLAN.journal, TASKS["monitor.Buys"](), provision.store(log, PLAN))
+    worker.health.state = "running"
+    log.accesses.clear()
+    Pulses(log, PLAN, [worker]).beat()
+    assert log.accesses == {("topic", PLAN.pulse, "write")}
+    wanted = needs(SHOP, PLAN)
+    assert [name for name in wanted if allowed(("topic", PLAN.pulse, "write"), wanted[name])] == ["monitor.Buys"]
 
 
 def test_the_features_need_every_write_they_are_given(log: RecordingTransport) -> None:

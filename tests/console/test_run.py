@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from samestream.console import roles
+from samestream.console import pulses, roles
 from samestream.console.crew import Crew, Lags
 from samestream.schemas.app import App, load
 from samestream.schemas.avro import Codec
@@ -101,6 +101,26 @@ def test_missing_topics_and_roles_are_told(transport: MemoryTransport, cli: Cli)
     unknown = cli("run", FLIGHTS, "feature")
     assert unknown.exit_code == 2
     assert "features, scorer" in unknown.stderr
+
+
+def test_a_run_that_ends_once_nothing_comes_writes_no_pulses(
+    applied: MemoryTransport, cli: Cli, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulses, "_STEP_S", 0.01)
+    assert cli("run", FLIGHTS, "monitor", "--until-idle", "0.2").exit_code == 0
+    assert list(applied.read_all(compile_app(app).pulse)) == []
+
+
+def test_an_app_applied_before_there_were_pulses_is_told_to_be_applied_again(
+    applied: MemoryTransport, cli: Cli, app: App
+) -> None:
+    topic = compile_app(app).pulse
+    applied.delete_topics([topic])
+    done = cli("run", FLIGHTS, "monitor", "--until-idle", "0.1")
+    assert done.exit_code == 1
+    assert f"topics are missing. Expected: {topic}. Hint: create them with `samestream apply MODULE`." in done.stderr
+    assert f"made topic   {topic}" in cli("apply", FLIGHTS).stdout
+    assert cli("run", FLIGHTS, "monitor", "--until-idle", "0.1").exit_code == 0
 
 
 def test_the_signal_handlers_are_given_back(

@@ -39,6 +39,10 @@ class RecordingTransport(MemoryTransport):
         self.accesses.add(("transactional-id", identity, "write"))
         return _Recorded(super().transactional_writer(identity), self)
 
+    def outbox(self) -> Any:
+        """An outbox whose topics are remembered."""
+        return _Recorded(super().outbox(), self)
+
     def ends(self, partitions: Iterable[Partition]) -> Any:
         """See `Transport.ends`."""
         partitions = list(partitions)
@@ -84,6 +88,10 @@ class _Recorded:
         sent = list(records)
         self._transport.note((record.topic for record in sent), "write")
         self._inner.send(sent)
+
+    def offer(self, record: Outgoing) -> bool:
+        self._transport.note([record.topic], "write")
+        return bool(self._inner.offer(record))
 
     def commit(
         self,
