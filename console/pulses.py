@@ -15,7 +15,8 @@ from samestream.streams.plan import Plan
 from samestream.streams.transport import Outbox, Transport
 
 log = logging.getLogger("samestream")
-EVERY_S = 30.0
+EVERY_S = 60.0
+"""Monitors look at sources in ticks of five minutes, so more often would tell little sooner."""
 _STEP_S = 1.0
 _CLOSE_S = 6.0
 

@@ -162,7 +162,7 @@ def test_before_and_after_apply(transport: MemoryTransport, cli: Cli) -> None:
     assert "warn  topics     flights: not there yet: flights.boarding, " in cli("check", FLIGHTS).stdout
     assert cli("apply", FLIGHTS).exit_code == 0
     lines = cli("check", FLIGHTS).stdout.splitlines()
-    assert "ok    topics     flights: all 20 are there" in lines
+    assert "ok    topics     flights: all 21 are there" in lines
     assert "ok    versions   flights: version 1 of the declaration is applied" in lines
     assert any(line.startswith("ok    schemas    flights.schemas: all ") for line in lines)
     assert any(line.startswith("warn  champions  LateArrival: no model is published") for line in lines)

@@ -152,6 +152,16 @@ def test_what_was_on_its_way_counts_though_the_clock_has_passed_it() -> None:
     assert source.traffic._counted_today.sum() + waiting == 9 * 30 + len(kept) + 5
 
 
+def test_a_journal_from_before_there_were_pulses_is_gone_on_with() -> None:
+    transport, before = harness.fresh(LONE, PLAN), MonitorTask(PLAN, HEALTH)
+    before.inputs = tuple(part for part in before.inputs if part.name != PULSES)
+    harness.send(transport, history())
+    harness.work_off(transport, before, PLAN)
+    harness.send(transport, pulses(STOPS, STOPS + 17 * MINUTE))
+    harness.work_off(transport, MonitorTask(PLAN, HEALTH), PLAN)
+    assert [one.verdict for one in told(transport)] == ["missing_source"]
+
+
 def test_what_does_not_fall_silent_reads_no_pulses() -> None:
     class Health(Monitors, of=HEALTH.__monitors__.of):
         features = quality()
