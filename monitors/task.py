@@ -176,10 +176,10 @@ class MonitorTask(KeptWatch[Watch]):
         return np.flatnonzero((batch.input == index) & (batch.decision == DEAD))
 
     def _read_sources(self, batch: Batch) -> None:
-        """Move the sources' clock: by events, dead ones too, and by pulses."""
+        """Move the sources' clock, by events and pulses; a dead one stands where the one before it in its partition stood."""
         indices = {part.name: index for index, part in enumerate(batch.inputs)}
         of_source = np.isin(batch.input, [indices[name] for name in self._sources])
-        is_pulse = (batch.input == indices.get(PULSES, -1)) & (batch.decision != DEAD)
+        is_pulse = batch.input == indices.get(PULSES, -1)
         places = np.flatnonzero(of_source | is_pulse)
         if len(places):
             self._watch.read_sources(batch.known_us[places], is_pulse[places])

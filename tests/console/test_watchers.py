@@ -20,6 +20,7 @@ from samestream.monitors.profile_writer import ProfileWriter
 from samestream.monitors.task import MonitorTask, record_of
 from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.engine.measures import measures_of
+from samestream.streams.engine.pulse import pulse
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.memory.transport import MemoryTransport
 from samestream.streams.models.scorer import ScorerTask
@@ -71,6 +72,16 @@ def test_a_monitor_that_never_spoke_is_told_and_so_is_one_that_fell_behind(
     lines = list(measured(_crew(seen)))
     assert f'samestream_monitor_missed_windows{{monitor="{MONITOR}",model="Buys"}} {found[MONITOR].missed}' in lines
     assert f'samestream_monitor_spoken{{monitor="{MONITOR}",model="Buys"}} 1' in lines
+
+
+def test_pulses_hide_not_that_a_monitor_is_behind(served: MemoryTransport) -> None:
+    """They are of today, and what is watched may be of any year."""
+    harness.send(served, [pulse(PLAN.pulse)])
+    harness.work_off(served, MonitorTask(PLAN, SHOP.monitors["BuysHealth"]))
+    harness.send(served, [one._replace(known_us=one.known_us + 9 * HOUR_US) for one in harness.shop_events(200)])
+    harness.work_off(served, FeatureTask(PLAN))
+    found = {one.name: one for one in Watchers(served, SHOP, PLAN).standings()}
+    assert found[MONITOR].behind_us > 3 * HOUR_US
 
 
 def test_what_was_opened_in_a_week_is_told_beside_the_budget(

@@ -162,6 +162,11 @@ def test_a_journal_from_before_there_were_pulses_is_gone_on_with() -> None:
     assert [one.verdict for one in told(transport)] == ["missing_source"]
 
 
+def test_what_is_no_pulse_in_their_topic_moves_nothing() -> None:
+    garbage = Outgoing(PLAN.pulse, None, b"no pulse", STOPS + 17 * MINUTE)
+    assert watched([garbage, *history()], [garbage, *pulses(STOPS, STOPS + MINUTE), garbage]) == []
+
+
 def test_what_does_not_fall_silent_reads_no_pulses() -> None:
     class Health(Monitors, of=HEALTH.__monitors__.of):
         features = quality()
