@@ -101,13 +101,11 @@ def parity(
     \b
     Example: samestream parity examples/flights.py
     """
-    from dataclasses import asdict
-
     from samestream.console.apply import require
     from samestream.console.replay import told_unlogged
     from samestream.console.served_definition import mismatches
     from samestream.console.settings import connect
-    from samestream.monitors.parity_incident import publish
+    from samestream.monitors.parity_incident import closed_us, publish
     from samestream.monitors.vector_parity import verify
     from samestream.schemas.app import load
     from samestream.streams.log.feature_log import FeatureLog
@@ -120,11 +118,14 @@ def parity(
     refuse_existing(target, overwrite, "--json")
     transport = connect(settings)
     require(transport, app)
-    found = verify(plan, transport, FeatureLog(settings.log_uri), with_sql=sql, on_progress=show_progress)
+    over_us = {name: closed_us(transport, plan.drift, name) for name in plan.models}
+    found = verify(
+        plan, transport, FeatureLog(settings.log_uri), with_sql=sql, on_progress=show_progress, after_us=over_us
+    )
     progress_end()
     publish(transport, plan, list(app.monitors.values()), found)
     if target is not None:
-        target.write_text(json.dumps({name: asdict(part) for name, part in found.items()}, indent=2) + "\n")
+        target.write_text(json.dumps({name: part.to_json() for name, part in found.items()}, indent=2) + "\n")
     if behind := max((part.unlogged_batches for part in found.values()), default=0):
         typer.echo(told_unlogged(behind), err=True)
     for name, part in found.items():
@@ -138,7 +139,8 @@ def parity(
         if part.mismatched:
             typer.echo(f"  missing {part.missing:,}, served twice {part.doubled:,}, by feature {part.by_feature}")
         if sql:
-            typer.echo(f"  {part.as_known_compared:,} compared with SQL as known, {part.as_known_mismatched:,} differ")
+            by = f", by feature {part.as_known_by_feature}" if part.as_known_mismatched else ""
+            typer.echo(f"  {part.as_known_compared:,} compared with SQL as known, {part.as_known_mismatched:,} differ{by}")
             told = f"; `samestream skew {module}` tells by which events" if part.lateness_skewed else ""
             typer.echo(f"  {part.lateness_skewed:,} would differ had nothing come late{told}")
             for feature, skew in part.skew.items():

@@ -15,6 +15,8 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from samestream.monitors.declared import Parity
@@ -22,7 +24,7 @@ from samestream.monitors.events_behind import events_behind
 from samestream.monitors.incidents import IncidentRecord
 from samestream.monitors.journal_follower import JournalFollower
 from samestream.monitors.parity_figures import PathFigures
-from samestream.monitors.parity_incident import ParityIncidents, open_incidents
+from samestream.monitors.parity_incident import AS_KNOWN, REPLAY, SKEW, ParityIncidents, open_incidents
 from samestream.monitors.recent_sql import RecentSql
 from samestream.monitors.task import record_of
 from samestream.monitors.vector_stream import VectorStream
@@ -39,11 +41,12 @@ from samestream.streams.transport import Partition, Transport, partition_of
 
 log = logging.getLogger("samestream")
 NAME = "parity"
-REPLAY, AS_KNOWN, SKEW = "replay", "as_known", "point_in_time"
 _CHUNK_RECORDS = 50_000
 _COMMIT_S, _HEARTBEAT_S = 30.0, 5.0
 _SQL_SHARE = 5
 """SQL rests so many times as long as it last took."""
+_TRACE_S = 5.0
+"""So often it is tried to tell the events behind vectors of an incident, for which the log had not come far enough."""
 _HIDDEN_S = 75.0  # a broker aborts an abandoned transaction after 60 s
 
 
@@ -163,13 +166,14 @@ class _Loop:
             for name, model in models.items()
         }
         self._incidents = {
-            name: ParityIncidents(plan, watched, open_incidents(transport, plan.drift, name))
+            name: ParityIncidents(transport, plan, watched, open_incidents(transport, plan.drift, name))
             for name, watched in worker._watched.items()
         }
         self._reader = transport.reader()
         self._reader.assign(self._committed)
         self._turned_s = self._committed_s = self._alive_s = time.monotonic()
         self._sql_next_s = time.monotonic() + worker._sql_every_s
+        self._trace_next_s = time.monotonic() + _TRACE_S
         self._changed = False
         self._settled = True  # nothing that should have been served waits to be compared
         self._greatest_us = NEVER_US
@@ -203,6 +207,8 @@ class _Loop:
         records = self._compare()
         if time.monotonic() >= self._sql_next_s and not self._follower.behind:
             records += self._compare_sql()
+        if time.monotonic() >= self._trace_next_s and not self._follower.behind:
+            records += self._trace()
         for name, paths in worker.figures.items():
             records += self._incidents[name].calm({path: paths[path] for path in (REPLAY, AS_KNOWN)})
         worker.health.lag = self._follower.behind
@@ -284,20 +290,37 @@ class _Loop:
         return out
 
     def _told(self, name: str, path: str, figures: PathFigures) -> list[IncidentRecord]:
-        """What an incident says of vectors that differ, with the events behind the first of them."""
-        examples, figures.examples = figures.examples, []
-        model = self._w._plan.models[name]
-        for example in examples[:2]:
-            feature = next((one for one in example["differs"] if one in model.outputs), None)
-            if feature is not None:
-                try:
-                    trigger = example["trigger"]
-                    example["events"] = events_behind(
-                        self._w._plan, model, feature, (trigger[0], trigger[1], trigger[2]), self._w._log
-                    )
-                except SamestreamError as error:
-                    example["events"] = error.line
-        return self._incidents[name].broken(path, figures, {"examples": examples})
+        """What an incident says of vectors that differ, with the events behind the first of them as far as the log has come."""
+        incidents, model = self._incidents[name], self._w._plan.models[name]
+        records = incidents.broken(path, figures)
+        if not records:
+            return []
+        traced = incidents.trace(partial(self._events_behind, model))
+        # one record says both: what is told now, as what it is
+        return [replace(record, event=records[0].event) for record in traced] or records
+
+    def _trace(self) -> list[IncidentRecord]:
+        """Tell the events behind vectors of open incidents, once the log has come to them."""
+        started_s = time.monotonic()
+        out = []
+        for name, incidents in self._incidents.items():
+            out += incidents.trace(partial(self._events_behind, self._w._plan.models[name]))
+        took_s = time.monotonic() - started_s
+        self._trace_next_s = time.monotonic() + max(_TRACE_S, _SQL_SHARE * took_s)
+        return out
+
+    def _events_behind(self, model: ModelPlan, example: Mapping[str, Any]) -> Any:
+        """The events behind an example; None while the log, which is written beside us, has not come to them."""
+        topic, partition, offset = example["trigger"]
+        feature = next((one for one in example["differs"] if one in model.outputs), None)
+        if feature is None:
+            return {}
+        try:
+            if not self._sql.is_logged((topic, partition, offset)):
+                return None
+            return events_behind(self._w._plan, model, feature, (topic, partition, offset), self._w._log)
+        except SamestreamError as error:
+            return error.line
 
     def commit(self, records: Sequence[IncidentRecord]) -> None:
         """Write incidents, how far the comparison has come, and what it found, in one transaction."""

@@ -20,15 +20,16 @@ NEWEST = 5
 
 def events_behind(
     plan: Plan, model: ModelPlan, feature: str, trigger: tuple[str, int, int], log: FeatureLog
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """How many events, by topic, lie in the windows of a feature at a trigger, and the newest five of each.
 
-    Those known after the trigger are told apart: they can be in no vector. Where keys are what a reference table says, or
-    the log does not hold the trigger, there is nothing to tell. trigger : topic, partition, offset
+    Those known after the trigger are left out: they can be in no vector, and how many there are depends on when one asks. Where
+    keys are what a reference table says, there is nothing to tell. None where the log does not hold the trigger.
+    trigger : topic, partition, offset
     """
     asked = _row(plan.inputs[model.trigger], trigger, log)
     if asked is None:
-        return {}
+        return None
     found: dict[str, Any] = {}
     for part in parts_of(plan, model, model.outputs[feature]):
         table = plan.tables[part.lookup.table]
@@ -45,13 +46,13 @@ def events_behind(
         kinds = [cols.ARROW[kind] for kind in table.key_kinds]
         asking, having = key_codes(asked.table, part.lookup.keys, events.table, table.by, kinds)
         inside = (having == asking[0]) & (asking[0] >= 0) & (events.time_us < at_us) & (events.time_us >= start_us)
+        inside &= events.known_us <= asked.known_us[0]
         rows = np.flatnonzero(inside & contributes(table, part.aggregate, events))
-        told = found.setdefault(source.topic, {"events": 0, "known_after": 0, "newest": []})
+        told = found.setdefault(source.topic, {"events": 0, "newest": []})
         if len(rows) <= told["events"]:
             continue  # several aggregates read the same events: the widest is told
         newest = rows[np.argsort(events.time_us[rows], kind="stable")][-NEWEST:]
         told["events"] = len(rows)
-        told["known_after"] = int((events.known_us[rows] > asked.known_us[0]).sum())
         told["newest"] = [_shown(events, row) for row in newest.tolist()]
     return found
 

@@ -1,39 +1,61 @@
-"""A parity that does not hold is an incident on the drift topic: opened once, updated, closed when it holds again."""
+"""A parity that does not hold is an incident on the drift topic: opened once, updated, closed when it holds again.
+
+Both comparisons (replay, SQL as known) stand in its evidence side by side, each under its name; what one of them says anew
+replaces what it said before, and nothing of the other. Figures are those since it began: a rate over all that was ever served
+would hide a fault that spoils every vector of today.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from samestream.monitors.diagnosis import PARITY_BROKEN
+from samestream.monitors.diagnosis import PARITY_BROKEN, command, instant
 from samestream.monitors.incidents import CALM_US, HOUR_US
-from samestream.monitors.parity_figures import PathFigures, worst_first
+from samestream.monitors.parity_figures import PathFigures, Spell, with_examples
 from samestream.monitors.task import make_watch, parse, record_of
 from samestream.monitors.vector_parity import ModelParity
 from samestream.monitors.watch import IncidentRecord
+from samestream.schemas.errors import ArtifactError
+from samestream.streams.models import artifact, model_registry
 from samestream.streams.plan import Plan
 from samestream.streams.transport import Outgoing, Transport, send_all
+
+REPLAY, AS_KNOWN, SKEW = "replay", "as_known", "point_in_time"
+"""The paths by which vectors are compared; the last is a figure and opens no incident."""
+EXAMPLES_TRACED = 2
+"""Of so many examples of each path the events behind them are told."""
+Trace = Callable[[Mapping[str, Any]], Any]
+"""The events behind an example; None while they cannot be told."""
 
 
 def publish(transport: Transport, plan: Plan, monitors: Sequence[Any], found: Mapping[str, ModelParity]) -> int:
     """Write what a comparison means for the incidents of the watched models; returns how many records were written."""
     out: list[Outgoing] = []
     for watched in monitors:
-        declared = watched.__monitors__
-        name = declared.of.__name__
+        name = watched.__monitors__.of.__name__
         part = found.get(name)
         if part is None or not part.compared:
             continue
-        before = open_incidents(transport, plan.drift, name)
+        told = told_of(transport, plan.drift, name)
+        before = {record.subject: record for record in told.values() if record.event != "close"}
         if not part.broken:
             out += [_closed(plan.drift, incident, part) for incident in before.values()]
             continue
-        for record in _opened(plan, watched, part.compared, part.broken, part.by_feature, part.newest_known_us):
-            known = before.get(record.subject)
-            if known is not None:
-                record = replace(record, incident=known.incident, event="update", opened_at_us=known.opened_at_us)
-            out.append(record_of(plan.drift, record))
+        spells = {path: spell for path, spell in part.spells.items() if spell is not None}
+        if not spells:
+            continue  # what differs was told, and its incident is over
+        incidents = ParityIncidents(transport, plan, watched, before)
+        records = []
+        for path, spell in spells.items():
+            counts = {REPLAY: (part.compared, part.mismatched)}.get(
+                path, (part.as_known_compared, part.as_known_mismatched)
+            )
+            figures = PathFigures(*counts, broken_known_us=part.newest_known_us, spell=spell)
+            records += incidents.broken(path, figures, at_once=True)
+        # of both comparisons in one: the last record holds what those before it say
+        out += [record_of(plan.drift, replace(record, event=records[0].event)) for record in records[-1:]]
     if out:
         send_all(transport, out)
     return len(out)
@@ -45,38 +67,54 @@ class ParityIncidents:
     It closes once six hours of known time have been compared without a difference, on every path.
     """
 
-    def __init__(self, plan: Plan, watched: type[Any], before: Mapping[str, IncidentRecord]) -> None:
-        self._plan, self._watched = plan, watched
+    def __init__(
+        self, transport: Transport, plan: Plan, watched: type[Any], before: Mapping[str, IncidentRecord]
+    ) -> None:
+        self._transport, self._plan, self._watched = transport, plan, watched
         earliest = sorted(before.values(), key=lambda record: (record.opened_at_us, record.incident))
         self.open: IncidentRecord | None = earliest[0] if earliest else None
-        self._told: set[str] = set()
 
-    def broken(self, path: str, figures: PathFigures, evidence: Mapping[str, Any]) -> list[IncidentRecord]:
-        """Tell of vectors that differ: open the incident, or say what is new, at most hourly where nothing is."""
-        told = {f"{path}/{name}" for name in figures.by_feature}
+    def broken(self, path: str, figures: PathFigures, *, at_once: bool = False) -> list[IncidentRecord]:
+        """Tell of vectors that differ: open the incident, or say what is new; at most hourly where nothing is, or at once."""
+        spell = figures.spell
+        if spell is None:
+            return []
         at_us = max(figures.broken_known_us, 1000)
-        said = {
-            "path": path,
-            "features": {name: figures.features[name].to_json() for name in worst_first(figures.features)},
-            "worst_keys": [list(pair) for pair in figures.worst_keys()],
-            "missing": figures.missing,
-            "served_twice": figures.doubled,
+        before: Mapping[str, Any] = self.open.evidence.get(path, {}) if self.open is not None else {}
+        if self.open is not None:
+            is_new = not set(spell.features) <= set(before.get("features", {}))
+            if not is_new and not at_once and at_us - self.open.at_us < HOUR_US:
+                return []
+            at_us = max(at_us, self.open.at_us)
+        said = spell.evidence()
+        said["examples"] = with_examples(before.get("examples", []), said["examples"])
+        said["since_the_definition_changed"] = {
             "compared": figures.compared,
             "mismatched": figures.mismatched,
-            **evidence,
+            "rate": round(figures.mismatched / max(figures.compared, 1), 6),
         }
+        self.open = self._record(path, said, spell, at_us)
+        return [self.open] if self.open is not None else []
+
+    def trace(self, events_behind: Trace) -> list[IncidentRecord]:
+        """Tell the events behind the first examples, of those for which they were not told and can be told now."""
         if self.open is None:
-            opened = _opened(self._plan, self._watched, figures.compared, figures.mismatched, figures.by_feature, at_us)
-            records = [replace(record, evidence={**record.evidence, **said}) for record in opened]
-        elif told <= self._told and at_us - self.open.at_us < HOUR_US:
             return []
-        else:
-            at_us = max(at_us, self.open.at_us)
-            records = [replace(self.open, event="update", at_us=at_us, evidence={**self.open.evidence, **said})]
-        for record in records:
-            self.open = record
-        self._told |= told
-        return records
+        more: dict[str, Any] = {}
+        for path in (REPLAY, AS_KNOWN):
+            said = self.open.evidence.get(path, {})
+            examples = [self._traced(one, events_behind) for one in said.get("examples", [])[:EXAMPLES_TRACED]]
+            if examples != said.get("examples", [])[:EXAMPLES_TRACED]:
+                more[path] = {**said, "examples": [*examples, *said["examples"][EXAMPLES_TRACED:]]}
+        if not more:
+            return []
+        self.open = replace(self.open, event="update", evidence={**self.open.evidence, **more})
+        return [self.open]
+
+    @staticmethod
+    def _traced(example: dict[str, Any], events_behind: Trace) -> dict[str, Any]:
+        events = None if "events" in example else events_behind(example)
+        return example if events is None else {**example, "events": events}
 
     def calm(self, paths: Mapping[str, PathFigures]) -> list[IncidentRecord]:
         """Close the incident where everything has been equal for long enough."""
@@ -86,38 +124,88 @@ class ParityIncidents:
         broken_us = max((part.broken_known_us for part in paths.values()), default=0)
         if newest_us - max(broken_us, self.open.opened_at_us) < CALM_US:
             return []
+        at_us = max(newest_us, self.open.at_us)
         evidence = {
             **self.open.evidence,
+            "at": instant(at_us),
             "compared": min((part.compared for part in paths.values()), default=0),
-            "open_hours": round((newest_us - self.open.opened_at_us) / HOUR_US, 2),
+            "open_hours": round((at_us - self.open.opened_at_us) / HOUR_US, 2),
         }
-        closed = replace(self.open, event="close", at_us=newest_us, evidence=evidence)
+        closed = replace(self.open, event="close", at_us=at_us, evidence=evidence)
         self.open = None
-        self._told.clear()
+        for part in paths.values():
+            part.spell = None
         return [closed]
 
+    def _record(self, path: str, said: Mapping[str, Any], spell: Spell, at_us: int) -> IncidentRecord | None:
+        """The record that says so: the incident opened, or the open one with what is known of it by now."""
+        known, plan, declared = self.open, self._plan, self._watched.__monitors__
+        model = plan.models[declared.of.__name__]
+        opened_us = known.opened_at_us if known is not None else max(spell.began_us, 1000)
+        watch = make_watch(plan, model, declared)
+        for version, since_us, reference in _reference(self._transport, plan, model.name, opened_us):
+            watch.on_model(version, since_us, reference)
+        affected = known.evidence.get("affected", []) if known is not None else []
+        counts = {name: part.mismatched for name, part in spell.features.items()} | dict.fromkeys(affected, 1)
+        watch.on_parity(max(spell.compared, spell.mismatched), spell.mismatched, counts, opened_us)
+        for record in watch.records():
+            evidence = {key: value for key, value in record.evidence.items() if key not in _OF_ONE_PATH}
+            evidence |= {"at": instant(at_us), "path": path, path: said}
+            if known is None:
+                return replace(record, at_us=at_us, evidence=evidence)
+            same = {"opened_at": instant(known.opened_at_us), "command": command(known.incident)}
+            severity = max(known.severity, record.severity)
+            merged = {**known.evidence, **evidence, **same}
+            return replace(known, event="update", severity=severity, at_us=at_us, evidence=merged)
+        return None
 
-def open_incidents(transport: Transport, topic: str, model: str) -> dict[str, IncidentRecord]:
-    """The parity incidents of a model that are open, by subject."""
+
+_OF_ONE_PATH = ("compared", "mismatched", "by_feature")
+
+
+def _reference(
+    transport: Transport, plan: Plan, model: str, at_us: int
+) -> Sequence[tuple[str, int, Mapping[str, Any]]]:
+    """What the artifact says of the version that applied just before an instant, where there is one and it can be had."""
+    applying = [
+        one
+        for one in model_registry.versions(transport, plan.registry)
+        if one.model == model and one.slot == model_registry.CHAMPION and one.applies_from_us < at_us
+    ]
+    if not applying:
+        return []
+    served = max(applying, key=lambda one: one.applies_from_us)
+    try:
+        loaded = artifact.load(served.artifact, served.digest)
+    except ArtifactError:
+        return []
+    return [(loaded.version, served.applies_from_us, loaded.reference)]
+
+
+def told_of(transport: Transport, topic: str, model: str) -> dict[str, IncidentRecord]:
+    """The parity incidents of a model as they were last told, by their ids."""
     latest: dict[str, IncidentRecord] = {}
     for fetched in transport.read_all(topic):
         for record in map(parse, fetched.values):
             if record is not None and record.verdict == PARITY_BROKEN and record.subject.startswith(f"{model}."):
                 latest[record.incident] = record
-    return {record.subject: record for record in latest.values() if record.event != "close"}
+    return latest
 
 
-def _opened(
-    plan: Plan, watched: type[Any], compared: int, broken: int, by_feature: Mapping[str, int], at_us: int
-) -> list[IncidentRecord]:
-    """What the watch of a model says of one comparison that found differences."""
-    declared = watched.__monitors__
-    watch = make_watch(plan, plan.models[declared.of.__name__], declared)
-    watch.on_parity(compared, broken, by_feature, at_us)
-    return watch.records()
+def open_incidents(transport: Transport, topic: str, model: str) -> dict[str, IncidentRecord]:
+    """The parity incidents of a model that are open, by subject."""
+    return {
+        record.subject: record for record in told_of(transport, topic, model).values() if record.event != "close"
+    }
+
+
+def closed_us(transport: Transport, topic: str, model: str) -> int:
+    """When the last parity incident of a model was closed, in known time; 0 where none was."""
+    told = told_of(transport, topic, model).values()
+    return max((record.at_us for record in told if record.event == "close"), default=0)
 
 
 def _closed(topic: str, incident: IncidentRecord, part: ModelParity) -> Outgoing:
-    evidence = {**incident.evidence, "compared": part.compared, "mismatched": part.broken}
     at_us = max(part.newest_known_us, incident.at_us)
+    evidence = {**incident.evidence, "at": instant(at_us), "compared": part.compared}
     return record_of(topic, replace(incident, event="close", at_us=at_us, evidence=evidence))

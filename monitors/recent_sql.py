@@ -11,7 +11,13 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from samestream.monitors.parity_figures import PathFigures
-from samestream.monitors.sql_parity import Chosen, compare_as_known, compare_point_in_time, vectors_that_differ
+from samestream.monitors.sql_parity import (
+    Chosen,
+    Differences,
+    compare_as_known,
+    compare_point_in_time,
+    vectors_that_differ,
+)
 from samestream.schemas.windows import LIFETIME_US
 from samestream.streams.engine.journal import Entry
 from samestream.streams.engine.merge_rank import MergeRanks
@@ -117,6 +123,20 @@ class RecentSql:
         """How many batches wait: for the feature log, or for the next comparison."""
         return sum(one.entry.sequence > self.done for one in self._batches)
 
+    def is_logged(self, trigger: tuple[str, int, int]) -> bool:
+        """Whether the log holds all that was applied before a trigger, of batches that were noted and of older ones."""
+        waiting = self._batches[len(self._covered()) :]
+        start = min(
+            (
+                part.start
+                for one in waiting
+                for part in one.entry.ranges
+                if (part.partition.topic, part.partition.partition) == trigger[:2] and part.end > part.start
+            ),
+            default=None,
+        )
+        return start is None or trigger[2] < start
+
     def compare(self, found: Mapping[str, tuple[PathFigures, PathFigures]]) -> dict[str, int]:
         """Compare what the log has come to hold, into the figures of each model, as known and point in time.
 
@@ -132,6 +152,7 @@ class RecentSql:
                 log = RecentLog(self.log, min(one.first_us for one in covered), _ranges(covered))
                 parts = compare_as_known(self.plan, model, log, self._ranks, self._of(model, new))
                 broken[name] = _add(known, parts, new)
+                _note(known, parts, self.plan.inputs[model.trigger].topic)
             self.done = new[-1].entry.sequence
         self._skew(covered, found)
         self._forget(covered)
@@ -211,8 +232,15 @@ def _add(figures: PathFigures, parts: Mapping[str, Difference], batches: Sequenc
     figures.compared += max((part.compared for part in parts.values()), default=0)
     figures.mismatched += broken
     figures.newest_known_us = max(figures.newest_known_us, batches[-1].known_us)
-    if broken:
-        figures.broken_known_us = max(figures.broken_known_us, batches[-1].known_us)
     for name, part in parts.items():
         figures.feature(name).add(part)
     return broken
+
+
+def _note(figures: PathFigures, parts: Differences, topic: str) -> None:
+    """Take note of which vectors differ, and since when. topic : of their triggers"""
+    if len(parts.broken_us):
+        figures.broken_known_us = max(figures.broken_known_us, int(parts.broken_us[-1]))
+        figures.spell = parts.spelled(figures.spell, topic)
+    if figures.spell is not None:
+        figures.spell.count(parts.known_us)

@@ -6,14 +6,15 @@ order of summation needs. *Point in time*: from all events there ever were; the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from samestream.monitors.parity_figures import WORST, Spell
 from samestream.schemas.errors import FeatureLogError
 from samestream.streams import columns as cols
 from samestream.streams.engine.merge_rank import MergeRanks
@@ -22,7 +23,7 @@ from samestream.streams.log.erasure import without_erased
 from samestream.streams.log.feature_log import ERASED, FeatureLog
 from samestream.streams.log.rank_files import RankFiles
 from samestream.streams.plan import ModelPlan, Plan
-from samestream.streams.sql.difference import Difference, difference
+from samestream.streams.sql.difference import Difference, difference, same_rows
 from samestream.streams.sql.duckdb_log import Connection, room, workspace
 from samestream.streams.sql.point_in_time import as_known, point_in_time, vectors
 
@@ -30,14 +31,82 @@ Chosen = Callable[[pa.Table], pa.Table]
 """Some of the served vectors, of all that the log holds."""
 
 
+class Differences(dict[str, Difference]):
+    """Per feature, how served vectors differ from what was expected; and those that do differ, side by side.
+
+    known_us : known times of all compared vectors, in order of position. broken_us, served, expected : of those that differ, in
+    order of known time.
+    """
+
+    def __init__(self, served: pa.Table, expected: pa.Table, columns: Sequence[str]) -> None:
+        super().__init__(difference(served, expected, columns))
+        left, right = same_rows(served, expected)
+        self.known_us = np.asarray(served["_known"].take(left).cast(pa.int64()).to_numpy(), np.int64)
+        rows = np.flatnonzero(np.logical_or.reduce([part.differs for part in self.values()]))
+        rows = rows[np.argsort(self.known_us[rows], kind="stable")]
+        self.broken_us = self.known_us[rows]
+        self.served, self.expected = served.take(left[rows]), expected.take(right[rows])
+        self._which = {name: part.differs[rows] for name, part in self.items()}
+
+    def spelled(self, spell: Spell | None, topic: str, after_us: int = 0) -> Spell | None:
+        """What an incident tells, with these: those that differ and were known after an instant.
+
+        topic : of the triggers
+        """
+        start = int(np.searchsorted(self.broken_us, after_us, "right"))
+        if start == len(self.broken_us):
+            return spell
+        first_us = int(self.broken_us[start])
+        spell = spell or Spell(first_us)
+        spell.began_us = min(spell.began_us, first_us)
+        spell.mismatched += len(self.broken_us) - start
+        for name, part in self.items():
+            if count := int(self._which[name][start:].sum()):
+                spell.feature(name).add(replace(part, mismatched=count))
+        for entity in self.served["entity"].slice(start).to_pylist():
+            spell.blame(str(entity))
+        for example in self._examples(topic, start):
+            spell.show(example)
+        return spell
+
+    def _examples(self, topic: str, start: int) -> list[dict[str, Any]]:
+        """The first vectors that differ, and the first of each feature, from a row on."""
+        firsts = [start + int(np.argmax(which[start:])) for which in self._which.values() if which[start:].any()]
+        rows = sorted({*range(start, min(start + WORST, len(self.broken_us))), *firsts})
+        found = []
+        for row in rows:
+            served, expected = (_plain(table, row) for table in (self.served, self.expected))
+            differs = {name: [served[name], expected[name]] for name, which in self._which.items() if which[row]}
+            found.append(
+                {
+                    "entity": served["entity"],
+                    "trigger": [topic, served["_partition"], served["_offset"]],
+                    "event_time_us": served["event_time"],
+                    "known_us": served["_known"],
+                    "differs": differs,
+                }
+            )
+        return found
+
+
+def _plain(table: pa.Table, row: int) -> dict[str, Any]:
+    """A row as JSON holds it: times as microseconds, what JSON has no values for as text."""
+    found = {}
+    for name in table.column_names:
+        column = table[name].slice(row, 1)
+        value = (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column)[0].as_py()
+        found[name] = value if isinstance(value, int | float | str | list | None) else str(value)
+    return found
+
+
 def compare_as_known(
     plan: Plan, model: ModelPlan, log: FeatureLog, ranks: MergeRanks, chosen: Chosen | None = None
-) -> Mapping[str, Difference]:
+) -> Differences:
     """Per feature, how the served vectors differ from their values as known."""
     served = served_vectors(model, log, chosen)
     triggers = triggers_of(served, ranks.judged(*raw_events(plan, model.trigger, log)))
     events = {table.event: ranks.judged(*raw_events(plan, table.event, log)) for table in plan.tables}
-    return difference(served, as_known(plan, model, triggers, events, slack=True), list(model.outputs))
+    return Differences(served, as_known(plan, model, triggers, events, slack=True), list(model.outputs))
 
 
 def compare_point_in_time(
@@ -52,15 +121,20 @@ def compare_point_in_time(
 
 @dataclass
 class Compared:
-    """What a comparison of all vectors found: how many there were, how many differ, and per feature how many and by how much."""
+    """What a comparison of all vectors found: how many there were, how many differ, and per feature how many and by how much.
+
+    spell : those that differ and were known after an instant; None where there are none
+    """
 
     compared: int = 0
     differ: int = 0
     mismatched: dict[str, int] = field(default_factory=dict)
     greatest: dict[str, float] = field(default_factory=dict)
+    spell: Spell | None = None
 
-    def add(self, found: Mapping[str, Difference]) -> None:
-        """Count some more."""
+    def add(self, found: Differences, topic: str, after_us: int) -> None:
+        """Count some more. topic : of their triggers. after_us : see `compare_whole`"""
+        self.spell = found.spelled(self.spell, topic, after_us)
         self.compared += max((part.compared for part in found.values()), default=0)
         self.differ += vectors_that_differ(found)
         for name, part in found.items():
@@ -69,9 +143,16 @@ class Compared:
 
 
 def compare_whole(
-    plan: Plan, model: ModelPlan, log: FeatureLog, ranks: RankFiles | None, chosen: Chosen | None = None
+    plan: Plan,
+    model: ModelPlan,
+    log: FeatureLog,
+    ranks: RankFiles | None,
+    chosen: Chosen | None = None,
+    after_us: int = 0,
 ) -> Compared:
     """All served vectors of the present definition beside their values as known; without ranks, had nothing come late.
+
+    after_us : the spell that is told begins after this known time
 
     Both pass through databases that keep on disk what exceeds their memory, so it does not grow with history.
     """
@@ -85,7 +166,7 @@ def compare_whole(
     with workspace(None, 2) as database, room(model.name):
         served = _Stored(database, _served(model, log, chosen))
         for expected in vectors(plan, model, triggers, events, ranked=ranks is not None, slack=True):
-            found.add(difference(served.beside(expected), expected, list(model.outputs)))
+            found.add(Differences(served.beside(expected), expected, list(model.outputs)), input.topic, after_us)
     return found
 
 
@@ -125,13 +206,15 @@ class _Stored:
 def _served(model: ModelPlan, log: FeatureLog, chosen: Chosen | None) -> Iterator[pa.Table]:
     """The vectors of the present definition, some at a time, placed where their triggers lie."""
     places = ["trigger_partition", "trigger_offset"]
-    topic, names = model.topics["features"], [*places, "fingerprint", ERASED, *model.outputs]
+    told = ["_known", "entity", "event_time"]
+    topic, names = model.topics["features"], [*places, *told, "fingerprint", ERASED, *model.outputs]
     for batch in topic_stream.reader(log, topic, names):
         table = without_erased(pa.Table.from_batches([batch]))
         table = table.filter(pc.field("fingerprint") == model.fingerprint)
         table = chosen(table) if chosen is not None else table
         if len(table):
-            yield table.select([*places, *model.outputs]).rename_columns(["_partition", "_offset", *model.outputs])
+            named = ["_partition", "_offset", *told, *model.outputs]
+            yield table.select([*places, *told, *model.outputs]).rename_columns(named)
 
 
 def vectors_that_differ(found: Mapping[str, Difference]) -> int:

@@ -9,17 +9,20 @@ too late to be counted. That is the lateness skew, a figure, not a bug.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from samestream.monitors.parity_figures import NEVER, TWICE, Spell
 from samestream.monitors.sql_parity import compare_whole
 from samestream.monitors.vector_match import Expected, Served, Trigger, VectorMatch
 from samestream.schemas.avro import Codec
+from samestream.streams.columns import Int64Array
 from samestream.streams.deploy import provision
 from samestream.streams.engine import journal
 from samestream.streams.engine.columnar import Vectors
@@ -40,7 +43,8 @@ class ModelParity:
     """What the comparison of one model's vectors found.
 
     compared : vectors served by the present definition. mismatched : of these, not byte-equal to the replay, or served
-    twice; and vectors of the replay that were never served. by_feature : mismatched vectors per feature.
+    twice; and vectors of the replay that were never served. by_feature : of these, per feature; as_known_by_feature : of those
+    that differ from SQL. spells : by path, the differences that no incident told of yet that is over; None where there are none.
     erased : vectors of triggers that were erased from the log: nothing can be said of them.
     unlogged_batches : batches of the journal that the feature log has not come to: their vectors are not compared.
     as_known_mismatched : vectors with a feature that differs from its value as known, beyond tolerance.
@@ -58,16 +62,23 @@ class ModelParity:
     examples: list[dict[str, Any]] = field(default_factory=list)
     as_known_compared: int = 0
     as_known_mismatched: int = 0
+    as_known_by_feature: dict[str, int] = field(default_factory=dict)
     lateness_skewed: int = 0
     skew: dict[str, dict[str, float]] = field(default_factory=dict)
     newest_known_us: int = 0
     erased: int = 0
     unlogged_batches: int = 0
+    spells: dict[str, Spell | None] = field(default_factory=dict)
 
     @property
     def broken(self) -> int:
         """Vectors that are not what the log says, by whichever path."""
         return max(self.mismatched, self.as_known_mismatched)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        spells = {path: spell.evidence() for path, spell in self.spells.items() if spell is not None}
+        return asdict(replace(self, spells={})) | {"spells": spells}
 
 
 def verify(
@@ -77,24 +88,42 @@ def verify(
     *,
     with_sql: bool = True,
     on_progress: Progress | None = None,
+    after_us: Mapping[str, int] | None = None,
 ) -> dict[str, ModelParity]:
     """Compare everything served, as far as the feature log has come, with replay and with SQL, per model.
 
+    after_us : per model, up to when in known time differences were told of and are over: a spell begins after that
     Raises RecoveryError when the feature log does not hold what was applied.
     """
     with TemporaryDirectory(prefix="samestream-") as folder:
         ranks = RankFiles(Path(folder))
-        found = _replay(plan, transport, log, ranks, on_progress)
+        found = _replay(plan, transport, log, ranks, on_progress, after_us or {})
         for name, (mine, starts) in found.items():
             if with_sql and mine.compared:
                 if on_progress:
                     on_progress("SQL", 0, mine.compared)
-                _compare_sql(plan, plan.models[name], log, ranks, mine, starts)
+                _compare_sql(plan, plan.models[name], log, ranks, mine, starts, (after_us or {}).get(name, 0))
+            for spell in mine.spells.values():
+                if spell is not None:
+                    spell.count(_known_us(plan.models[name], log, spell.began_us), spell.missing)
     return {name: mine for name, (mine, _) in found.items()}
 
 
+def _known_us(model: ModelPlan, log: FeatureLog, from_us: int) -> Int64Array:
+    """Known times of the vectors of the present definition that the log holds from an instant on."""
+    table = log.read(model.topics["features"], ["_known", "fingerprint"], known_from_us=from_us)
+    mine = table.filter(pc.field("fingerprint") == model.fingerprint)
+    return np.asarray(mine["_known"].cast(pa.int64()).to_numpy(), np.int64)
+
+
 def _compare_sql(
-    plan: Plan, model: ModelPlan, log: FeatureLog, ranks: RankFiles, found: ModelParity, starts: Mapping[Partition, int]
+    plan: Plan,
+    model: ModelPlan,
+    log: FeatureLog,
+    ranks: RankFiles,
+    found: ModelParity,
+    starts: Mapping[Partition, int],
+    after_us: int,
 ) -> None:
     topic = plan.inputs[model.trigger].topic
 
@@ -108,11 +137,10 @@ def _compare_sql(
         return served.filter(pa.array(keep))
 
     chosen = whole if starts else None
-    known = compare_whole(plan, model, log, ranks, chosen)
+    known = compare_whole(plan, model, log, ranks, chosen, after_us)
     found.as_known_compared, found.as_known_mismatched = known.compared, known.differ
-    for name, count in known.mismatched.items():
-        if count:
-            found.by_feature[name] = found.by_feature.get(name, 0) + count
+    found.as_known_by_feature = {name: count for name, count in known.mismatched.items() if count}
+    found.spells["as_known"] = known.spell
     skew = compare_whole(plan, model, log, None, chosen)
     found.lateness_skewed = skew.differ
     found.skew = {
@@ -134,7 +162,12 @@ class _Reach:
 
 
 def _replay(
-    plan: Plan, transport: Transport, log: FeatureLog, ranks: RankFiles, on_progress: Progress | None
+    plan: Plan,
+    transport: Transport,
+    log: FeatureLog,
+    ranks: RankFiles,
+    on_progress: Progress | None,
+    after_us: Mapping[str, int],
 ) -> dict[str, tuple[ModelParity, Mapping[Partition, int]]]:
     """Follow the journal, and match every vector with what was served while both are read."""
     encoder = VectorEncoder(plan)
@@ -154,7 +187,7 @@ def _replay(
             served[vectors.model.name].expect(vectors, encoder.records(vectors), required)
     found: dict[str, tuple[ModelParity, Mapping[Partition, int]]] = {}
     for name, mine in served.items():
-        found[name] = mine.told(reach), reach.starts
+        found[name] = mine.told(reach, after_us.get(name, 0)), reach.starts
         found[name][0].unlogged_batches = len(journaled) - len(entries)
     return found
 
@@ -184,8 +217,8 @@ class _Served:
             self._match.expect(partition_of(record.key, self._partitions), (right, trigger, required))
         self._match.match()
 
-    def told(self, reach: _Reach) -> ModelParity:
-        """What the comparison found."""
+    def told(self, reach: _Reach, after_us: int) -> ModelParity:
+        """What the comparison found. after_us : see `verify`"""
         match, found = self._match, self._found
         match.finish()
         found.compared, found.newest_known_us = match.equal, match.newest_known_us
@@ -193,7 +226,7 @@ class _Served:
             theirs = [part for part in served if not reach.is_beyond(self._trigger(part[1] or b""))]
             found.compared += len(theirs)
             if ours or theirs:
-                _explain(self._codec, ours, theirs, match, found)
+                _explain(self._codec, ours, theirs, match, found, after_us)
         if not found.mismatched:
             found.mismatched = match.misplaced
         return found
@@ -217,7 +250,9 @@ class _Served:
         return _trigger(self._codec.decode(value))
 
 
-def _explain(codec: Codec, ours: list[Expected], theirs: list[Served], match: VectorMatch, found: ModelParity) -> None:
+def _explain(
+    codec: Codec, ours: list[Expected], theirs: list[Served], match: VectorMatch, found: ModelParity, after_us: int
+) -> None:
     """Where the two sequences of a partition differ: which vectors, which features; else only in place, key or time."""
     expected = {trigger: (codec.decode(served[1] or b""), served) for served, trigger, _ in ours}
     required = {trigger for _, trigger, needed in ours if needed}
@@ -227,6 +262,8 @@ def _explain(codec: Codec, ours: list[Expected], theirs: list[Served], match: Ve
         if trigger in seen or (trigger not in expected and match.was_matched(trigger)):
             found.doubled += 1
             found.mismatched += 1
+            if (spell := _spell(found, served[2], after_us, record, {TWICE: [None, None]})) is not None:
+                spell.doubled += 1
             continue
         seen[trigger] = None
         want, wanted_record = expected.get(trigger, (None, None))
@@ -238,15 +275,44 @@ def _explain(codec: Codec, ours: list[Expected], theirs: list[Served], match: Ve
         found.mismatched += 1
         for name in differing:
             found.by_feature[name] = found.by_feature.get(name, 0) + 1
+        differs = {name: [record.get(name), want.get(name) if want else None] for name in differing}
         if len(found.examples) < _EXAMPLES:
-            differs = {name: [record.get(name), want.get(name) if want else None] for name in differing[:5]}
-            found.examples.append({"entity": record["entity"], "trigger": list(trigger), "differs": differs})
-    unserved = len(required - seen.keys())
-    found.missing += unserved
-    found.mismatched += unserved
+            shown = dict(list(differs.items())[:_EXAMPLES])
+            found.examples.append({"entity": record["entity"], "trigger": list(trigger), "differs": shown})
+        _spell(found, served[2], after_us, record, differs)
+    for trigger in required - seen.keys():
+        found.missing += 1
+        found.mismatched += 1
+        want, right = expected[trigger]
+        if (spell := _spell(found, right[2], after_us, want, {NEVER: [None, None]})) is not None:
+            spell.missing += 1
     in_place = [served for served, trigger, _ in ours if trigger in required or trigger in seen]
     if not found.mismatched and len(in_place) == len(theirs):
         found.mismatched += sum(left != right for left, right in zip(in_place, theirs, strict=True))
+
+
+def _spell(
+    found: ModelParity, known_us: int, after_us: int, record: Mapping[str, Any], differs: Mapping[str, list[Any]]
+) -> Spell | None:
+    """Count a vector that differs in what an incident is to tell; None where one has told of it that is over."""
+    if known_us <= after_us:
+        return None
+    spell = found.spells["replay"] = found.spells.get("replay") or Spell(known_us)
+    spell.began_us = min(spell.began_us, known_us)
+    spell.mismatched += 1
+    spell.blame(str(record["entity"]))
+    for name, (served, expected) in differs.items():
+        spell.feature(name).note(served, expected)
+    spell.show(
+        {
+            "entity": record["entity"],
+            "trigger": list(_trigger(record)),
+            "event_time_us": record["event_time"],
+            "known_us": known_us,
+            "differs": dict(list(differs.items())[:_EXAMPLES]),
+        }
+    )
+    return spell
 
 
 def _decoded(codec: Codec, records: list[Served]) -> Iterator[tuple[dict[str, Any], Served]]:

@@ -6,7 +6,9 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from samestream.monitors.parity_figures import WORST, PathFigures
+import numpy as np
+
+from samestream.monitors.parity_figures import NEVER, TWICE, WORST, PathFigures, Spell
 from samestream.schemas.avro import Codec
 from samestream.streams.engine.columnar import Vectors
 from samestream.streams.engine.feature_task import VectorEncoder
@@ -37,6 +39,7 @@ class VectorStream:
         self._served: list[deque[tuple[int, Record]]] = [deque() for _ in range(partitions)]
         self.next_offsets: dict[int, int] = {}
         """Per partition of the topic, the offset after everything handed over."""
+        self._compared_us: list[int] = []  # known times of what was compared since the last `settle`
 
     def expect(self, entry: Entry, vectors: Vectors) -> None:
         """Take the vectors of a batch as the log says they are. Those of a batch of another definition may be missing."""
@@ -73,8 +76,7 @@ class VectorStream:
         left = False
         for expected, served in zip(self._expected, self._served, strict=True):
             while expected and served and expected[0][0] == served[0][1]:
-                figures.compared += 1
-                figures.newest_known_us = max(figures.newest_known_us, served[0][1][2])
+                self._count(figures, served[0][1][2])
                 expected.popleft()
                 served.popleft()
             left |= bool(expected)
@@ -92,7 +94,15 @@ class VectorStream:
                 self._explain(expected, served, ends, figures)
         for name in self.model.outputs:
             figures.feature(name).compared = figures.compared
+        if figures.spell is not None:
+            figures.spell.count(np.array(self._compared_us, np.int64))
+        self._compared_us.clear()
         return figures.mismatched - broken
+
+    def _count(self, figures: PathFigures, known_us: int) -> None:
+        figures.compared += 1
+        figures.newest_known_us = max(figures.newest_known_us, known_us)
+        self._compared_us.append(known_us)
 
     def _explain(
         self,
@@ -115,11 +125,10 @@ class VectorStream:
             if trigger not in wanted and trigger[2] >= ends.get(Partition(trigger[0], trigger[1]), 0):
                 beyond.append((offset, record))
                 continue
-            figures.compared += 1
-            figures.newest_known_us = max(figures.newest_known_us, record[2])
+            self._count(figures, record[2])
             if trigger not in wanted or trigger in seen:
                 figures.doubled += 1
-                self._blame(figures, found, None, record[2], ["(served twice, or never asked for)"])
+                self._blame(figures, found, None, record[2], [TWICE]).doubled += 1
                 continue
             seen[trigger] = None
             right, _, want = wanted[trigger]
@@ -131,9 +140,9 @@ class VectorStream:
                 self._blame(figures, found, want, record[2], differing)
         for trigger, (record, required, want) in wanted.items():
             if required and trigger not in seen:
-                figures.compared += 1
+                self._count(figures, record[2])
                 figures.missing += 1
-                self._blame(figures, None, want, record[2], ["(never served)"])
+                self._blame(figures, None, want, record[2], [NEVER]).missing += 1
         expected.clear()
         served.clear()
         served.extend(beyond)
@@ -145,27 +154,27 @@ class VectorStream:
         want: dict[str, Any] | None,
         known_us: int,
         differing: list[str],
-    ) -> None:
-        figures.mismatched += 1
-        figures.broken_known_us = max(figures.broken_known_us, known_us)
+    ) -> Spell:
+        spell = figures.break_at(known_us)
         told = found or want or {}
-        figures.blame(str(told["entity"]))
+        spell.blame(str(told["entity"]))
         for name in differing:
             both = (found or {}).get(name), (want or {}).get(name)
-            if name in self.model.outputs:
-                figures.feature(name).note(*both)
-            else:
-                figures.feature(name).mismatched += 1
-        if len(figures.examples) < WORST:
-            figures.examples.append(
-                {
-                    "entity": told["entity"],
-                    "trigger": list(self._trigger(told)),
-                    "event_time_us": told["event_time"],
-                    "known_us": known_us,
-                    "differs": {name: [(found or {}).get(name), (want or {}).get(name)] for name in differing[:5]},
-                }
-            )
+            for part in (figures.feature(name), spell.feature(name)):
+                if name in self.model.outputs:
+                    part.note(*both)
+                else:
+                    part.mismatched += 1
+        spell.show(
+            {
+                "entity": told["entity"],
+                "trigger": list(self._trigger(told)),
+                "event_time_us": told["event_time"],
+                "known_us": known_us,
+                "differs": {name: [(found or {}).get(name), (want or {}).get(name)] for name in differing[:WORST]},
+            }
+        )
+        return spell
 
     def _decoded(self, expected: deque[tuple[Record, bool]]) -> list[tuple[Record, bool, dict[str, Any]]]:
         return [(record, required, self._codec.decode(record[1] or b"")) for record, required in expected]

@@ -152,7 +152,7 @@ def by_parity(year: ServedYear, struck: Struck) -> tuple[int, str] | None:
                 keys, values = [one.key for one in records], [one.value for one in records]
                 stream.serve(Fetched(Partition(store_topic, number), places, known, keys, values), figures)
         if stream.settle(ends, figures):
-            told = incidents.broken("replay", figures, {})
+            told = incidents.broken("replay", figures)
             assert set(figures.by_feature) <= set(model.outputs)
             return int(year.known_us[part.stop - 1]), told[0].verdict
     return None
@@ -168,7 +168,7 @@ def _parity(year: ServedYear) -> tuple[VectorStream, ParityIncidents, VectorEnco
     stream = VectorStream(year.plan, model, provision.store(transport, year.plan), PARTITIONS)
     return (
         stream,
-        ParityIncidents(year.plan, flights.LateArrivalHealth, {}),
+        ParityIncidents(transport, year.plan, flights.LateArrivalHealth, {}),
         VectorEncoder(year.plan),
         model.topics["features"],
     )

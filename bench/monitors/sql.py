@@ -22,7 +22,7 @@ from served_year import CHANGES, Recorded, _changed, _read, _run, joined
 
 from samestream.examples import flights, flights_data, producing
 from samestream.monitors.journal_follower import JournalFollower
-from samestream.monitors.parity_figures import PathFigures
+from samestream.monitors.parity_figures import PathFigures, Spell
 from samestream.monitors.parity_incident import ParityIncidents
 from samestream.monitors.sql_parity import compare_as_known
 from samestream.schemas import app as apps
@@ -87,6 +87,8 @@ def _of(fault: str, month: Month, differing: Differing, rng: np.random.Generator
     low, high = np.searchsorted(known_us, [known_us[0] + REACH_US, known_us[-1] - HORIZON_US])
     said, faulty = list[int | None](), list[Ints]()
     right = 0
+    transport = MemoryTransport(MemoryBroker())
+    provision.provision(transport, apps.load(str(flights.__file__)), month.plan)
     while len(said) < each:
         change, at_us = str(rng.choice(list(CHANGES))), int(known_us[int(rng.integers(low, high))])
         wrong = differing(change, at_us)
@@ -95,9 +97,10 @@ def _of(fault: str, month: Month, differing: Differing, rng: np.random.Generator
             continue
         faulty.append(rows[wrong])
         end_us = (int(rows[wrong][0]) // COMPARED_US + 1) * COMPARED_US
-        figures = PathFigures(compared=int((rows < end_us).sum()), mismatched=int(wrong[rows < end_us].sum()))
-        figures.broken_known_us = end_us
-        (told,) = ParityIncidents(month.plan, flights.LateArrivalHealth, {}).broken("as_known", figures, {})
+        compared, mismatched = int((rows < end_us).sum()), int(wrong[rows < end_us].sum())
+        spell = Spell(int(rows[wrong][0]), compared, mismatched)
+        figures = PathFigures(compared, mismatched, broken_known_us=end_us, spell=spell)
+        (told,) = ParityIncidents(transport, month.plan, flights.LateArrivalHealth, {}).broken("as_known", figures)
         said.append(told.at_us)
         right += told.verdict == "definition_or_code"
     return judged(fault, "hard", "samestream", said, faulty, [], right)

@@ -48,7 +48,7 @@ def difference(served: pa.Table, expected: pa.Table, columns: Sequence[str]) -> 
     an estimate, may do in each row, by the bounds of `streams.sql.aggregates` (`point_in_time` with ``slack``). Where the
     slack is infinite, as where sums overflow in one order and not in another, nothing is compared.
     """
-    left, right = _same_rows(served, expected)
+    left, right = same_rows(served, expected)
     found = {}
     for name in columns:
         a, b = served[name].combine_chunks().take(left), expected[name].combine_chunks().take(right)
@@ -112,7 +112,8 @@ def _floats(column: pa.Array[Any]) -> cols.ColumnData:
     return cols.from_arrow(column.cast(pa.float64()), Kind.FLOAT)
 
 
-def _same_rows(served: pa.Table, expected: pa.Table) -> tuple[cols.Int64Array, cols.Int64Array]:
+def same_rows(served: pa.Table, expected: pa.Table) -> tuple[cols.Int64Array, cols.Int64Array]:
+    """The rows of either table that have the same `_partition` and `_offset`, in order of position."""
     places = [
         position(
             np.asarray(table["_partition"].to_numpy(), np.int64), np.asarray(table["_offset"].to_numpy(), np.int64)

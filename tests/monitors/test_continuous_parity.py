@@ -106,8 +106,10 @@ def test_a_code_change_is_an_incident_with_keys_and_the_events_behind_them(tmp_p
     opened = told(transport)[0]
     assert (opened.event, opened.verdict, opened.subject) == ("open", "definition_or_code", "Buys.seconds")
     assert opened.evidence["path"] == REPLAY
-    assert opened.evidence["worst_keys"][0][0] == "u1"
-    example = opened.evidence["examples"][0]
+    said = opened.evidence[REPLAY]
+    assert said["worst_keys"][0][0] == "u1"
+    assert said["features"].keys() == {"seconds"}
+    example = said["examples"][0]
     served, expected = example["differs"]["seconds"]
     assert served == expected * (1 + 2**-40)
     behind = example["events"]["shop.views"]
