@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
+
+from samestream.console.reading import instant
 
 SHORT = 160
 """Characters of evidence in the list."""
@@ -28,7 +29,10 @@ def joined(before: Any, more: Any) -> Any:
     """The evidence of an incident's records so far, and of one more: it says what is new, and of what moved each by itself."""
     if not isinstance(before, dict) or not isinstance(more, dict):
         return more
-    found = before | more
+    # what is empty says nothing new
+    found = before | {
+        name: value for name, value in more.items() if name not in before or value not in ([], {}, "", None)
+    }
     moved = [said["moved"] for said in (before, more) if isinstance(said.get("moved"), dict)]
     if len(moved) == 2:
         found["moved"] = moved[0] | moved[1]
@@ -50,38 +54,147 @@ def importance(one: Mapping[str, Any], unknown: float) -> float:
     return float(told) if isinstance(told, int | float) else unknown
 
 
-def lines(one: Mapping[str, Any], whole: bool = False) -> Iterator[str]:
-    """An incident for people: what, since when, because of what, and the evidence."""
+def heading(one: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong, since when, and because of what."""
     state = f"closed {one['at']}" if one["event"] == "close" else "open"
     weight = importance(one, -1)
     touches = "" if weight < 0 else f", importance {weight:g}"
     yield f"{one['verdict']}  {one['subject']}  ({state}, severity {one['severity']:g}{touches})"
     yield f"  cause {one['cause']}, opened {one['opened_at']}, incident {one['incident']}"
+
+
+def lines(one: Mapping[str, Any], whole: bool = False, times: Collection[str] = ()) -> Iterator[str]:
+    """An incident for people: what, since when, because of what, and the evidence.
+
+    times : features that are instants, in microseconds
+    """
+    yield from heading(one)
     evidence = one["evidence"]
     if not isinstance(evidence, dict):
         if text := str(evidence):
-            yield f"  {_cut(text, whole)}"
+            yield f"  {text if whole else _fitting([text])}"
         return
     moved: Any = evidence.get("moved")
     moved = moved if isinstance(moved, dict) else {}
+    shown = by_size({name: in_words(said, name, times) for name, said in moved.items()}, evidence.get("order"))
     if not whole:
         if meaning := evidence.get("meaning"):
             yield f"  {meaning}"
-        told = "  ".join(f"{name}={value}" for name, value in evidence.items() if name not in {*_REPEATED, "moved"})
-        if told:
-            yield f"  {_cut(told, whole)}"
-        for name, said in by_size(moved, evidence.get("order")):
-            yield f"  {_cut(f'{name} moved: {_sizes(said)}', whole)}"
+        plain = {name: value for name, value in evidence.items() if name not in {*_REPEATED, *_LONG}}
+        if told := [f"{name}={_within(value)}" for name, value in plain.items() if value not in ([], {}, "", None)]:
+            yield f"  {_fitting(told)}"
+        for path in _PATHS:
+            if isinstance(said := evidence.get(path), dict):
+                yield f"  {_fitting([path + ': ' + _rates(said)])}"
+        for name, said in shown:
+            yield f"  {_fitting([f'{name} moved: {_sizes(said)}'])}"
+        if "command" in evidence:
+            yield f"  {evidence['command']}"
         return
     for name, value in evidence.items():
         if name == "histogram" and isinstance(value, dict):
             yield "  histogram: before, and after"
             yield from (f"    {line}" for line in histogram(value))
         elif name != "moved" or not moved:
-            yield f"  {name}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}"
-    for name, said in by_size(moved, evidence.get("order")):
+            yield from (f"  {line}" for line in readable(name, value, times))
+    for name, said in shown:
         yield f"  {name} moved: {_sizes(said)}"
         yield from (f"    {line}" for line in _details(said))
+
+
+_PATHS = ("replay", "as_known")
+"""Under these a parity incident tells what either comparison found."""
+_LONG = ("moved", "histogram", "examples", "features", *_PATHS)
+"""What the list leaves to the whole of an incident."""
+
+
+def _within(value: Any) -> str:
+    """A value within a line of others."""
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{name} {_within(part)}" for name, part in value.items()) + ")"
+    return _short(value)
+
+
+def _rates(said: Mapping[str, Any]) -> str:
+    since = said.get("since_it_began", {})
+    worst = "".join(f", {name} in {part['rate']:.1%}" for name, part in said.get("features", {}).items())
+    counted = f"{since.get('mismatched', 0):,} of {since.get('compared', 0):,} vectors since {said.get('began')} differ"
+    return f"{counted} ({since.get('rate', 0):.1%}){worst}"
+
+
+def readable(name: str, value: Any, times: Collection[str] = ()) -> Iterator[str]:
+    """A named value of evidence as lines: what is nested stands below its name, and rows of one shape under each other."""
+    value = in_words(value, name, times)
+    name = name.removesuffix("_us")
+    if (
+        name == "examples"
+        and isinstance(value, list)
+        and all(isinstance(one, dict) and "differs" in one for one in value)
+    ):
+        yield "examples:"
+        for one in value:
+            yield from (f"  {line}" for line in _example(one))
+    elif isinstance(value, dict) and value and not _is_flat(value):
+        yield f"{name}:"
+        for part, inner in value.items():
+            yield from (f"  {line}" for line in readable(str(part), inner, times))
+    elif isinstance(value, list) and any(isinstance(part, dict) and not _is_flat(part) for part in value):
+        for number, part in enumerate(value, 1):
+            yield from readable(f"{name} {number}", part, times)
+    elif isinstance(value, list) and any(isinstance(part, list | dict) for part in value):
+        yield f"{name}:"
+        yield from (f"  {_short(part)}" for part in value)
+    else:
+        yield f"{name}: {_short(value)}"
+
+
+def _example(one: Mapping[str, Any]) -> Iterator[str]:
+    """A vector that differs: where its trigger lies, what was served beside what it should have been, and the events behind it."""
+    topic, number, offset = one["trigger"]
+    yield f"{topic}[{number}] {offset}  {one['entity']}  known {one.get('known_us', '-')}"
+    for name, (served, expected) in one["differs"].items():
+        yield f"  {name}: served {_short(served)}, should be {_short(expected)}"
+    events = one.get("events")
+    for source, told in (events if isinstance(events, dict) else {}).items():
+        yield f"  made of {told['events']:,} events of {source}, the newest:"
+        yield from (f"    {_short(event)}" for event in told["newest"])
+
+
+def in_words(value: Any, name: str, times: Collection[str] = ()) -> Any:
+    """A value with its instants in words: of names that end in `_us`, and of features that are instants."""
+    if isinstance(value, dict):
+        return {
+            key: in_words(
+                part, name if name in times and key not in _NO_TIMES else key, times if key not in _NO_TIMES else ()
+            )
+            for key, part in value.items()
+        }
+    if isinstance(value, list):
+        return [in_words(part, name, times) for part in value]
+    is_time = name in times or name.endswith("_us")
+    # what lies before 1971 is no instant but a length
+    if is_time and isinstance(value, int | float) and not isinstance(value, bool) and value > _FIRST_US:
+        return instant(round(value))
+    return value
+
+
+_FIRST_US = 365 * 86_400_000_000
+_NO_TIMES = ("effect_sizes", "rows", "rows_before", "psi", "psi_limit", "null_share", "null_share_before")
+
+
+def _is_flat(value: Mapping[str, Any]) -> bool:
+    return not any(isinstance(part, dict | list) and part for part in value.values())
+
+
+def _short(value: Any) -> str:
+    """A value on one line, without brackets and quotation marks."""
+    if isinstance(value, dict):
+        return "  ".join(f"{name} {_short(part)}" for name, part in value.items()) or "-"
+    if isinstance(value, list):
+        return ", ".join(_short(part) for part in value) or "-"
+    if isinstance(value, float):
+        return repr(value)
+    return "-" if value is None else str(value)
 
 
 def by_size(moved: Mapping[str, Any], order: Any = None) -> list[tuple[str, dict[str, Any]]]:
@@ -110,15 +223,15 @@ def _sizes(said: Mapping[str, Any]) -> str:
 
 def _details(said: Mapping[str, Any]) -> Iterator[str]:
     reference = f", {said['reference']}" if "reference" in said else ""
-    yield f"before {said.get('before')} ({said.get('rows_before', '?')} rows{reference})"
-    yield f"after  {said.get('after')} ({said.get('rows', '?')} rows)"
+    yield f"before {_short(said.get('before'))} ({said.get('rows_before', '?')} rows{reference})"
+    yield f"after  {_short(said.get('after'))} ({said.get('rows', '?')} rows)"
     yield from histogram(said.get("histogram") or {})
     if new := said.get("new"):
         yield f"never seen before: {', '.join(map(str, new))}"
     for part in said.get("slices") or ():
         yield (
             f"{part['by']} is {part['is']}: {part['share_of_move']:.0%} of the move, {part['rows_before']:.0%} of the rows before"
-            f" ({part['before']} -> {part['after']})"
+            f" ({_short(part['before'])} -> {_short(part['after'])})"
         )
     if said.get("slices_by") and not said.get("slices"):
         yield f"spread evenly over {', '.join(said['slices_by'])}"
@@ -152,10 +265,18 @@ def histogram(shown: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name:<{wide}}  {bars[0]}  {bars[1]}"
 
 
-def _from(bound: float) -> str:
+def _from(bound: float | str) -> str:
     """A lower bound; that of the bin next to zero is too small to mean anything."""
+    if isinstance(bound, str):
+        return f"from {bound}"
     return "above 0" if 0 < bound < 1e-9 else f"from {bound:.6g}"
 
 
-def _cut(text: str, whole: bool) -> str:
-    return text if whole or len(text) <= SHORT else text[: SHORT - 3] + "..."
+def _fitting(parts: Sequence[str]) -> str:
+    """As many parts as fit a line of the list, none of them cut but the first; how many were left out is said."""
+    told = parts[0] if len(parts[0]) <= SHORT else parts[0][: SHORT - 3] + "..."
+    for number, part in enumerate(parts[1:], 1):
+        if len(told) + len(part) + 2 > SHORT:
+            return f"{told}  and {len(parts) - number} more"
+        told += f"  {part}"
+    return told

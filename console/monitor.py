@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,6 +25,7 @@ def register(app: typer.Typer) -> None:
 @configured(*CONNECTION, "log")
 def monitor(
     settings: Settings,
+    context: typer.Context,
     module: Module,
     incident: Annotated[
         str, typer.Argument(metavar="INCIDENT", help="Show all of this incident; the start of its id will do.")
@@ -36,6 +38,12 @@ def monitor(
             "--watchers", help="How monitors and the roles they rely on are doing: behind, silent, budget spent."
         ),
     ] = False,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again", help="Show the fault of INCIDENT again: found anew in the feature log and the journal."
+        ),
+    ] = False,
     follow: Annotated[bool, typer.Option("--follow", help="Go on and print every change, until Ctrl-C.")] = False,
 ) -> None:
     """Print the incidents of MODULE: what is wrong, with which feature, since when, and why.
@@ -44,10 +52,13 @@ def monitor(
     this only reads. First come open ones, and of these those that touch most of the model and are most severe;
     with an INCIDENT, all that is known of it: sizes, histograms, where it sits, rows. Below the list stands what became of the
     alarm budget, and which parts of it have not history enough to speak.
+    With --again its fault is shown from the log instead: vectors replayed, scores
+    computed again, what the source said before and after.
 
     \b
     samestream monitor examples/flights.py --open
     samestream monitor examples/flights.py 3fa2b1
+    samestream monitor examples/flights.py 3fa2b1 --again
     samestream monitor examples/flights.py --watchers
     """
     from contextlib import closing
@@ -57,6 +68,7 @@ def monitor(
     from samestream.console.settings import connect
     from samestream.schemas.app import load
 
+    _refuse(incident, again, as_json)
     app = load(module, settings.namespace)
     with closing(connect(settings)) as transport:
         require(transport, app, app.drift)
@@ -66,12 +78,18 @@ def monitor(
         if not incident:
             _tell_mismatches(transport, app, as_json)
         found, positions = _read(transport, app.drift)
+        for one in found.values():
+            _fill_in(one, module, context.params)
         every = sorted(found.values(), key=rank)
         shown = [one for one in every if one["event"] != "close" or not only_open]
         if incident:
             shown = [one for one in every if one["incident"].startswith(incident)]
+        if again and shown:
+            _tell_again(settings, transport, app, shown)
+            return
+        times = _times(app)
         for one in shown:
-            _tell(one, as_json, whole=bool(incident))
+            _tell(one, as_json, whole=bool(incident), times=times)
         if not shown and not as_json and not follow:
             if incident:
                 from samestream.schemas.errors import SettingsError
@@ -83,7 +101,66 @@ def monitor(
         if not incident and not as_json:
             _tell_budgets(transport, app)
         if follow:
-            _follow(transport, found, positions, as_json)
+            _follow(transport, found, positions, as_json, lambda one: _fill_in(one, module, context.params))
+
+
+def _times(app: App) -> set[str]:
+    """The inputs of models that are instants."""
+    from samestream.schemas.expressions import Kind
+    from samestream.streams.lowering import compile_app
+
+    models = compile_app(app).models.values()
+    return {name for model in models for name, said in model.outputs.items() if said.kind == Kind.TIME}
+
+
+def _refuse(incident: str, again: bool, as_json: bool) -> None:
+    from samestream.schemas.errors import SettingsError
+
+    if again and not incident:
+        raise SettingsError("which incident?", where="--again", hint="name it: `samestream monitor MODULE ID --again`.")
+    if again and as_json:
+        raise SettingsError("what is shown again is text", where="--json", hint="leave out --json, or --again.")
+
+
+def _fill_in(one: dict[str, Any], module: str, given: Mapping[str, Any]) -> None:
+    """Name the module in an incident's command, and how it was reached, as this command line does: it can be pasted."""
+    import shlex
+
+    from samestream.monitors.diagnosis import command
+
+    if not isinstance(one["evidence"], dict) or "command" not in one["evidence"]:
+        return
+    options = [f" --{name} {shlex.quote(str(given[name]))}" for name in _REACHED_BY if given.get(name) is not None]
+    one["evidence"]["command"] = command(one["incident"], shlex.quote(module)) + "".join(options)
+
+
+_REACHED_BY = ("bootstrap", "namespace", "folder", "log")
+"""Options of the command line that the next one needs too; properties may hold passwords, and are not repeated."""
+
+
+def _tell_again(settings: Settings, transport: Transport, app: App, shown: list[dict[str, Any]]) -> None:
+    from samestream.console.incident_view import heading
+    from samestream.console.shown_again import shown_again
+    from samestream.monitors.incidents import IncidentRecord
+    from samestream.schemas.errors import SettingsError
+    from samestream.streams.log.feature_log import FeatureLog
+    from samestream.streams.lowering import compile_app
+
+    if len(shown) > 1:
+        raise SettingsError(
+            "which incident?",
+            where="--again",
+            found=", ".join(one["incident"] for one in shown),
+            hint="name it by more of its id.",
+        )
+    (one,) = shown
+    evidence = one["evidence"] if isinstance(one["evidence"], dict) else {}
+    names = ("incident", "event", "subject", "cause", "verdict", "severity", "opened_at_us", "at_us")
+    record = IncidentRecord(**{name: one[name] for name in names}, evidence=evidence)
+    for line in heading(one):
+        print(line)
+    for line in shown_again(transport, app, compile_app(app), FeatureLog(settings.log_uri), record):
+        print(f"  {line}")
 
 
 def _tell_watchers(transport: Transport, app: App, log_uri: str, as_json: bool) -> None:
@@ -179,20 +256,33 @@ def _incident(value: bytes | None) -> dict[str, Any] | None:
         evidence = json.loads(found["evidence"])
     except ValueError:
         evidence = found["evidence"]
-    return {**found, "opened_at": instant(found["opened_at"]), "at": instant(found["at"]), "evidence": evidence}
+    times = {"opened_at_us": found["opened_at"], "at_us": found["at"]}
+    return {
+        **found,
+        **times,
+        "opened_at": instant(found["opened_at"]),
+        "at": instant(found["at"]),
+        "evidence": evidence,
+    }
 
 
-def _tell(one: dict[str, Any], as_json: bool, whole: bool = False) -> None:
+def _tell(one: dict[str, Any], as_json: bool, whole: bool = False, times: Collection[str] = ()) -> None:
     from samestream.console.incident_view import lines
 
     if as_json:
-        print(json.dumps(one, ensure_ascii=False))
+        print(json.dumps({name: value for name, value in one.items() if not name.endswith("_us")}, ensure_ascii=False))
         return
-    for line in lines(one, whole):
+    for line in lines(one, whole, times):
         print(line)
 
 
-def _follow(transport: Transport, found: dict[str, dict[str, Any]], positions: dict[Any, int], as_json: bool) -> None:
+def _follow(
+    transport: Transport,
+    found: dict[str, dict[str, Any]],
+    positions: dict[Any, int],
+    as_json: bool,
+    fill_in: Callable[[dict[str, Any]], None],
+) -> None:
     reader = transport.reader()
     try:
         reader.assign(positions)
@@ -200,6 +290,7 @@ def _follow(transport: Transport, found: dict[str, dict[str, Any]], positions: d
             for fetched in reader.fetch(1000, 0.2):
                 for value in fetched.values:
                     if (one := _note(found, value)) is not None:
+                        fill_in(one)
                         _tell(one, as_json)
     except KeyboardInterrupt:
         pass

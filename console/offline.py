@@ -140,7 +140,9 @@ def parity(
             typer.echo(f"  missing {part.missing:,}, served twice {part.doubled:,}, by feature {part.by_feature}")
         if sql:
             by = f", by feature {part.as_known_by_feature}" if part.as_known_mismatched else ""
-            typer.echo(f"  {part.as_known_compared:,} compared with SQL as known, {part.as_known_mismatched:,} differ{by}")
+            typer.echo(
+                f"  {part.as_known_compared:,} compared with SQL as known, {part.as_known_mismatched:,} differ{by}"
+            )
             told = f"; `samestream skew {module}` tells by which events" if part.lateness_skewed else ""
             typer.echo(f"  {part.lateness_skewed:,} would differ had nothing come late{told}")
             for feature, skew in part.skew.items():

@@ -270,9 +270,13 @@ def units_of(declared: str | None) -> tuple[Unit, ...]:
     return tuple(unit for unit in UNITS if unit.of in ("", measured))
 
 
-def command(incident: str) -> str:
-    """The one command line that shows an incident again, with its numbers before and after."""
-    return f"samestream monitor MODULE {incident}"
+MODULE = "MODULE"
+"""Stands for the module that declares the app: the topic does not know where those who read it keep it."""
+
+
+def command(incident: str, module: str = MODULE) -> str:
+    """The one command line that shows the fault of an incident again, computed from the log."""
+    return f"samestream monitor {module} {incident} --again"
 
 
 def instant(at_us: int) -> str:

@@ -194,9 +194,7 @@ def told_of(transport: Transport, topic: str, model: str) -> dict[str, IncidentR
 
 def open_incidents(transport: Transport, topic: str, model: str) -> dict[str, IncidentRecord]:
     """The parity incidents of a model that are open, by subject."""
-    return {
-        record.subject: record for record in told_of(transport, topic, model).values() if record.event != "close"
-    }
+    return {record.subject: record for record in told_of(transport, topic, model).values() if record.event != "close"}
 
 
 def closed_us(transport: Transport, topic: str, model: str) -> int:

@@ -134,7 +134,7 @@ class ScoreParity:
                 continue
             mine = {name: features[name].take(rows) for name in artifact.inputs}
             try:
-                scores, values = _scored(artifact, mine)
+                scores, values = score_again(artifact, mine)
             except ArtifactError:
                 judged[rows] = False
                 continue
@@ -185,7 +185,7 @@ class ScoreParity:
             self._is_open = self._book.observe(CAUSE, findings, self._at_us, place=PLACE, affected=())
 
 
-def _scored(artifact: Artifact, columns: Columns) -> tuple[npt.NDArray[np.float64], npt.NDArray[Any] | None]:
+def score_again(artifact: Artifact, columns: Columns) -> tuple[npt.NDArray[np.float64], npt.NDArray[Any] | None]:
     """What an artifact says: scores, NaN where none; and the classes that win, where it predicts one."""
     matrix = artifact.encoding.matrix(columns)
     predictor = artifact.predictor()

@@ -99,8 +99,8 @@ def test_a_closed_incident_shows_all_that_was_learned_of_it(applied: MemoryTrans
     writer.close()
     assert cli("monitor", FLIGHTS, "aaaa").stdout.splitlines()[2:] == [
         "  meaning: It is in another unit.",
-        '  affected: ["carrier_delay"]',
-        "  limits: [0, 90]",
+        "  affected: carrier_delay",
+        "  limits: 0, 90",
         "  at: last",
         "  factor: 60.0",
         "  verdict_before: range",
@@ -220,8 +220,8 @@ def test_what_moved_is_shown_by_size_with_its_histogram(applied: MemoryTransport
     told = cli("monitor", FLIGHTS, "a1").stdout.splitlines()
     wind = told[2 : told.index("  temp moved: psi 0.9 (limit 0.3)  ks 0.5  jensen_shannon 0.25")]
     assert wind[1:] == [
-        "    before {'q50': 1.0} (400 rows)",
-        "    after  {'q50': 9.0} (100 rows)",
+        "    before q50 1.0 (400 rows)",
+        "    after  q50 9.0 (100 rows)",
         "    from 0  ########################  75.0%  ########                  25.0%",
         "    from 5  ########                  25.0%  ########                  25.0%",
         "    above                              0.0%  ################          50.0%",
@@ -242,3 +242,58 @@ def test_a_histogram_of_counts_is_shown_by_shares(applied: MemoryTransport, cli:
         "    below     ########################  75.0%  ########                  25.0%",
         "    from 3.5  ########                  25.0%  ########################  75.0%",
     ]
+
+
+def test_what_is_empty_does_not_replace_what_was_told(applied: MemoryTransport, cli: Cli) -> None:
+    writer = applied.writer()
+    told = ({"keys": ["a"], "events": {"n": 1}, "rate": 0.5}, {"keys": [], "events": {}, "rate": 0.0})
+    for hours, (event, evidence) in enumerate(zip(("open", "update"), told, strict=True)):
+        writer.send([incident("a1", event, hours, evidence=json.dumps(evidence))])
+    writer.close()
+    found = json.loads(cli("monitor", FLIGHTS, "--json").stdout)
+    assert found["evidence"] == {"keys": ["a"], "events": {"n": 1}, "rate": 0.0}
+
+
+def test_the_list_cuts_no_value_and_says_how_many_it_leaves_out(applied: MemoryTransport, cli: Cli) -> None:
+    writer = applied.writer()
+    evidence = {"after": {"q10": 1.5, "q50": 2.5}, **{f"name{number}": "x" * 40 for number in range(5)}}
+    writer.send([incident("a1", evidence=json.dumps(evidence))])
+    writer.close()
+    line = cli("monitor", FLIGHTS).stdout.splitlines()[-1]
+    told = "  ".join(f"name{number}={'x' * 40}" for number in range(2))
+    assert line == f"  after=(q10 1.5, q50 2.5)  {told}  and 3 more"
+
+
+def test_what_is_nested_stands_in_lines_and_instants_are_told_as_such(applied: MemoryTransport, cli: Cli) -> None:
+    at_us = T0_US + 1000
+    example = {
+        "entity": "F1",
+        "trigger": ["flights.boarding", 0, 7],
+        "event_time_us": T0_US,
+        "known_us": T0_US,
+        "differs": {"temp": [1.5, None]},
+        "events": {"flights.weather": {"events": 3, "newest": [{"place": "w[0] 1", "temp": 1.5}]}},
+    }
+    since = {"compared": 400, "mismatched": 400, "rate": 1.0}
+    features = {"temp": {"mismatched": 400, "rate": 1.0}}
+    said = {"began": "2013", "since_it_began": since, "features": features, "examples": [example], "last_us": at_us}
+    writer = applied.writer()
+    writer.send([incident("a1", evidence=json.dumps({"replay": said, "worst": [["a", 1], ["b", 2]]}))])
+    writer.close()
+    assert cli("monitor", FLIGHTS, "a1").stdout.splitlines()[2:] == [
+        "  replay:",
+        "    began: 2013",
+        "    since_it_began: compared 400  mismatched 400  rate 1.0",
+        "    features:",
+        "      temp: mismatched 400  rate 1.0",
+        "    examples:",
+        "      flights.boarding[0] 7  F1  known 2013-01-01T10:00:00Z",
+        "        temp: served 1.5, should be -",
+        "        made of 3 events of flights.weather, the newest:",
+        "          place w[0] 1  temp 1.5",
+        "    last: 2013-01-01T10:00:00.001Z",
+        "  worst:",
+        "    a, 1",
+        "    b, 2",
+    ]
+    assert "  replay: 400 of 400 vectors since 2013 differ (100.0%), temp in 100.0%" in cli("monitor", FLIGHTS).stdout

@@ -11,6 +11,7 @@ from typing import Any
 
 import harness
 import pytest
+import shop_models
 from harness import PLAN, SHOP
 
 from samestream.monitors import continuous_parity, parity, recent_sql
@@ -29,6 +30,8 @@ from samestream.streams.engine.processor import Emitted
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.lowering import compile_app
 from samestream.streams.memory.transport import MemoryTransport
+from samestream.streams.models import artifact, model_registry
+from samestream.streams.models.model_registry import ModelVersion
 from samestream.streams.plan import ModelPlan, Plan
 from samestream.streams.transport import Outgoing, Partition
 
@@ -42,6 +45,7 @@ class Doctored(FeatureTask):
     """A feature processor with a bug: one feature of some vectors is off by the last bit."""
 
     from_known_us = 0
+    factor = 1 + 2**-40
 
     def process(self, batch: Batch, clocks: Clocks) -> Emitted:
         emitted = super().process(batch, clocks)
@@ -50,9 +54,15 @@ class Doctored(FeatureTask):
             for record in parcel:
                 vector = _VECTOR.decode(record.value or b"")
                 if record.known_us >= self.from_known_us and vector["seconds"] and vector["entity"] == "u1":
-                    vector["seconds"] *= 1 + 2**-40
+                    vector["seconds"] *= self.factor
                 out.append(record._replace(value=_VECTOR.encode(vector)))
         return Emitted(out, len(out))
+
+
+class Coarse(Doctored):
+    """One that is off by more than SQL tolerates."""
+
+    factor = 1 + 2**-20
 
 
 def worker(transport: MemoryTransport, folder: Path, **options: Any) -> ParityWorker:
@@ -115,6 +125,80 @@ def test_a_code_change_is_an_incident_with_keys_and_the_events_behind_them(tmp_p
     behind = example["events"]["shop.views"]
     assert behind["events"] >= 1
     assert {event["user"] for event in behind["newest"]} == {"u1"}
+
+
+def test_what_is_told_later_takes_nothing_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log comes behind: events and SQL's comparison are told once it has come so far, even by another life of the worker."""
+    monkeypatch.setattr(continuous_parity, "_TRACE_S", 0.0)
+    transport = harness.fresh()
+    events = harness.shop_events(600)
+    harness.send(transport, events[:300])
+    harness.work_off(transport, FeatureTask(PLAN), batch_records=50)
+    harness.send(transport, events[300:])
+    harness.work_off(transport, Coarse(PLAN), batch_records=50)
+    first = worker(transport, tmp_path, sql_every_s=1e9)
+    run(first, lambda: first.figures["Buys"][REPLAY].compared == vectors(transport) and bool(told(transport)))
+    opened = told(transport)[-1]
+    assert "events" not in opened.evidence[REPLAY]["examples"][0]
+    assert "as_known" not in opened.evidence
+    harness.write_log(transport, FeatureLog(tmp_path))
+    last = worker(transport, tmp_path)
+    run(last, lambda: "events" in told(transport)[-1].evidence.get(AS_KNOWN, {}).get("examples", [{}])[0])
+    found = told(transport)[-1]
+    assert (found.incident, found.event) == (opened.incident, "update")
+    replay, known = found.evidence[REPLAY], found.evidence[AS_KNOWN]
+    assert [one["trigger"] for one in replay["examples"]] == [
+        one["trigger"] for one in opened.evidence[REPLAY]["examples"]
+    ]
+    assert replay["examples"][0]["events"]["shop.views"]["events"] >= 1
+    assert replay["worst_keys"] == opened.evidence[REPLAY]["worst_keys"]
+    assert known["worst_keys"][0][0] == "u1"
+    assert set(known["features"]) == {"seconds"}
+    run(worker(transport, tmp_path), lambda: True)
+    assert told(transport)[-1] == found, "and nothing is told again"
+
+
+def test_it_began_with_the_first_wrong_vector_and_rates_are_since_then(tmp_path: Path) -> None:
+    transport = harness.fresh()
+    events = harness.shop_events(600)
+    harness.send(transport, events[:500])
+    harness.work_off(transport, FeatureTask(PLAN), batch_records=50)
+    before = vectors(transport)
+    harness.send(transport, events[500:])
+    harness.work_off(transport, Coarse(PLAN), batch_records=50)
+    harness.write_log(transport, FeatureLog(tmp_path))
+    one = worker(transport, tmp_path)
+    paths = one.figures["Buys"]
+    run(one, lambda: paths[REPLAY].compared == paths[AS_KNOWN].compared == vectors(transport))
+    records = harness.contents(transport, [TOPIC])[TOPIC][:]
+    known = {known_us: _VECTOR.decode(value or b"") for _, _, value, known_us in records}
+    wrong = sorted(
+        us
+        for us, one in known.items()
+        if one["entity"] == "u1" and one["seconds"] and us >= harness.START_US + 500 * 7_000_000
+    )
+    since = sum(us >= wrong[0] for us in known)
+    found = told(transport)[0]
+    assert found.opened_at_us == wrong[0]
+    assert found.at_us >= wrong[-1]
+    for path in (REPLAY, AS_KNOWN):
+        said = told(transport)[-1].evidence[path]
+        assert (said["since_it_began"]["compared"], said["since_it_began"]["mismatched"]) == (since, len(wrong))
+        assert said["features"]["seconds"]["rate"] == pytest.approx(len(wrong) / since, abs=1e-6)
+    assert paths[REPLAY].spell is not None
+    assert before > 4 * since, "over all that was served the rate is far lower"
+
+
+def test_an_incident_says_what_it_touches_of_the_model(tmp_path: Path) -> None:
+    transport = harness.fresh()
+    reference = {"importance": {"seconds": 0.7, "views": 0.3}}
+    made = replace(artifact.load(*shop_models.champion("1")), reference=reference)
+    version = ModelVersion("Buys", "1", harness.START_US, *artifact.save(made, str(tmp_path)), MODEL.fingerprint, 300)
+    model_registry.publish(transport, PLAN.registry, version)
+    harness.send(transport, harness.shop_events(300))
+    harness.work_off(transport, Doctored(PLAN))
+    run(worker(transport, tmp_path, sql_every_s=1e9), lambda: bool(told(transport)))
+    assert told(transport)[0].evidence["importance"] == 0.7
 
 
 def test_sql_finds_what_replay_cannot(tmp_path: Path) -> None:

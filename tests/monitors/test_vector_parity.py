@@ -9,7 +9,7 @@ import harness
 import pytest
 from harness import PLAN
 
-from samestream.monitors.parity_incident import publish
+from samestream.monitors.parity_incident import closed_us, publish
 from samestream.monitors.task import parse
 from samestream.monitors.vector_parity import ModelParity, verify
 from samestream.schemas import records
@@ -97,6 +97,26 @@ def test_an_incident_opens_once_is_updated_and_closes(tmp_path: Path) -> None:
     told = [parse(value) for _, _, value, _ in harness.contents(transport, [PLAN.drift])[PLAN.drift]]
     assert [one.event for one in told if one] == ["open", "update", "close"]
     assert len({one.incident for one in told if one}) == 1
+
+
+def test_both_comparisons_stand_side_by_side_and_what_is_over_is_not_told_again(tmp_path: Path) -> None:
+    transport = served(one_bit)
+    log, monitors = harness.write_log(transport, FeatureLog(tmp_path)), list(harness.SHOP.monitors.values())
+    found = verify(PLAN, transport, log)
+    assert found["Buys"].by_feature == found["Buys"].as_known_by_feature == {"seconds": 1}, "each counts for itself"
+    publish(transport, PLAN, monitors, found)
+    ((_, _, value, _),) = harness.contents(transport, [PLAN.drift])[PLAN.drift]
+    opened = parse(value)
+    assert opened is not None
+    for path in ("replay", "as_known"):
+        assert opened.evidence[path]["since_it_began"]["mismatched"] == 1
+        assert opened.evidence[path]["examples"][0]["known_us"] == opened.opened_at_us
+    publish(transport, PLAN, monitors, {"Buys": ModelParity("Buys", compared=found["Buys"].compared)})
+    over_us = closed_us(transport, PLAN.drift, "Buys")
+    assert over_us >= opened.opened_at_us
+    again = verify(PLAN, transport, log, after_us={"Buys": over_us})
+    assert again["Buys"].broken == 1
+    assert publish(transport, PLAN, monitors, again) == 0
 
 
 def test_a_difference_is_an_incident_that_names_the_feature(tmp_path: Path) -> None:
