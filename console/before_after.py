@@ -67,7 +67,7 @@ def _figures(values: pa.ChunkedArray[Any]) -> list[str]:
         there = there.cast(pa.string())
     is_time, is_number = pa.types.is_timestamp(there.type), _is_number(there.type)
     told = [f"{rows:,}", f"{values.null_count / rows:.1%}" if rows else ""]
-    zeros = int(pc.sum(pc.equal(there, pa.scalar(0, there.type))).as_py() or 0) if is_number else 0
+    zeros = int((there.cast(pa.float64(), safe=False).to_numpy() == 0).sum()) if is_number else 0
     told.append(f"{zeros / rows:.1%}" if rows and is_number else "")
     shown = Counter(_shown(one) for one in there.to_pylist())
     told.append(f"{len(shown):,}" if len(there) else "")
@@ -103,7 +103,7 @@ def first(table: pa.Table, at_us: int, key: str, time: str, names: Sequence[str]
     order = np.argsort(known, kind="stable")
     for row in order[known[order] >= at_us][:FIRST].tolist():
         cells: Mapping[str, Any] = {
-            name: table[name][row].as_py() for name in dict.fromkeys([key, time, *names]) if name
+            name: table[name][row].as_py() for name in dict.fromkeys([key, time, *names]) if name in table.column_names
         }
         told = "  ".join(f"{name}={_shown(value)}" for name, value in cells.items())
         yield f"  {table['_partition'][row]}@{table['_offset'][row]}  known {instant(int(known[row]))}  {told}"

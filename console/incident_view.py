@@ -163,12 +163,8 @@ def _example(one: Mapping[str, Any]) -> Iterator[str]:
 def in_words(value: Any, name: str, times: Collection[str] = ()) -> Any:
     """A value with its instants in words: of names that end in `_us`, and of features that are instants."""
     if isinstance(value, dict):
-        return {
-            key: in_words(
-                part, name if name in times and key not in _NO_TIMES else key, times if key not in _NO_TIMES else ()
-            )
-            for key, part in value.items()
-        }
+        # what is said of a feature goes by its name; its shares and sizes are too small to be instants
+        return {key: in_words(part, name if name in times else key, times) for key, part in value.items()}
     if isinstance(value, list):
         return [in_words(part, name, times) for part in value]
     is_time = name in times or name.endswith("_us")
@@ -179,7 +175,6 @@ def in_words(value: Any, name: str, times: Collection[str] = ()) -> Any:
 
 
 _FIRST_US = 365 * 86_400_000_000
-_NO_TIMES = ("effect_sizes", "rows", "rows_before", "psi", "psi_limit", "null_share", "null_share_before")
 
 
 def _is_flat(value: Mapping[str, Any]) -> bool:

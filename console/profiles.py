@@ -83,7 +83,8 @@ def profiles(
         if as_json:
             print(json.dumps({"subject": name, "segment": part, **_figures(total)}, ensure_ascii=False))
         elif not subject:
-            print(f"{name:<36}{_line(total)}")
+            what = book.what(name, part, mark)
+            print(f"{name:<36}{_line(total)}{'' if what == 'values' else f'  ({what})'}")
         else:
             what = book.what(name, part, mark)
             print(f"{name}{f', {part}' if part else ''}{'' if what == 'values' else f' ({what})'}")

@@ -26,6 +26,7 @@ from samestream.monitors.score_parity import SWAPPED, score_again
 from samestream.monitors.vector_match import Trigger
 from samestream.schemas.avro import Codec
 from samestream.schemas.errors import ArtifactError, FeatureLogError
+from samestream.streams.columns import Float64Array
 from samestream.streams.engine.columnar import Vectors
 from samestream.streams.engine.feature_task import VectorEncoder
 from samestream.streams.log.erasure import without_erased
@@ -202,7 +203,7 @@ def _source(transport: Transport, plan: Plan, log: FeatureLog, incident: Inciden
     before, after = before_after.sides(table, incident.opened_at_us)
     if source.time:
         late = [
-            pc.divide(pc.subtract(_us(side, "_known"), _us(side, source.time)).cast(pa.float64()), 1e6)
+            pa.chunked_array([pa.array((_us(side, "_known") - _us(side, source.time)) / 1e6)])
             for side in (before, after)
         ]
         yield from before_after.column("seconds late", *late)
@@ -246,16 +247,16 @@ def _labels(model: ModelPlan, log: FeatureLog, incident: IncidentRecord) -> Iter
     """What then happened beside what was said of it, a day before and after."""
     at_us, topic = incident.opened_at_us, model.topics["outcomes"]
     table = _logged(log, topic, at_us - DAY_US, at_us + DAY_US)
-    table = table.filter(pc.equal(table["state"].cast(pa.string()), "labelled"))
+    table = table.filter(pc.field("state") == "labelled")
     yield from before_after.counts(table, at_us - DAY_US, at_us, at_us + DAY_US, f"labels of {topic}")
     names = ("score", "label_value", "label_probability") if model.output == "class" else ("score", "label")
     before, after = before_after.sides(table, at_us)
     for name in names:
         yield from before_after.column(name, before[name], after[name])
     if model.output != "class":
-        apart = [pc.power(pc.subtract(side["score"], side["label"]), 2) for side in (before, after)]
-        yield from before_after.column("squared error", *apart)
-        means = [f"{pc.mean(side).as_py() or 0:.6g}" for side in apart]
+        apart = [_numbers(side["score"]) - _numbers(side["label"]) for side in (before, after)]
+        yield from before_after.column("squared error", *(pa.chunked_array([pa.array(side**2)]) for side in apart))
+        means = [f"{np.mean(side**2):.6g}" if len(side) else "-" for side in apart]
         yield f"  {'mean':<12}{means[0]:>28}{means[1]:>28}"
 
 
@@ -302,12 +303,18 @@ def _plain(column: pa.ChunkedArray[Any]) -> list[Any]:
     return found
 
 
-def _us(table: pa.Table, name: str) -> pa.ChunkedArray[Any]:
-    return table[name].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+def _us(table: pa.Table, name: str) -> Float64Array:
+    return _numbers(table[name].cast(pa.timestamp("us", "UTC")).cast(pa.int64()))
+
+
+def _numbers(column: pa.ChunkedArray[Any]) -> Float64Array:
+    """A column as numbers, null as NaN."""
+    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), np.float64)
 
 
 def _triggers(table: pa.Table) -> list[tuple[int, int]]:
-    return list(zip(table["trigger_partition"].to_pylist(), table["trigger_offset"].to_pylist(), strict=True))
+    places = (table[name].to_numpy().tolist() for name in ("trigger_partition", "trigger_offset"))
+    return list(zip(*places, strict=True))
 
 
 def _bits(value: Any) -> Any:

@@ -12,8 +12,8 @@ from samestream.streams.columns import Int64Array
 from samestream.streams.sql.difference import Difference
 
 WORST = 5
-TWICE, NEVER = "(served twice, or never asked for)", "(never served)"
-"""Stand for a feature where it is the vector that is wrong, and not a value."""
+TWICE, NEVER, OTHER = "(served twice, or never asked for)", "(never served)", "(key, place or known time)"
+"""Stand for a feature where it is the vector or its record that is wrong, and no value."""
 _COUNTED_KEYS = 1000
 
 

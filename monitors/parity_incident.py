@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from samestream.monitors.diagnosis import PARITY_BROKEN, command, instant
-from samestream.monitors.incidents import CALM_US, HOUR_US
+from samestream.monitors.incidents import CALM_US, DAY_US, HOUR_US
 from samestream.monitors.parity_figures import PathFigures, Spell, with_examples
 from samestream.monitors.task import make_watch, parse, record_of
 from samestream.monitors.vector_parity import ModelParity
@@ -125,12 +125,8 @@ class ParityIncidents:
         if newest_us - max(broken_us, self.open.opened_at_us) < CALM_US:
             return []
         at_us = max(newest_us, self.open.at_us)
-        evidence = {
-            **self.open.evidence,
-            "at": instant(at_us),
-            "compared": min((part.compared for part in paths.values()), default=0),
-            "open_hours": round((at_us - self.open.opened_at_us) / HOUR_US, 2),
-        }
+        open_hours = round((at_us - self.open.opened_at_us) / HOUR_US, 2)
+        evidence = {**self.open.evidence, "at": instant(at_us), "open_hours": open_hours}
         closed = replace(self.open, event="close", at_us=at_us, evidence=evidence)
         self.open = None
         for part in paths.values():
@@ -152,9 +148,13 @@ class ParityIncidents:
             evidence = {key: value for key, value in record.evidence.items() if key not in _OF_ONE_PATH}
             evidence |= {"at": instant(at_us), "path": path, path: said}
             if known is None:
+                told = told_of(self._transport, plan.drift, model.name).values()
+                lately = sum(opened_us - 28 * DAY_US < one.opened_at_us <= opened_us for one in told)
+                evidence["incidents_of_28_days"] = lately + 1
                 return replace(record, at_us=at_us, evidence=evidence)
-            same = {"opened_at": instant(known.opened_at_us), "command": command(known.incident)}
+            same: dict[str, Any] = {"opened_at": instant(known.opened_at_us), "command": command(known.incident)}
             severity = max(known.severity, record.severity)
+            same["incidents_of_28_days"] = known.evidence.get("incidents_of_28_days", 1)
             merged = {**known.evidence, **evidence, **same}
             return replace(known, event="update", severity=severity, at_us=at_us, evidence=merged)
         return None
@@ -205,5 +205,6 @@ def closed_us(transport: Transport, topic: str, model: str) -> int:
 
 def _closed(topic: str, incident: IncidentRecord, part: ModelParity) -> Outgoing:
     at_us = max(part.newest_known_us, incident.at_us)
-    evidence = {**incident.evidence, "at": instant(at_us), "compared": part.compared}
+    open_hours = round((at_us - incident.opened_at_us) / HOUR_US, 2)
+    evidence = {**incident.evidence, "at": instant(at_us), "open_hours": open_hours}
     return record_of(topic, replace(incident, event="close", at_us=at_us, evidence=evidence))

@@ -21,7 +21,7 @@ Expected = tuple[Served, Trigger, bool]
 class VectorMatch:
     """One model's vectors. What is left in ``ours`` and ``theirs`` in the end, per partition, found no equal.
 
-    misplaced : how many were served after one that was known later
+    misplaced_us : known times of those that were served after one that was known later
     served : what was, as it is read; pulled when it is needed
     kept : what of a record is compared: its value, or None where it is of no interest
     trigger_of : of a value
@@ -36,7 +36,8 @@ class VectorMatch:
     ) -> None:
         self.ours: list[list[Expected]] = [[] for _ in range(partitions)]
         self.theirs: list[list[Served]] = [[] for _ in range(partitions)]
-        self.equal, self.misplaced, self.newest_known_us = 0, 0, 0
+        self.equal, self.newest_known_us = 0, 0
+        self.misplaced_us: list[int] = []
         self._reached = [-(2**62)] * partitions
         self._served, self._kept, self._trigger_of = served, kept, trigger_of
         self._expected: list[deque[Expected]] = [deque() for _ in range(partitions)]
@@ -65,6 +66,11 @@ class VectorMatch:
         self._take_rest()
         while self._pull():
             self._take_rest()
+
+    @property
+    def misplaced(self) -> int:
+        """How many were served after one that was known later."""
+        return len(self.misplaced_us)
 
     def was_matched(self, trigger: Trigger) -> bool:
         """Whether a vector of the trigger was equal on both sides."""
@@ -115,7 +121,8 @@ class VectorMatch:
         held = self._held[place]
         for key, value, known_us in zip(fetched.keys, fetched.values, fetched.known_us.tolist(), strict=True):
             if (found := self._kept(key, value)) is not None:
-                self.misplaced += known_us < self._reached[place]
+                if known_us < self._reached[place]:
+                    self.misplaced_us.append(known_us)
                 self._reached[place] = max(self._reached[place], known_us)
                 held.append((key, found, known_us))
         return True

@@ -8,7 +8,7 @@ too late to be counted. That is the lateness skew, a figure, not a bug.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from samestream.monitors.parity_figures import NEVER, TWICE, Spell
+from samestream.monitors.parity_figures import NEVER, OTHER, TWICE, Spell
 from samestream.monitors.sql_parity import compare_whole
 from samestream.monitors.vector_match import Expected, Served, Trigger, VectorMatch
 from samestream.schemas.avro import Codec
@@ -228,7 +228,7 @@ class _Served:
             if ours or theirs:
                 _explain(self._codec, ours, theirs, match, found, after_us)
         if not found.mismatched:
-            found.mismatched = match.misplaced
+            _misplaced(found, match.misplaced_us, after_us)
         return found
 
     def _kept(self, key: bytes | None, value: bytes | None) -> bytes | None:
@@ -269,7 +269,7 @@ def _explain(
         want, wanted_record = expected.get(trigger, (None, None))
         differing = [name for name in record if want is None or _bits(record[name]) != _bits(want[name])]
         if not differing and served != wanted_record:
-            differing = ["(key or known time)"]
+            differing = [OTHER]
         if not differing:
             continue
         found.mismatched += 1
@@ -288,7 +288,18 @@ def _explain(
             spell.missing += 1
     in_place = [served for served, trigger, _ in ours if trigger in required or trigger in seen]
     if not found.mismatched and len(in_place) == len(theirs):
-        found.mismatched += sum(left != right for left, right in zip(in_place, theirs, strict=True))
+        pairs = zip(in_place, theirs, strict=True)
+        _misplaced(found, [right[2] for left, right in pairs if left != right], after_us)
+
+
+def _misplaced(found: ModelParity, known_us: Sequence[int], after_us: int) -> None:
+    """Count vectors of which every value is right, and the order is not."""
+    found.mismatched += len(known_us)
+    if told := [at_us for at_us in known_us if at_us > after_us]:
+        spell = found.spells["replay"] = found.spells.get("replay") or Spell(min(told))
+        spell.began_us = min(spell.began_us, *told)
+        spell.mismatched += len(told)
+        spell.feature(OTHER).mismatched += len(told)
 
 
 def _spell(
@@ -302,7 +313,10 @@ def _spell(
     spell.mismatched += 1
     spell.blame(str(record["entity"]))
     for name, (served, expected) in differs.items():
-        spell.feature(name).note(served, expected)
+        if name in (TWICE, NEVER, OTHER):
+            spell.feature(name).mismatched += 1
+        else:
+            spell.feature(name).note(served, expected)
     spell.show(
         {
             "entity": record["entity"],

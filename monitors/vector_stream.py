@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from samestream.monitors.parity_figures import NEVER, TWICE, WORST, PathFigures, Spell
+from samestream.monitors.parity_figures import NEVER, OTHER, TWICE, WORST, PathFigures, Spell
 from samestream.schemas.avro import Codec
 from samestream.streams.engine.columnar import Vectors
 from samestream.streams.engine.feature_task import VectorEncoder
@@ -20,8 +20,6 @@ from samestream.streams.wire.schema_store import SchemaStore
 
 Record = tuple[bytes | None, bytes | None, int]  # key, value, known time
 Trigger = tuple[str, int, int]
-OTHER = "(key, place or known time)"
-"""Stands for a feature where every value is right, and the record is not."""
 
 
 class VectorStream:

@@ -8,6 +8,7 @@ from typing import Any
 import harness
 import pytest
 
+from samestream.console.incident_view import lines
 from samestream.monitors.budget_state import BudgetState, FamilyState
 from samestream.schemas import records
 from samestream.schemas.avro import Codec
@@ -297,3 +298,27 @@ def test_what_is_nested_stands_in_lines_and_instants_are_told_as_such(applied: M
         "    b, 2",
     ]
     assert "  replay: 400 of 400 vectors since 2013 differ (100.0%), temp in 100.0%" in cli("monitor", FLIGHTS).stdout
+
+
+def test_a_feature_that_is_an_instant_is_told_as_one() -> None:
+    day_us = 86_400_000_000
+    moved = MOVED | {
+        "before": {"q50": T0_US},
+        "after": {"q50": T0_US + day_us},
+        "histogram": {"from": [T0_US, T0_US + day_us], "before": [1.0, 0.0], "after": [0.0, 1.0]},
+        "new": [],
+        "slices": [],
+        "examples": [{"at": "2013-01-02T03:04:05Z", "key": "UA 1", "value": float(T0_US)}],
+    }
+    one = {"event": "open", "verdict": "world_changed", "subject": "M.due", "cause": "E.due", "severity": 1.0}
+    one |= {"opened_at": "", "incident": "a1", "evidence": {"moved": {"due": moved}}}
+    told = list(lines(one, whole=True, times={"due"}))[3:]
+    assert told == [
+        "    before q50 2013-01-01T10:00:00Z (400 rows)",
+        "    after  q50 2013-01-02T10:00:00Z (100 rows)",
+        "    from 2013-01-01T10:00:00Z  ######################## 100.0%                             0.0%",
+        "    from 2013-01-02T10:00:00Z                             0.0%  ######################## 100.0%",
+        "    spread evenly over carrier",
+        "    2013-01-02T03:04:05Z  UA 1  2013-01-01T10:00:00Z",
+    ]
+    assert "1.357" in "".join(lines(one, whole=True)), "where the kind is not known, the number is told"

@@ -13,6 +13,7 @@ import pytest
 import shop_models
 from harness import PLAN, SHOP, START_US
 
+from samestream.console import before_after
 from samestream.console.shown_again import shown_again
 from samestream.monitors.diagnosis import VERDICTS, command
 from samestream.monitors.incidents import HOUR_US, IncidentRecord
@@ -25,8 +26,9 @@ from samestream.streams.engine.feature_task import FeatureTask
 from samestream.streams.log.feature_log import FeatureLog
 from samestream.streams.memory.transport import MemoryTransport
 from samestream.streams.models import artifact
+from samestream.streams.models.outcomes import OutcomeTask
 from samestream.streams.models.scorer import ScorerTask
-from samestream.streams.transport import send_all
+from samestream.streams.transport import Outgoing, send_all
 
 from .conftest import Cli
 
@@ -130,6 +132,54 @@ def test_of_a_source_counts_values_and_the_first_events_are_told(
     assert "0.0%" not in nulls[1][1:], "a tenth of the seconds are null"
     first = lines[lines.index(["the", "first", "events", "after", "it", "opened:"]) + 1]
     assert [part.partition("=")[0] for part in first[3:]] == ["user", "at", "seconds"]
+
+
+def test_of_a_silence_the_events_before_it_and_the_next_ones_are_told(
+    shop: str, transport: MemoryTransport, log: FeatureLog
+) -> None:
+    last_us = int(before_after.known_us(log.read("shop.views")).max())
+    found = replace(incident("missing_source", "View", silent_hours=2.0), opened_at_us=last_us + 2 * HOUR_US)
+    lines = again(transport, log, found)
+    counted = [int(line.split()[1]) for line in lines if line.startswith("  2023-")]
+    assert len(counted) <= 14
+    assert counted[0] > 0
+    assert counted[-1] == 0
+    assert lines[-1] == "  none"
+    harness.send(
+        transport,
+        [
+            harness.encode(
+                PLAN, "View", "back", last_us + 5 * HOUR_US, user="back", product="p", seconds=1.0, at=last_us
+            )
+        ],
+    )
+    harness.write_log(transport, log)
+    assert "user=back" in again(transport, log, found)[-1]
+
+
+def test_of_unreadable_events_the_reasons_are_told(shop: str, transport: MemoryTransport, log: FeatureLog) -> None:
+    known_us = int(before_after.known_us(log.read("shop.views")).max())
+    harness.send(transport, [Outgoing("shop.views", b"u1", b"no such record", known_us)])
+    harness.work_off(transport, FeatureTask(PLAN))
+    lines = again(transport, log, replace(incident("unreadable", "View"), opened_at_us=known_us))
+    told = lines.index("1 events could not be read meanwhile:")
+    assert lines[told + 1].startswith("  undecodable: ")
+
+
+def test_of_labels_what_was_said_and_what_happened_are_told(log: FeatureLog) -> None:
+    transport = shop_models.scored_shop()
+    harness.work_off(transport, FeatureTask(PLAN))
+    harness.work_off(transport, ScorerTask(PLAN, shop_models.MODEL))
+    harness.work_off(transport, OutcomeTask(PLAN, shop_models.MODEL))
+    harness.write_log(transport, log)
+    found = replace(incident("model_aged", "Buys", "Buys.score"), opened_at_us=START_US + HOUR_US)
+    lines = again(transport, log, found)
+    outcomes = log.read(shop_models.MODEL.topics["outcomes"])
+    labelled = outcomes["state"].to_pylist().count("labelled")
+    rows = next(line for line in lines if line.split()[:1] == ["rows"])
+    assert sum(int(count.replace(",", "")) for count in rows.split()[1:]) == labelled > 0
+    titles = [line.split("  ")[0] for line in lines if line.split()[-2:] == ["before", "after"]]
+    assert titles == ["score", "label", "squared error"]
 
 
 def test_of_what_moved_both_sides_are_told(shop: str, transport: MemoryTransport, log: FeatureLog) -> None:

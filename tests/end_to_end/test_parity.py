@@ -11,8 +11,10 @@ import harness
 import pytest
 from harness import PLAN, SHOP
 
+from samestream.console.shown_again import shown_again
 from samestream.monitors.continuous_parity import AS_KNOWN, REPLAY, ParityWorker
 from samestream.monitors.task import parse
+from samestream.monitors.watch import IncidentRecord
 from samestream.schemas.avro import Codec
 from samestream.streams.deploy import provision
 from samestream.streams.engine import journal
@@ -113,6 +115,25 @@ def test_a_code_change_is_found_within_one_interval(kafka: KafkaTransport, tmp_p
         assert incidents()[0] == "open definition_or_code Buys.views"
         other_stop.set()
         other.join(30)
+
+        def told() -> IncidentRecord:
+            values = [value for fetched in kafka.read_all(PLAN.drift) for value in fetched.values]
+            return [one for one in map(parse, values) if one is not None][-1]
+
+        def is_whole() -> bool:
+            return all(
+                "events" in told().evidence.get(path, {}).get("examples", [{}])[0] for path in (REPLAY, AS_KNOWN)
+            )
+
+        # the log comes behind what is told at once: then both comparisons stand side by side, with the events behind them
+        wait_for("both comparisons and the events", is_whole)
+        example = told().evidence[REPLAY]["examples"][0]
+        assert set(example["events"]) == {"shop.views"}
+        served_views, right = example["differs"]["views"]
+        lines = list(shown_again(kafka, SHOP, PLAN, log, told()))
+        place = "{}[{}] {}  {}".format(*example["trigger"], example["entity"])
+        assert f"  {place}  views: served {served_views}, replayed {right}" in lines
+        assert f"  {place}  views: served {served_views}, SQL {right}" in lines
     finally:
         stop.set()
         first_stop.set()

@@ -83,6 +83,9 @@ def test_whatever_is_changed_is_found(tampering: Callable[[Slots], None], tmp_pa
     transport = served(tampering)
     found = verify(PLAN, transport, harness.write_log(transport, FeatureLog(tmp_path)), with_sql=False)["Buys"]
     assert found.mismatched > 0
+    assert publish(transport, PLAN, list(harness.SHOP.monitors.values()), {"Buys": found}) == 1
+    assert found.spells["replay"] is not None
+    assert 0 < found.spells["replay"].mismatched <= found.mismatched
 
 
 def test_an_incident_opens_once_is_updated_and_closes(tmp_path: Path) -> None:
