@@ -103,7 +103,9 @@ def first(table: pa.Table, at_us: int, key: str, time: str, names: Sequence[str]
     order = np.argsort(known, kind="stable")
     for row in order[known[order] >= at_us][:FIRST].tolist():
         cells: Mapping[str, Any] = {
-            name: table[name][row].as_py() for name in dict.fromkeys([key, time, *names]) if name in table.column_names
+            name: table[name].slice(row, 1).to_pylist()[0]
+            for name in dict.fromkeys([key, time, *names])
+            if name in table.column_names
         }
         told = "  ".join(f"{name}={_shown(value)}" for name, value in cells.items())
         yield f"  {table['_partition'][row]}@{table['_offset'][row]}  known {instant(int(known[row]))}  {told}"

@@ -254,7 +254,9 @@ def _explain(
     codec: Codec, ours: list[Expected], theirs: list[Served], match: VectorMatch, found: ModelParity, after_us: int
 ) -> None:
     """Where the two sequences of a partition differ: which vectors, which features; else only in place, key or time."""
-    expected = {trigger: (codec.decode(served[1] or b""), served) for served, trigger, _ in ours}
+    expected: dict[Trigger, tuple[dict[str, Any], Served]] = {
+        trigger: (codec.decode(served[1] or b""), served) for served, trigger, _ in ours
+    }
     required = {trigger for _, trigger, needed in ours if needed}
     seen: dict[Trigger, None] = {}
     for record, served in _decoded(codec, theirs):
@@ -266,7 +268,7 @@ def _explain(
                 spell.doubled += 1
             continue
         seen[trigger] = None
-        want, wanted_record = expected.get(trigger, (None, None))
+        want, wanted_record = expected[trigger] if trigger in expected else (None, None)
         differing = [name for name in record if want is None or _bits(record[name]) != _bits(want[name])]
         if not differing and served != wanted_record:
             differing = [OTHER]
@@ -280,11 +282,12 @@ def _explain(
             shown = dict(list(differs.items())[:_EXAMPLES])
             found.examples.append({"entity": record["entity"], "trigger": list(trigger), "differs": shown})
         _spell(found, served[2], after_us, record, differs)
-    for trigger in required - seen.keys():
+    for trigger, (unserved, right) in expected.items():
+        if trigger not in required or trigger in seen:
+            continue
         found.missing += 1
         found.mismatched += 1
-        want, right = expected[trigger]
-        if (spell := _spell(found, right[2], after_us, want, {NEVER: [None, None]})) is not None:
+        if (spell := _spell(found, right[2], after_us, unserved, {NEVER: [None, None]})) is not None:
             spell.missing += 1
     in_place = [served for served, trigger, _ in ours if trigger in required or trigger in seen]
     if not found.mismatched and len(in_place) == len(theirs):
