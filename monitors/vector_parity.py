@@ -268,9 +268,10 @@ def _explain(
                 spell.doubled += 1
             continue
         seen[trigger] = None
-        want, wanted_record = expected[trigger] if trigger in expected else (None, None)
+        wanted = expected.get(trigger)
+        want = wanted[0] if wanted else None
         differing = [name for name in record if want is None or _bits(record[name]) != _bits(want[name])]
-        if not differing and served != wanted_record:
+        if not differing and wanted and served != wanted[1]:
             differing = [OTHER]
         if not differing:
             continue
