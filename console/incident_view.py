@@ -80,7 +80,7 @@ def lines(one: Mapping[str, Any], whole: bool = False, times: Collection[str] = 
     if not whole:
         if meaning := evidence.get("meaning"):
             yield f"  {meaning}"
-        plain = {name: value for name, value in evidence.items() if name not in {*_REPEATED, *_LONG}}
+        plain = {name: value for name, value in evidence.items() if not (name in _REPEATED or _is_long(name, value))}
         if told := [f"{name}={_within(value)}" for name, value in plain.items() if value not in ([], {}, "", None)]:
             yield f"  {_fitting(told)}"
         for path in _PATHS:
@@ -104,8 +104,12 @@ def lines(one: Mapping[str, Any], whole: bool = False, times: Collection[str] = 
 
 _PATHS = ("replay", "as_known")
 """Under these a parity incident tells what either comparison found."""
-_LONG = ("moved", "histogram", "examples", "features", *_PATHS)
-"""What the list leaves to the whole of an incident."""
+_LONG = ("moved", "histogram", "features", *_PATHS)
+
+
+def _is_long(name: str, value: Any) -> bool:
+    """Whether the list leaves it to the whole of an incident: rows of data, too."""
+    return name in _LONG or (isinstance(value, list) and any(isinstance(part, dict | list) for part in value))
 
 
 def _within(value: Any) -> str:

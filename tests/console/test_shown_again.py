@@ -205,4 +205,4 @@ def test_a_command_names_what_reaches_the_log(shop: str, transport: MemoryTransp
     send_all(transport, [record_of(PLAN.drift, incident("unit", "View.seconds"))])
     log = str(tmp_path / ".samestream" / "log")
     lines = cli("monitor", shop, "--log", log, "--bootstrap", "b:1").stdout.splitlines()
-    assert lines[-1] == f"  samestream monitor {shop} abc123 --again --bootstrap b:1 --log {log}"
+    assert lines[2] == f"  samestream monitor {shop} abc123 --again --bootstrap b:1 --log {log}"
