@@ -260,7 +260,7 @@ def test_the_list_cuts_no_value_and_says_how_many_it_leaves_out(applied: MemoryT
     evidence = {"after": {"q10": 1.5, "q50": 2.5}, **{f"name{number}": "x" * 40 for number in range(5)}}
     writer.send([incident("a1", evidence=json.dumps(evidence))])
     writer.close()
-    line = cli("monitor", FLIGHTS).stdout.splitlines()[3]
+    line = cli("monitor", FLIGHTS).stdout.splitlines()[2]
     told = "  ".join(f"name{number}={'x' * 40}" for number in range(2))
     assert line == f"  after=(q10 1.5, q50 2.5)  {told}  and 3 more"
 
