@@ -72,6 +72,13 @@ class GroupSilence:
             found[row] = number
         return found
 
+    def texts(self, groups: Ints) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """The groups of events as texts, and which of them have one; shape (n,) each. groups : as `number` gave them."""
+        there = (groups >= 0) & (groups < len(self._told))
+        values = np.full(len(groups), None, object)
+        values[there] = np.array(self._told, object)[groups[there]]
+        return values, there
+
     def look(self, groups: Ints, known_us: Ints, at_us: int) -> list[Finding]:
         """Look at the events of one tick, none or more, and return what holds at its end. groups, known_us : shape (n,)."""
         if self.is_many:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -70,6 +70,8 @@ class Finding:
     since_us : known time from which it held, microseconds UTC; None if only the instant of the look is known.
     named : what it is about, of several things of one cause: an incident is told anew when another joins.
     stopped_us : known time of the last that came, where what is wrong is that nothing comes; causes that stopped together are one.
+    teller : makes all evidence of `evidence` and of the instant from which shares are told (None when it is told first). It costs
+    more than a look, and what it tells grows for a while: it is told anew then. seen : events that its source has had so far.
     """
 
     verdict: str
@@ -79,6 +81,14 @@ class Finding:
     since_us: int | None = None
     named: frozenset[str] = frozenset()
     stopped_us: int | None = None
+    teller: Callable[[Mapping[str, Any], int | None], Mapping[str, Any]] | None = field(
+        default=None, compare=False, repr=False
+    )
+    seen: int = 0
+
+    def whole(self, since_us: int | None = None) -> Mapping[str, Any]:
+        """All evidence. since_us : known time from which shares are told, where it is told anew."""
+        return self.evidence if self.teller is None else self.teller(self.evidence, since_us)
 
     @property
     def severity(self) -> float:
@@ -86,6 +96,8 @@ class Finding:
         return round(VERDICTS[self.verdict].weight * min(max(self.extent, 0.0), 1.0), 3)
 
 
+RIPE_US, RIPE_EVENTS = HOUR_US, 50
+"""Evidence of events is told anew, once, when so long has passed and so many came since its verdict was told."""
 MARGIN = 5.0
 """Nats by which another explanation must be better than the one told before it is told instead."""
 
@@ -100,6 +112,7 @@ class Incident:
 
     score : the most nats by which the verdict told explained what was seen. affected : features that it spoils or may spoil;
     none where it concerns the score. stopped_us : see `Finding`, of the first. joined : causes that stopped with the first.
+    unripe : when its verdict was told and how many events there were, until its evidence is told anew (`is_retold`).
     """
 
     identity: str
@@ -116,6 +129,23 @@ class Incident:
     named: frozenset[str] = frozenset()
     stopped_us: int | None = None
     joined: tuple[str, ...] = ()
+    unripe: tuple[int, int] | None = None
+    is_retold: bool = False
+
+    def tell(self, finding: Finding, at_us: int) -> None:
+        """Take note of a verdict that is told, whose evidence will be riper later."""
+        if not self.is_retold:
+            self.unripe = None if finding.teller is None else (at_us, finding.seen)
+
+    def ripened(self, findings: Sequence[Finding], at_us: int) -> Finding | None:
+        """The finding whose evidence is to be told anew, if one is."""
+        if self.unripe is None:
+            return None
+        since_us, seen = self.unripe
+        same = [one for one in findings if one.verdict == self.told[-1][1] and one.teller is not None]
+        best = max(same, key=_weight, default=None)
+        ripe = best is not None and at_us - since_us >= RIPE_US and best.seen - seen >= RIPE_EVENTS
+        return best if ripe else None
 
     @property
     def causes(self) -> tuple[str, ...]:
@@ -183,8 +213,8 @@ class IncidentBook:
         """Say what is wrong with a cause at an instant; nothing, if nothing is. Returns whether an incident is open then.
 
         Opens an incident, or joins that of a cause that stopped within an hour of this one; tells a verdict of higher rank or one
-        that explains more by `MARGIN` nats, and closes it when nothing was wrong for six hours. Instants of one cause do not
-        decrease. affected : features; by default those computed from the cause.
+        that explains more by `MARGIN` nats, and evidence anew once it is ripe; and closes it when nothing was wrong for six hours.
+        Instants of one cause do not decrease. affected : features; by default those computed from the cause.
         """
         incident = self._open.get((place, cause))
         if not findings:
@@ -201,6 +231,7 @@ class IncidentBook:
             since = [finding.since_us for finding in findings if finding.since_us is not None]
             opened = self.open(cause, best, min([at_us, *since]), affected)
             opened.score, opened.named, opened.stopped_us = best.score, best.named, stopped_us
+            opened.tell(best, at_us)
             return True
         incident.calm_since_us = None
         incident.stopped_us = stopped_us if incident.stopped_us is None else incident.stopped_us
@@ -210,11 +241,22 @@ class IncidentBook:
         if above > 0 or (above == 0 and best.verdict != told and best.score > incident.score + MARGIN):
             incident.score = best.score
             incident.told.append((at_us, best.verdict, best.severity))
-            self._record("update", incident, at_us, {**best.evidence, "verdict_before": told})
+            incident.tell(best, at_us)
+            self._record("update", incident, at_us, {**best.whole(), "verdict_before": told})
         elif best.verdict == told and best.named - incident.named:
-            self._record("update", incident, at_us, best.evidence)
+            self._record("update", incident, at_us, best.whole())
+        elif (ripe := incident.ripened(findings, at_us)) is not None:
+            self._retell(incident, ripe, at_us)
         incident.named |= best.named
         return True
+
+    def _retell(self, incident: Incident, finding: Finding, at_us: int) -> None:
+        """Tell the evidence of an incident as it is now: of more events than those that it was opened for."""
+        assert incident.unripe is not None
+        since_us, seen = incident.unripe
+        incident.unripe, incident.is_retold = None, True
+        grown = {"told_anew_after_events": finding.seen - seen}
+        self._record("update", incident, at_us, {**finding.whole(since_us), **grown})
 
     def open(self, cause: str, finding: Finding, at_us: int, affected: Sequence[str]) -> Incident:
         """Open an incident for a cause that has none open."""
@@ -225,7 +267,7 @@ class IncidentBook:
         incident.affected = tuple(affected)
         self._open[place, cause] = incident
         self._all.append(incident)
-        self._record("open", incident, at_us, {"affected": list(affected), **finding.evidence})
+        self._record("open", incident, at_us, {"affected": list(affected), **finding.whole()})
         return incident
 
     def update(self, incident: Incident, at_us: int, evidence: Mapping[str, Any]) -> None:
@@ -267,7 +309,7 @@ class IncidentBook:
         incident.calm_since_us = None
         self._open[incident.place, cause] = incident
         joined = {"joined_by": cause, "affected": list(incident.affected)}
-        self._record("update", incident, at_us, {**finding.evidence, **joined})
+        self._record("update", incident, at_us, {**finding.whole(), **joined})
 
     def _calm(self, incident: Incident, at_us: int) -> None:
         if incident.calm_since_us is None:

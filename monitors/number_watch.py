@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from samestream.monitors.before_after import numbers_side_by_side
 from samestream.monitors.cells import CELLS, cells_of, restored_cells
 from samestream.monitors.detectors import Detectors
 from samestream.monitors.diagnosis import Unit, units_of
@@ -17,7 +18,7 @@ from samestream.monitors.number_evidence import CANDIDATES, KEPT, LEVEL, SCORE, 
 from samestream.monitors.slots import MANY, Slots
 from samestream.monitors.usual import HOURS_A_GROUP, NumbersTable, UsualNumbers
 from samestream.monitors.witnesses import Beside, nothing_beside
-from samestream.streams.models.profile import BUCKET_LOW, BUCKETS, buckets_of
+from samestream.streams.models.profile import buckets_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -26,7 +27,6 @@ Bools = npt.NDArray[np.bool_]
 NAMES = ("nulls", "zeroed", "frozen", "sentinel")
 SHOWN = 50
 """Latest values that evidence is told from."""
-HISTOGRAM = 12
 
 
 class NumberWatch:
@@ -182,7 +182,8 @@ class NumberWatch:
                 "values": n,
                 "low": None if np.isinf(self.low) else self.low,
                 "high": None if np.isinf(self.high) else self.high,
-                "examples": outside[:5].tolist(),
+                "outside": outside[:5].tolist(),
+                **numbers_side_by_side(self._usual.buckets(), self._latest),
             }
             self._range = Finding("bad_values", 0.5 + bad / n / 2, evidence)
             self._good = 0
@@ -204,7 +205,7 @@ class NumberWatch:
             "nats": round(float(self.detectors.levels[place]), 2),
             "limit_nats": round(float(self.detectors.limits[place]), 2),
             "values_learned": self.table.values if self.table is not None else 0,
-            **self._side_by_side(after),
+            **numbers_side_by_side(self._usual.buckets(), after),
         }
         if verdict == "unit":
             unit = self.units[place - UNITS_FROM]
@@ -223,27 +224,6 @@ class NumberWatch:
         elif verdict == "nulls" and self.table is not None:
             evidence["null_share_before"] = round(float(self.table.shares[0]), 4)
         return Finding(verdict, 1.0, evidence, score=float(self.detectors.scores[place]), since_us=since_us)
-
-    def _side_by_side(self, after: Floats) -> dict[str, Any]:
-        """Quantiles and histograms of the history and of the latest values, over parts of equal mass of the history."""
-        counts = self._usual.buckets()
-        reached = np.cumsum(counts)
-        if not len(after) or not reached[-1]:
-            return {}
-        marks = ((0.1, "q10"), (0.5, "q50"), (0.9, "q90"))
-        before = {name: float(BUCKET_LOW[np.searchsorted(reached, q * reached[-1], side="left")]) for q, name in marks}
-        cuts = np.unique(np.searchsorted(reached, reached[-1] * np.arange(1, HISTOGRAM) / HISTOGRAM, side="left")) + 1
-        bounds = np.concatenate([[0], cuts, [BUCKETS]])
-        latest = np.bincount(buckets_of(after), minlength=BUCKETS)
-        return {
-            "before": before,
-            "after": {name: round(float(np.quantile(after, q)), 6) for q, name in marks},
-            "histogram": {
-                "from": [None, *BUCKET_LOW[cuts].tolist()],
-                "before": np.add.reduceat(counts, bounds[:-1]).tolist(),
-                "after": np.add.reduceat(latest, bounds[:-1]).tolist(),
-            },
-        }
 
     def _share_before(self, value: float) -> float:
         counts = self._usual.buckets()

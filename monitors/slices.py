@@ -6,6 +6,7 @@ weeks, each spread evenly. So what is told here costs the same however busy the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,8 @@ FEW = 24
 MOST_SLICES = 16
 CLEARLY = 0.1
 """A slice is told of if it holds so much more of the move than of the rows, and more than chance would give it."""
+RARELY = 0.00135
+"""The chance of three standard deviations."""
 TOLD_SLICES, TOLD_ROWS = 3, 5
 PARTS = 8
 """Of a day, in UTC."""
@@ -174,6 +177,50 @@ def where_it_sits(name: str, before: SampledRows | None, after: SampledRows) -> 
     }
 
 
+def where_marked(
+    rows: SampledRows, marked: Bools, before: tuple[SampledRows, Bools] | None = None, but: str = ""
+) -> dict[str, Any]:
+    """The slices that hold more of the marked rows than of all, by a tenth and by more than three standard deviations of chance.
+
+    Of few rows a binomial says what chance would give. marked : shape (n,).
+    before : rows of before and which of them were marked; then of a slice in which more were, more are expected.
+    but : a column that makes no slices.
+    """
+    count = int(np.count_nonzero(marked))
+    whole_day = len(np.unique(rows.parts)) >= PARTS - 2
+    found: list[tuple[float, dict[str, Any]]] = []
+    looked_at = []
+    for by, names, (earlier, codes) in _slicings(but, rows if before is None else before[0], rows, whole_day):
+        looked_at.append(by)
+        of_rows, of_marked = (np.bincount(part, minlength=len(names)) for part in (codes, codes[marked]))
+        due = of_rows / len(rows)
+        if before is not None:
+            of_rows_before, of_marked_before = (
+                np.bincount(part, minlength=len(names)) for part in (earlier, earlier[before[1]])
+            )
+            usual = (np.count_nonzero(before[1]) + 1) / (len(before[0]) + 1)
+            due = due * (of_marked_before + LEAST_IN_SLICE * usual) / (of_rows_before + LEAST_IN_SLICE)
+            due /= due.sum()
+        held = of_marked / max(count, 1)
+        for place in np.flatnonzero(held - due > CLEARLY).tolist():
+            if _chance(int(of_marked[place]), count, float(due[place])) >= RARELY:
+                continue
+            told = {"by": by, "is": names[place], "rows": int(of_rows[place]), "faulty": int(of_marked[place])}
+            told |= {"share_of_rows": round(of_rows[place] / len(rows), 4), "share_of_faulty": round(held[place], 4)}
+            found.append((float(held[place] - due[place]), told))
+    found.sort(key=lambda one: (-one[0], one[1]["by"], one[1]["is"]))
+    return {"slices": [told for _, told in found[:TOLD_SLICES]], "slices_by": looked_at, "slices_rows": len(rows)}
+
+
+def _chance(hits: int, of: int, share: float) -> float:
+    """The chance of so many hits or more, if each is one with a chance of `share`: a binomial tail. share : below 1."""
+    if share <= 0:
+        return 0.0
+    every, odds = math.lgamma(of + 1), math.log(share / (1 - share))
+    at_none = every + of * math.log1p(-share)
+    return sum(math.exp(at_none + k * odds - math.lgamma(k + 1) - math.lgamma(of - k + 1)) for k in range(hits, of + 1))
+
+
 def _shown(values: Column, bins: Ints, grown: int, count: int) -> Bools:
     """The rows of the bin that grew most; of the outermost bins of numbers, which have no end, the outer half."""
     chosen = bins == grown
@@ -190,7 +237,7 @@ def _examples(name: str, rows: SampledRows, chosen: Bools) -> list[dict[str, Any
     for place in np.flatnonzero(chosen)[::-1].tolist():
         key = bytes(rows.keys[place]).decode("utf-8", "replace")
         if (key or place) not in told:
-            value = None if not valid[place] else _short(values[place])
+            value = None if not valid[place] else short(values[place])
             told[key or place] = {"at": instant(int(rows.known_us[place])), "value": value} | (
                 {"key": key} if key else {}
             )
@@ -230,7 +277,7 @@ def _texts(*sides: tuple[Column, Bools]) -> tuple[list[Ints], list[str]]:
         )
         for values, valid in sides
     ]
-    return places, [*(f"{value:g}" if isinstance(value, float) else _short(value) for value in common), OTHER, NULL]
+    return places, [*(f"{value:g}" if isinstance(value, float) else short(value) for value in common), OTHER, NULL]
 
 
 def _slicings(
@@ -263,12 +310,12 @@ def _middle(column: tuple[Column, Bools], chosen: Bools) -> Any:
     if not len(values):
         return None
     if values.dtype != object:
-        return _short(np.median(values))
+        return short(np.median(values))
     found, often = np.unique(values, return_counts=True)
-    return _short(found[int(often.argmax())])
+    return short(found[int(often.argmax())])
 
 
-def _short(value: Any) -> Any:
+def short(value: Any) -> Any:
     """A value as evidence tells it: six digits, or 64 characters."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")

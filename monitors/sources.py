@@ -28,6 +28,7 @@ from samestream.monitors.instant_watch import InstantWatch
 from samestream.monitors.number_watch import NumberWatch
 from samestream.monitors.rows import Rows
 from samestream.monitors.slots import Keys
+from samestream.monitors.source_evidence import SourceEvidence
 from samestream.monitors.swaps import NumberSwaps, TextSwaps, exchanged
 from samestream.monitors.text_codes import TextCodes
 from samestream.monitors.text_watch import MANY, TextWatch
@@ -120,6 +121,9 @@ class SourceWatch:
         self.texts = [TextWatch(f"{spec.event}.{name}", self._codes) for name in texts]
         self.flags = [FlagWatch(f"{spec.event}.{name}") for name in flags]
         self.instants = [InstantWatch(f"{spec.event}.{name}") for name in instants]
+        self.evidence = SourceEvidence(
+            spec, self.traffic, self.numbers, self.texts, self.groups, self._codes.said, zone
+        )
         self.number_swaps, self.text_swaps = NumberSwaps(self.numbers), TextSwaps(self.texts)
         self._keys = Keys()
         self._today: list[Ints] = []
@@ -127,12 +131,20 @@ class SourceWatch:
         self._spoiled = False
 
     def add(
-        self, known_us: Ints, time_us: Ints, fields: Columns, keys: Sequence[Any] | None, partitions: Ints | None
+        self,
+        known_us: Ints,
+        time_us: Ints,
+        fields: Columns,
+        keys: Sequence[Any] | None,
+        partitions: Ints | None,
+        offsets: Ints | None = None,
     ) -> None:
         """Take events, which wait until the clock has passed them."""
         columns: list[npt.NDArray[Any]] = [np.asarray(time_us, np.int64), identities_of(keys, time_us)]
         columns.append(np.zeros(len(known_us), np.int64) if partitions is None else np.asarray(partitions, np.int64))
         columns.append(self._keys.number(keys, len(known_us)))
+        columns.append(_objects(keys, len(known_us)))
+        columns.append(np.full(len(known_us), -1, np.int64) if offsets is None else np.asarray(offsets, np.int64))
         for name in self.spec.numeric_fields:
             columns += [np.asarray(fields[name][0], np.float64), np.asarray(fields[name][1], np.bool_)]
         for at, name in enumerate(self.spec.text_fields):
@@ -180,11 +192,14 @@ class SourceWatch:
 
     def look(self, rows: tuple[npt.NDArray[Any], ...], rejected: int, at_us: int, observe: Observe) -> None:
         """Look at one tick's rows, none or more, that ended at an instant."""
-        known_us, time_us, identities, partitions, keys, *columns = rows
+        known_us, time_us, identities, partitions, keys, _, _, *columns = rows
+        some = len(known_us) > 0
+        again = np.zeros(len(known_us), np.bool_) if some else _NO_REPEATS
+        self.evidence.turn(rows, again)
         hour = (at_us - 1 + offset_us(self._zone, at_us - 1)) // HOUR_US % 24
         hour_ends = at_us % HOUR_US == 0
         found: list[tuple[str, Finding]] = []
-        traffic = self.traffic.look(known_us, time_us, identities, partitions, rejected, at_us, TICK_US)
+        traffic = self.traffic.look(known_us, time_us, identities, partitions, rejected, at_us, TICK_US, again)
         found += [(self.spec.event, finding) for finding in traffic]
         numeric = [(columns[2 * at], columns[2 * at + 1]) for at in range(len(self.numbers))]
         texts_from, groups_from = 2 * len(self.spec.numeric_fields), len(columns) - len(self.groups)
@@ -193,7 +208,6 @@ class SourceWatch:
         texts, flags = columns[texts_from:flags_from], columns[flags_from:instants_from]
         for group, numbers in zip(self.groups, columns[groups_from:], strict=True):
             found += [(self.spec.event, one) for one in group.look(numbers, known_us, at_us)]
-        some = len(known_us) > 0
         slots = self._keys.slots(keys)
         if some:
             self._today.append(keys)
@@ -236,7 +250,7 @@ class SourceWatch:
                 self._leaders[cause] = min(open_ones, key=lambda part: part[1]) if open_ones else (cause, at_us)
         for leader in dict.fromkeys(self._leaders.values()):
             followers = [cause for cause, known in self._leaders.items() if known == leader]
-            findings = [finding for cause, finding in found if cause in followers]
+            findings = [self.evidence.of(cause, finding) for cause, finding in found if cause in followers]
             others = sorted({cause for cause, _ in found if cause in followers} - {leader[0]})
             if others:
                 findings = [replace(one, evidence={**one.evidence, "also": others}) for one in findings]
@@ -342,6 +356,8 @@ class SourceFamily:
                 source.look(rows, rejected[at + 1] - rejected[at], at_us, observe)
             if at_us % DAY_US == 0:
                 self._close_day(at_us // DAY_US - 1)
+        for source in self.sources.values():
+            source.evidence.latest.let_go()
 
     def _close_day(self, day: int) -> None:
         self._days += 1
@@ -386,10 +402,11 @@ class SourceFamily:
 
 
 _NO_TIMES: Ints = np.zeros(0, np.int64)
+_NO_REPEATS = np.zeros(0, np.bool_)
 
 
 def _nothing(spec: SourceSpec) -> tuple[npt.NDArray[Any], ...]:
-    columns: list[npt.NDArray[Any]] = [_NO_TIMES] * 5
+    columns: list[npt.NDArray[Any]] = [_NO_TIMES] * 7
     for _ in spec.numeric_fields:
         columns += [np.zeros(0), np.zeros(0, np.bool_)]
     groups = () if spec.is_table else spec.group_fields
@@ -403,3 +420,11 @@ def _cut(rows: Rows, ends_us: Ints) -> tuple[tuple[npt.NDArray[Any], ...] | None
     if taken is None:
         return None, [0] * (len(ends_us) + 1)
     return taken, [0, *np.searchsorted(taken[0], ends_us, side="left").tolist()]
+
+
+def _objects(keys: Sequence[Any] | None, count: int) -> npt.NDArray[Any]:
+    """Keys as they are, None without; shape (count,)."""
+    found = np.empty(count, object)
+    if keys is not None:
+        found[:] = keys
+    return found

@@ -84,7 +84,9 @@ class MonitorTask(KeptWatch[Watch]):
             }
             partitions = _partitions(batch)[batch.partition[places]]
             keys = columns[input.key].values.tolist() if input.key else None
-            self._watch.on_events(name, batch.known_us[places], batch.time_us[places], fields, keys, partitions)
+            self._watch.on_events(
+                name, batch.known_us[places], batch.time_us[places], fields, keys, partitions, batch.offset[places]
+            )
             self._watch.on_rejected(name, batch.known_us[self._dead(batch, name)])
         self._read_sources(batch)
         places, vectors = batch.applied("vectors")

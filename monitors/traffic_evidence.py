@@ -20,6 +20,7 @@ from samestream.streams.models.profile_kernel import mixed
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 DUPLICATED, LATE, CLOCK_BACK, CLOCK_AHEAD, IMPOSSIBLE, PARTITIONS_FROM = range(6)
 """Detectors."""
@@ -43,6 +44,7 @@ def traffic(
     since: Floats,
     seen: Ints,
     repeated: Ints,
+    again: Bools,
     levels: Floats,
     scores: Floats,
     peaks: Floats,
@@ -58,6 +60,7 @@ def traffic(
     expected, each the less the longer ago, shape (2,). since : of each partition the same when its last event came, and what came
     of others, and was due of all, since then, shape (4, partitions).
     seen : the last identities in slots by their hash, shape (power of two,). repeated : how many were, shape (1,).
+    again : set to True where an event is a repeated one, shape (n,).
     """
     for row in range(len(identities)):
         if identities[row] != 0:
@@ -65,6 +68,7 @@ def traffic(
             if seen[at] == identities[row]:
                 more = math.log(0.95 + 0.05 * math.exp(-duplicate))
                 repeated[0] += 1
+                again[row] = True
             else:
                 more = math.log(0.95)
                 seen[at] = identities[row]

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from samestream.monitors.before_after import numbers_side_by_side
+from samestream.monitors.cells import cells_of
 from samestream.monitors.detectors import GONE, Detectors
 from samestream.monitors.diagnosis import instant
 from samestream.monitors.evidence import ABOVE, CEILING, MOST
@@ -30,6 +32,7 @@ from samestream.streams.zones import offset_us
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 DAY_US = 24 * HOUR_US
 SECOND_US = 1_000_000
@@ -96,10 +99,12 @@ class TrafficWatch:
         unreadable: int,
         at_us: int,
         tick_us: int,
+        again: Bools | None = None,
     ) -> list[Finding]:
         """Look at the events of one tick, none or more, and return what holds at its end.
 
         known_us, time_us, identities, partitions : shape (n,); an identity of 0 is not known. unreadable : rejected events.
+        again : set to True where an event is a repeated one, shape (n,).
         """
         start_us = at_us - tick_us
         slot = (start_us + offset_us(self._zone, start_us)) // SLOT_US % SLOTS
@@ -118,15 +123,28 @@ class TrafficWatch:
             lags = np.round((known_us - time_us) / SECOND_US)
             if self._lags is not None:
                 table = self._lags
+                again = np.zeros(len(lags), np.bool_) if again is None else again
                 traffic(
                     identities, lags, partitions, table.usual[0], self._bounds, self._duplicate, self._shares,
-                    due, before, self._since, self._seen, self._repeats, *self.detectors.arrays,
+                    due, before, self._since, self._seen, self._repeats, again, *self.detectors.arrays,
                 )  # fmt: skip
                 self.detectors.settle(known_us)
             self._today.append((lags, partitions))
             self._latest_lags = np.concatenate([self._latest_lags, lags])[-LAGS_SHOWN:]
         held = [self._finding(place, since) for place, since in self.detectors.active.items()]
         return held + [self._own_finding(place, since) for place, since in self.own.active.items()]
+
+    def odd(self, verdict: str, lags_s: Floats) -> Bools:
+        """Which lags show late data, or a clock that is off, shape (n,). lags_s : whole seconds."""
+        if verdict == "late_data" or self._lags is None:
+            return np.asarray(lags_s > self._bounds[0])
+        here, back, ahead = (self._lags.usual[0][cells_of(lags_s + by)] for by in (0.0, -3600.0, 3600.0))
+        return np.asarray((np.maximum(back, ahead) > here) | (lags_s < self._bounds[1]))
+
+    def lags_side_by_side(self, lags_s: Floats) -> dict[str, Any]:
+        """Histograms of the lags of the history and of the latest events."""
+        found = numbers_side_by_side(self._usual_lags.buckets(), lags_s)
+        return {"histogram": {"of": "lag in seconds", **found["histogram"]}} if found else {}
 
     def close_day(self, learn: bool, weekday: int) -> None:
         """Learn the day if it was good, and begin another. weekday : 0 to 6."""

@@ -143,12 +143,13 @@ class Watch:
         fields: Mapping[str, tuple[Column, Bools]],
         keys: Sequence[Any] | None = None,
         partitions: Int64s | None = None,
+        offsets: Int64s | None = None,
     ) -> None:
         """Take readable events of one type, late ones too, in known-time order.
 
         known_us, time_us : known and event time, shape (n,). fields : at least those of the source's spec, each as
         (values, valid) of shape (n,). keys : of each event, by which repeated ones are told; they are not, without.
-        partitions : of each event, numbered from 0, shape (n,); all 0 without.
+        partitions : of each event, numbered from 0, shape (n,); all 0 without. offsets : of each event, told with examples.
         Raises SamestreamError for an event no source was declared for, or a field that is missing.
         """
         if event not in self._sources:
@@ -161,7 +162,7 @@ class Watch:
             )
         source = self._sources[event]
         _columns(event, source.spec.fields, fields)
-        source.add(known_us, time_us, fields, keys, partitions)
+        source.add(known_us, time_us, fields, keys, partitions, offsets)
 
     def on_rejected(self, event: str, known_us: Int64s) -> None:
         """Take note of events that could not be read, in known-time order. known_us : shape (n,)."""

@@ -135,7 +135,7 @@ def test_a_long_dry_spell_is_not_frozen() -> None:
 def test_range_needs_no_history_and_one_event_is_one_finding() -> None:
     watch = NumberWatch("Weather.wind", 0.0, 200.0)
     finding = found(watch, np.array([3.0, 1048.0, 5.0]))["bad_values"]
-    assert finding.evidence["examples"] == [1048.0]
+    assert finding.evidence["outside"] == [1048.0]
     assert finding.evidence["share"] == 0.3333
     assert "bad_values" in found(watch, np.array([3.0, 4.0, 5.0]))
     assert found(watch, np.full(7, 4.0)) == {}  # ten good ones: at one in three another would have come
