@@ -26,6 +26,7 @@ from samestream.monitors.declared import Declared, Performance
 from samestream.monitors.error_change import ErrorChange
 from samestream.monitors.incidents import HOUR_US, Finding, IncidentBook, IncidentRecord, Lineage
 from samestream.monitors.label_windows import LabelWindows, error_of
+from samestream.monitors.outcome_evidence import OutcomeEvidence
 from samestream.schemas.errors import SettingsError
 from samestream.schemas.outputs import Output
 
@@ -93,6 +94,7 @@ class OutcomeWatch:
         self._settle_us, self._model = settle_us, lineage.model
         self._stream = ErrorChange(binary=output == "class")
         self._errors: list[float] = []
+        self._evidence = OutcomeEvidence(output)
         self._recent: list[tuple[int, float]] = []  # of the last day
         self._history: list[_Day] = []
         self._days: list[Floats] = []  # errors of the good days, for river's detectors
@@ -152,6 +154,8 @@ class OutcomeWatch:
             return
         is_explained = self._is_explained(row["event_time"])
         self.windows.add(row, is_explained)
+        if row["state"] == "labelled" and not is_explained:
+            self._evidence.add(known_us, error, row)
         if row["state"] == "correction" or not self._by_performance or is_explained:
             return  # the error stream is of first labels: a correction would be counted twice
         self._recent.append((known_us, error))
@@ -191,6 +195,7 @@ class OutcomeWatch:
             "figures": self.newest,
         }
         rise = float(after.mean() - before.mean()) / max(float(before.mean()), 1e-9)
+        evidence = self._evidence.told(evidence, len(after))
         self._observe(known_us, Finding(AGED, min(0.3 + rise, 1.0), evidence))
 
     def _observe(self, at_us: int, *findings: Finding) -> None:
@@ -279,6 +284,7 @@ class OutcomeWatch:
             "reliability": [[round(said, 4), round(share, 4), rows] for said, share, rows in groups],
             "others": "no other incident was open when these were predicted",
         }
+        evidence = self._evidence.told(evidence, sum(rows for *_, rows in groups))
         self._observe(known_us, Finding(AGED, 0.5, evidence))
 
     def _calibrate(self) -> None:

@@ -147,8 +147,9 @@ class SourceEvidence:
             groups, x = self._groups_of_day(rows.known_us), np.where(finite, values, 0.0)
             scale, offset = finding.evidence["scale"], finding.evidence["offset"]
             usual = watch.table.usual
-            return finite & (usual[groups, restored_cells(x, scale, offset)] > usual[groups, cells_of(x)])
-        return finite & (values == finding.evidence.get("value", 0.0))
+            fits = usual[groups, restored_cells(x, scale, offset)] > usual[groups, cells_of(x)]
+            return np.asarray(finite & fits, np.bool_)
+        return np.asarray(finite & (values == finding.evidence.get("value", 0.0)), np.bool_)
 
     def _swapped(self, finding: Finding, rows: _Rows) -> Bools:
         """Events of which two values fit better the other way round."""
