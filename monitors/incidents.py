@@ -62,6 +62,10 @@ class IncidentRecord:
     evidence: Mapping[str, Any]
 
 
+RIPE_EVENTS = 50
+"""Evidence of events is told anew, once, when so many came since its verdict was told, and `Finding.ripens_us` has passed."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """A condition that holds now.
@@ -71,7 +75,8 @@ class Finding:
     named : what it is about, of several things of one cause: an incident is told anew when another joins.
     stopped_us : known time of the last that came, where what is wrong is that nothing comes; causes that stopped together are one.
     teller : makes all evidence of `evidence` and of the instant from which shares are told (None when it is told first). It costs
-    more than a look, and what it tells grows for a while: it is told anew then. seen : events that its source has had so far.
+    more than a look, and what it tells grows for a while: it is told anew then. seen : events that there were so far.
+    ripens_us : how long it grows.
     """
 
     verdict: str
@@ -85,6 +90,7 @@ class Finding:
         default=None, compare=False, repr=False
     )
     seen: int = 0
+    ripens_us: int = HOUR_US
 
     def whole(self, since_us: int | None = None) -> Mapping[str, Any]:
         """All evidence. since_us : known time from which shares are told, where it is told anew."""
@@ -96,8 +102,6 @@ class Finding:
         return round(VERDICTS[self.verdict].weight * min(max(self.extent, 0.0), 1.0), 3)
 
 
-RIPE_US, RIPE_EVENTS = HOUR_US, 50
-"""Evidence of events is told anew, once, when so long has passed and so many came since its verdict was told."""
 MARGIN = 5.0
 """Nats by which another explanation must be better than the one told before it is told instead."""
 
@@ -144,7 +148,7 @@ class Incident:
         since_us, seen = self.unripe
         same = [one for one in findings if one.verdict == self.told[-1][1] and one.teller is not None]
         best = max(same, key=_weight, default=None)
-        ripe = best is not None and at_us - since_us >= RIPE_US and best.seen - seen >= RIPE_EVENTS
+        ripe = best is not None and at_us - since_us >= best.ripens_us and best.seen - seen >= RIPE_EVENTS
         return best if ripe else None
 
     @property

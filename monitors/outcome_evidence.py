@@ -6,6 +6,7 @@ The latest outcomes are kept for it. None of this decides anything.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from samestream.monitors.before_after import numbers_side_by_side
 from samestream.monitors.diagnosis import instant
 from samestream.monitors.drift_evidence import bounded
+from samestream.monitors.incidents import DAY_US, Finding
 from samestream.monitors.slices import LEAST_ROWS, TOLD_ROWS, SampledRows, keys_of, short, where_marked
 from samestream.schemas.outputs import Output
 from samestream.streams.models.profile import BUCKETS, buckets_of
@@ -35,20 +37,33 @@ class OutcomeEvidence:
     def __init__(self, output: Output) -> None:
         self._output: Output = output
         self._rows: list[_Outcome] = []
+        self._seen = self._first = 0  # outcomes so far, and before those of an aged model
 
     def add(self, known_us: int, error: float, row: Mapping[str, Any]) -> None:
         """Remember an outcome. known_us : when its label became known. error : see `label_windows.error_of`."""
         kept = ("entity", "event_time", "trigger_topic", "trigger_partition", "trigger_offset", *_TOLD)
         self._rows.append((known_us, error, {name: row[name] for name in kept if row.get(name) is not None}))
+        self._seen += 1
         if len(self._rows) >= 2 * KEPT:
             del self._rows[:-KEPT]
 
-    def told(self, evidence: Mapping[str, Any], recent: int) -> dict[str, Any]:
-        """Evidence, with what the errors say. recent : how many of the latest are those of an aged model."""
+    def of(self, finding: Finding, recent: int | None = None) -> Finding:
+        """A finding with what the errors say, told anew after a day: by then every part of the day has had some.
+
+        recent : how many of the latest are those of an aged model; None where it is found again.
+        """
+        if recent is not None:
+            self._first = self._seen - recent
+        return replace(finding, teller=self._told, seen=self._seen, ripens_us=DAY_US)
+
+    def _told(self, evidence: Mapping[str, Any], since_us: int | None) -> Mapping[str, Any]:
         found, rows = dict(evidence), self._rows[-KEPT:]
+        recent = self._seen - self._first
         first = len(rows) - min(recent, KEPT // 2)
         if first > 0 and recent > 0:
             before, after = (np.array([error for _, error, _ in part]) for part in (rows[:first], rows[first:]))
+            if since_us is not None:
+                found |= {"error_after": round(float(after.mean()), 6), "predictions_after": len(after)}
             found |= self._histogram(before, after)
             bad = 0.0 if self._output == "class" else float(np.quantile(before, BAD))
             earlier = (self._sampled(rows[:first]), before > bad) if first >= LEAST_ROWS else None

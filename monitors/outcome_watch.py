@@ -195,8 +195,8 @@ class OutcomeWatch:
             "figures": self.newest,
         }
         rise = float(after.mean() - before.mean()) / max(float(before.mean()), 1e-9)
-        evidence = self._evidence.told(evidence, len(after))
-        self._observe(known_us, Finding(AGED, min(0.3 + rise, 1.0), evidence))
+        finding = Finding(AGED, min(0.3 + rise, 1.0), evidence)
+        self._observe(known_us, self._evidence.of(finding, len(after)))
 
     def _observe(self, at_us: int, *findings: Finding) -> None:
         self._book.observe(self._model, list(findings), at_us, place=PLACE, affected=())
@@ -225,7 +225,7 @@ class OutcomeWatch:
         apart = float(errors.mean()) - aged.mean
         level = len(errors) * apart * apart / (2 * max(aged.variance, 1e-12)) if apart > 0 else 0.0
         bad = level > aged.limit / 2 and known_us - aged.since_us < ACCEPTED_US
-        self._observe(known_us, *([Finding(AGED, 0.5, {})] if bad else []))
+        self._observe(known_us, *([self._evidence.of(Finding(AGED, 0.5, {}))] if bad else []))
         if self._book.holding([self._model], known_us, known_us, PLACE) is None:
             self._aged, self._closed_us = None, known_us
             self._stream.reset()
@@ -284,8 +284,7 @@ class OutcomeWatch:
             "reliability": [[round(said, 4), round(share, 4), rows] for said, share, rows in groups],
             "others": "no other incident was open when these were predicted",
         }
-        evidence = self._evidence.told(evidence, sum(rows for *_, rows in groups))
-        self._observe(known_us, Finding(AGED, 0.5, evidence))
+        self._observe(known_us, self._evidence.of(Finding(AGED, 0.5, evidence), sum(rows for *_, rows in groups)))
 
     def _calibrate(self) -> None:
         """One limit for all looks, by what they reached together on the good days.

@@ -48,11 +48,11 @@ def test_a_calm_model_raises_nothing_and_one_that_ages_is_named_within_a_day() -
 
 def test_it_closes_when_the_model_is_good_again_and_after_two_weeks_in_any_case() -> None:
     told = fed(watch(), life(NEEDED + 30, aged_from=NEEDED + 5, until=NEEDED + 8))
-    assert [record.event for record in told[:2]] == ["open", "close"]
-    assert 8 * DAY < told[1].at_us - START - NEEDED * DAY < 10 * DAY
+    assert [record.event for record in told[:3]] == ["open", "update", "close"]
+    assert 8 * DAY < told[2].at_us - START - NEEDED * DAY < 10 * DAY
     told = fed(watch(), life(NEEDED + 40, aged_from=NEEDED + 5))
-    assert [record.event for record in told] == ["open", "close"]
-    assert told[1].at_us - told[0].at_us >= ACCEPTED_US
+    assert [record.event for record in told] == ["open", "update", "close"]
+    assert told[2].at_us - told[0].at_us >= ACCEPTED_US
 
 
 def test_below_the_shortest_history_nothing_alarms() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from samestream.monitors.slices import SAMPLE, CalmRows, SampledRows, keys_of, no_keys, where_it_sits
+from samestream.monitors.slices import SAMPLE, CalmRows, SampledRows, keys_of, no_keys, where_it_sits, where_marked
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
@@ -141,3 +141,32 @@ def test_what_is_kept_is_bounded_and_follows_from_the_rows_alone() -> None:
     kept = hourly.of("delay")
     assert kept is not None
     assert 0.9 * SAMPLE < len(kept) <= SAMPLE
+
+
+def test_marked_rows_of_one_carrier_are_named_though_they_are_few() -> None:
+    some = rows(2, 60)
+    carrier = some.columns["carrier"][0]
+    marked = (carrier == "UA") & (np.cumsum(carrier == "UA") <= 6)
+    (told,) = where_marked(some, marked)["slices"]
+    assert (told["by"], told["is"], told["faulty"], told["share_of_faulty"]) == ("carrier", "UA", 6, 1.0)
+    assert where_marked(some, marked, but="carrier")["slices"] == []
+    assert where_marked(some, marked & (np.cumsum(marked) <= 3))["slices"] == [], "three of one may be chance"
+
+
+def test_rows_marked_by_chance_sit_nowhere_as_often_as_three_standard_deviations() -> None:
+    found = 0
+    for seed in range(300):
+        some = rows(seed, 120)
+        told = where_marked(some, np.random.default_rng(1000 + seed).random(120) < 0.15)
+        found += len(told["slices"])
+    assert found <= 9  # seven slices of each: 2.8 were due
+
+
+def test_more_marked_rows_are_expected_where_more_were_before() -> None:
+    before, after = rows(1, 2000), rows(2, 2000)
+    worse = [(one.columns["carrier"][0] == "UA") & (one.columns["rainy"][0] == 1) for one in (before, after)]
+    assert [one["is"] for one in where_marked(after, worse[1])["slices"]] == ["UA", "1"]
+    assert where_marked(after, worse[1], (before, worse[0]))["slices"] == []
+    calm = np.random.default_rng(3).random(2000) < 0.1
+    told = where_marked(after, worse[1], (before, calm))["slices"]
+    assert [one["is"] for one in told] == ["UA", "1"]

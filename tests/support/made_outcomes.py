@@ -20,6 +20,7 @@ def outcome(
     number: int, at_us: int, score: float | None, label: float | None, state: str = "labelled"
 ) -> dict[str, Any]:
     return {
+        "entity": f"e{number}",
         "event_time": at_us,
         "trigger_topic": "t",
         "trigger_partition": 0,
