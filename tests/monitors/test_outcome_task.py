@@ -58,8 +58,9 @@ def test_a_model_that_aged_is_told_once_through_restarts() -> None:
     for part in (rows[: len(rows) // 3], rows[len(rows) // 3 : -300], rows[-300:]):
         harness.send(transport, part)
         harness.work_off(transport, OutcomeMonitorTask(PLAN, Health))
-    (record,) = told(transport)
+    record, retold = told(transport)
     assert (record.event, record.verdict, record.subject) == ("open", "model_aged", "Buys.score")
+    assert (retold.event, retold.incident) == ("update", record.incident)
     once = harness.fresh()
     harness.send(once, rows)
     task = OutcomeMonitorTask(PLAN, Health)
