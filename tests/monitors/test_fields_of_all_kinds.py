@@ -1,6 +1,6 @@
 """Fields of true and false, of instants and of many texts: calm where nothing is wrong, and quick where something is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
@@ -90,18 +90,20 @@ def told(strike: Callable[[Columns], Any], *, missing: bool = False) -> Told | N
     family = deepcopy(family)
     add(family.sources["Order"], times, columns, np.full(len(times), not missing))
     said: list[tuple[int, str, Finding]] = []
+    whole: list[Mapping[str, Any]] = []
 
     def observe(cause: str, findings: Sequence[Finding], now_us: int) -> bool:
         if findings:
             best = max(findings, key=lambda one: one.score)
             said.append((min(one.since_us or now_us for one in findings), cause, best))
+            whole.append(best.whole(STRUCK_US))
         return bool(findings)
 
     family.advance(STRUCK_US + 6 * HOUR_US, observe)
     if not said:
         return None
     events = int(np.count_nonzero(times <= said[0][0]))
-    return Told(said[0][2].verdict, said[-1][2].verdict, said[0][1], events, dict(said[-1][2].evidence))
+    return Told(said[0][2].verdict, said[-1][2].verdict, said[0][1], events, dict(whole[-1]))
 
 
 def put(name: str, change: Callable[[np.ndarray], Any]) -> Callable[[Columns], None]:
@@ -139,6 +141,8 @@ def test_a_fault_is_told_within_a_few_values(
     assert found is not None
     assert (found.last, found.cause) == (verdict, f"Order.{field_}")
     assert found.events <= within
+    if verdict in ("frozen", "respelled"):  # the others name instants by themselves
+        assert {type(one["value"]) for one in found.evidence["examples"]} == {bool if field_ == "express" else str}
 
 
 def test_missing_ones_are_told_at_the_second() -> None:
