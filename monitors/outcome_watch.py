@@ -154,15 +154,16 @@ class OutcomeWatch:
             return
         is_explained = self._is_explained(row["event_time"])
         self.windows.add(row, is_explained)
-        if row["state"] == "labelled" and not is_explained:
-            self._evidence.add(known_us, error, row)
-        if row["state"] == "correction" or not self._by_performance or is_explained:
+        if row["state"] == "correction" or is_explained:
             return  # the error stream is of first labels: a correction would be counted twice
+        self._evidence.add(known_us, error, row)
         self._recent.append((known_us, error))
         self._today.append(error)
-        level = float(self._stream.levels(np.array([error]))[0])
         self._errors.append(error)
         del self._errors[:-KEPT_ERRORS]
+        if not self._by_performance:
+            return
+        level = float(self._stream.levels(np.array([error]))[0])
         assert self._day is not None
         self._day.note("errors", level)
         if self._aged is None and self._exceeds("errors", level):
@@ -273,7 +274,7 @@ class OutcomeWatch:
         figures: Mapping[str, float | None],
         groups: Sequence[tuple[float, float, int]],
     ) -> None:
-        errors = np.array(self._errors if self._errors else [0.0])
+        errors = np.array(self._errors or [0.0])
         limit = (self._limit or LEAST_LEVEL) * self._scales.get("calibration", 1.0)
         self._aged = _Aged(float(errors.mean()), float(errors.var()), limit, known_us)
         evidence = {

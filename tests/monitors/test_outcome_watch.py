@@ -55,6 +55,13 @@ def test_it_closes_when_the_model_is_good_again_and_after_two_weeks_in_any_case(
     assert told[2].at_us - told[0].at_us >= ACCEPTED_US
 
 
+def test_calibration_alone_opens_and_closes() -> None:
+    told = fed(watch(Calibration("1d")), life(NEEDED + 30, aged_from=NEEDED + 5, until=NEEDED + 8))
+    assert [record.event for record in told if record.event != "update"] == ["open", "close"]
+    assert told[0].evidence["detector"] == "calibration"
+    assert 8 * DAY < told[-1].at_us - START - NEEDED * DAY < 11 * DAY
+
+
 def test_below_the_shortest_history_nothing_alarms() -> None:
     one = watch(per_week=1.0)
     assert shortest_days(OUTCOMES_SHARE) == 34
