@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +20,11 @@ from samestream.monitors.instant_evidence import NO_INSTANT
 from samestream.monitors.latest_rows import Columns, LatestRows
 from samestream.monitors.number_watch import NumberWatch
 from samestream.monitors.slices import FEW, TOLD_ROWS, SampledRows, keys_of, short, where_marked
+from samestream.monitors.source_spec import SourceSpec
 from samestream.monitors.text_watch import TextWatch
 from samestream.monitors.traffic_watch import SECOND_US, TrafficWatch
 from samestream.monitors.usual import HOURS_A_GROUP
 from samestream.streams.zones import offset_us
-
-if TYPE_CHECKING:
-    from samestream.monitors.sources import SourceSpec
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]

@@ -9,7 +9,7 @@ night the limits of all detectors are set anew from the last eight weeks, togeth
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from samestream.monitors.number_watch import NumberWatch
 from samestream.monitors.rows import Rows
 from samestream.monitors.slots import Keys
 from samestream.monitors.source_evidence import SourceEvidence
+from samestream.monitors.source_spec import SourceSpec
 from samestream.monitors.swaps import NumberSwaps, TextSwaps, exchanged
 from samestream.monitors.text_codes import TextCodes
 from samestream.monitors.text_watch import MANY, TextWatch
@@ -49,36 +50,6 @@ LEARNING_DAYS = 3
 """Days whose levels say nothing, for there was nothing yet to compare with."""
 SHORTEST_DAYS = 18
 """Good days without which no limit is set, whatever the budget: each day of the week at least twice."""
-
-
-@dataclass(frozen=True)
-class SourceSpec:
-    """An event type that feeds a model.
-
-    numeric_fields, text_fields, flag_fields, instant_fields : fields looked at: numbers, texts, true and false, and instants,
-    which are judged by how far they are from the event's own time. low, high : declared ranges, by field, where there are any.
-    units : declared units, by field, where there are any.
-    lateness_us : declared lateness in microseconds; told in the evidence of late data.
-    group_fields : fields each of whose values is watched for being silent while others speak.
-    is_table : it is a reference table, which speaks only when something changes, of whatever time: never silent, never late.
-    """
-
-    event: str
-    numeric_fields: tuple[str, ...]
-    low: Mapping[str, float]
-    high: Mapping[str, float]
-    lateness_us: int
-    is_table: bool = False
-    text_fields: tuple[str, ...] = ()
-    units: Mapping[str, str] = field(default_factory=dict)
-    group_fields: tuple[str, ...] = ()
-    flag_fields: tuple[str, ...] = ()
-    instant_fields: tuple[str, ...] = ()
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """All that are looked at."""
-        return *self.numeric_fields, *self.text_fields, *self.flag_fields, *self.instant_fields, *self.group_fields
 
 
 class SourceWatch:

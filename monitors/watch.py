@@ -35,7 +35,8 @@ from samestream.monitors.score_parity import ScoreParity
 from samestream.monitors.score_watch import ScoreWatch
 from samestream.monitors.slices import keys_of, no_keys
 from samestream.monitors.source_clock import SourceClock
-from samestream.monitors.sources import TICK_US, SourceFamily, SourceSpec, SourceWatch
+from samestream.monitors.source_spec import SourceSpec
+from samestream.monitors.sources import TICK_US, SourceFamily, SourceWatch
 from samestream.monitors.vectors import FeatureWatch, ParityWatch, Reference
 from samestream.schemas.errors import DeclarationError, SamestreamError
 

@@ -10,7 +10,8 @@ import pytest
 from made_streams import DAY, HOUR, MINUTE, START
 
 from samestream.monitors.incidents import Finding
-from samestream.monitors.sources import SourceFamily, SourceSpec, SourceWatch
+from samestream.monitors.source_spec import SourceSpec
+from samestream.monitors.sources import SourceFamily, SourceWatch
 
 STATIONS = ("EWR", "JFK", "LGA")
 DAYS, STRUCK = 30, 26 * 24 + 9

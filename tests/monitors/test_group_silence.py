@@ -15,7 +15,7 @@ from samestream.monitors.checks import Filters
 from samestream.monitors.declared import Declared, Quality, Silence, silence
 from samestream.monitors.group_silence import GroupSilence
 from samestream.monitors.incidents import IncidentRecord, Lineage
-from samestream.monitors.sources import SourceSpec
+from samestream.monitors.source_spec import SourceSpec
 from samestream.monitors.watch import Watch
 from samestream.schemas import Event, Field, event_time, field, key
 from samestream.schemas.errors import DeclarationError

@@ -17,7 +17,7 @@ from samestream.monitors.declared import Declared, Quality
 from samestream.monitors.drift_evidence import MOST_BYTES
 from samestream.monitors.incidents import RIPE_EVENTS, IncidentRecord, Lineage
 from samestream.monitors.latest_rows import KEPT, LatestRows
-from samestream.monitors.sources import SourceSpec
+from samestream.monitors.source_spec import SourceSpec
 from samestream.monitors.task import MonitorTask, parse
 from samestream.monitors.watch import Watch
 from samestream.streams.engine import value_arrays

@@ -12,7 +12,8 @@ from samestream.monitors.number_evidence import SENTINEL
 from samestream.monitors.number_watch import NumberWatch
 from samestream.monitors.rows import Rows
 from samestream.monitors.slots import Keys, Slots
-from samestream.monitors.sources import DAY_US, SourceFamily, SourceSpec, SourceWatch
+from samestream.monitors.source_spec import SourceSpec
+from samestream.monitors.sources import DAY_US, SourceFamily, SourceWatch
 from samestream.streams.zones import offset_us
 
 LIMIT = 12.0
