@@ -51,7 +51,7 @@ def fields(plan: Plan, declared: Declared) -> Iterator[tuple[str, list[str], lis
     read = {pair for pairs in model.lineage.values() for pair in pairs}
     for spec in make_watch(plan, model, declared).specs:
         source = plan.events[spec.event]
-        values = (*spec.numeric_fields, *spec.text_fields) if by_value else ()
+        values = (*spec.numeric_fields, *spec.text_fields, *spec.flag_fields, *spec.instant_fields) if by_value else ()
         watched = list(dict.fromkeys((*values, *spec.group_fields)))
         unwatched = []
         for column, kind in source.columns.items():

@@ -238,6 +238,8 @@ def _note(found: dict[str, dict[str, Any]], value: bytes | None) -> dict[str, An
         return None
     if (before := found.get(one["incident"])) is not None:
         one["evidence"] = joined(before["evidence"], one["evidence"])
+        if before["event"] == "close":  # of one that is over, more may be told by who looks later
+            one |= {name: before[name] for name in ("event", "at", "at_us")}
     found[one["incident"]] = one
     return one
 

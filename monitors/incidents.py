@@ -227,6 +227,9 @@ class IncidentBook:
             return (place, cause) in self._open
         best = max(findings, key=_weight)
         stopped_us = min((one.stopped_us for one in findings if one.stopped_us is not None), default=None)
+        if incident is not None and cause in incident.joined and stopped_us is None:
+            self._leave(incident, cause)
+            incident = None
         if incident is None:
             affected = self.lineage.affected_by(cause) if affected is None else affected
             if stopped_us is not None and (other := self._stopped_with(stopped_us, place)) is not None:
@@ -237,8 +240,9 @@ class IncidentBook:
             opened.score, opened.named, opened.stopped_us = best.score, best.named, stopped_us
             opened.tell(best, at_us)
             return True
+        if stopped_us is not None and (incident.stopped_us is None or incident.calm_since_us is not None):
+            incident.stopped_us = stopped_us
         incident.calm_since_us = None
-        incident.stopped_us = stopped_us if incident.stopped_us is None else incident.stopped_us
         told = incident.told[-1][1]
         incident.score = max([incident.score, *(finding.score for finding in findings if finding.verdict == told)])
         above = VERDICTS[best.verdict].rank - VERDICTS[told].rank
@@ -314,6 +318,11 @@ class IncidentBook:
         self._open[incident.place, cause] = incident
         joined = {"joined_by": cause, "affected": list(incident.affected)}
         self._record("update", incident, at_us, {**finding.whole(), **joined})
+
+    def _leave(self, incident: Incident, cause: str) -> None:
+        """Take a cause out that has not stopped any more: what is wrong with it now is its own."""
+        incident.joined = tuple(one for one in incident.joined if one != cause)
+        del self._open[incident.place, cause]
 
     def _calm(self, incident: Incident, at_us: int) -> None:
         if incident.calm_since_us is None:

@@ -41,11 +41,16 @@ class OutcomeEvidence:
 
     def add(self, known_us: int, error: float, row: Mapping[str, Any]) -> None:
         """Remember an outcome. known_us : when its label became known. error : see `label_windows.error_of`."""
-        kept = ("entity", "event_time", "trigger_topic", "trigger_partition", "trigger_offset", *_TOLD)
+        kept = ("entity", "event_time", "trigger_topic", "trigger_partition", "trigger_offset", "label_time", *_TOLD)
         self._rows.append((known_us, error, {name: row[name] for name in kept if row.get(name) is not None}))
         self._seen += 1
         if len(self._rows) >= 2 * KEPT:
             del self._rows[:-KEPT]
+
+    def known_since(self, label_us: int) -> int:
+        """How many there are from the first on whose label happened at an instant or after it."""
+        places = (place for place, (*_, row) in enumerate(self._rows) if row["label_time"] >= label_us)
+        return len(self._rows) - next(places, len(self._rows))
 
     def of(self, finding: Finding, recent: int | None = None) -> Finding:
         """A finding with what the errors say, told anew after a day: by then every part of the day has had some.

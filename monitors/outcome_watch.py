@@ -106,7 +106,7 @@ class OutcomeWatch:
         self._others: dict[str, int] = {}  # open incidents, and since when
         self._over: list[tuple[int, int]] = []  # from when until when others were open
         self._aged: _Aged | None = None
-        self._closed_us = 0
+        self._closed_us = self._looked_hour = 0
         self._told: dict[int, float] = {}  # windows whose calibration was looked at: the level
         self.newest: dict[str, float | None] = {}
         """The figures of the newest window of label time that is complete."""
@@ -133,7 +133,7 @@ class OutcomeWatch:
             self._others.pop(incident, None)
             self._over = [one for one in self._over if one[1] > at_us - REMEMBERED_US]
             self._over.append((opened_at_us, at_us))
-        else:
+        elif event == "open" or incident in self._others:  # more may be told of one that is closed, by who looks later
             self._others[incident] = opened_at_us
             if self._day is not None:
                 self._day.good = False
@@ -213,8 +213,11 @@ class OutcomeWatch:
             # a week without anything leaves no days to learn from
             self._day = _Day(number if not self._today and number > following else following, good=not self._others)
             self._today = []
-        self._recent = [one for one in self._recent if one[0] > known_us - DAY_US] if self._aged is not None else []
-        if self._aged is not None and len(self._recent) >= LEAST_NOW:
+        if self._aged is None:
+            self._recent.clear()
+        elif known_us // HOUR_US > self._looked_hour:
+            self._looked_hour = known_us // HOUR_US
+            self._recent = [one for one in self._recent if one[0] > known_us - DAY_US]
             self._look_again(known_us)
 
     def _look_again(self, known_us: int) -> None:
@@ -223,9 +226,13 @@ class OutcomeWatch:
         if self._others:
             return
         errors = np.array([error for _, error in self._recent])
-        apart = float(errors.mean()) - aged.mean
-        level = len(errors) * apart * apart / (2 * max(aged.variance, 1e-12)) if apart > 0 else 0.0
-        bad = level > aged.limit / 2 and known_us - aged.since_us < ACCEPTED_US
+        if len(errors) < LEAST_NOW:
+            worse = True  # too few to say that it is not
+        else:
+            apart = float(errors.mean()) - aged.mean
+            level = len(errors) * apart * apart / (2 * max(aged.variance, 1e-12)) if apart > 0 else 0.0
+            worse = level > aged.limit / 2
+        bad = worse and known_us - aged.since_us < ACCEPTED_US
         self._observe(known_us, *([self._evidence.of(Finding(AGED, 0.5, {}))] if bad else []))
         if self._book.holding([self._model], known_us, known_us, PLACE) is None:
             self._aged, self._closed_us = None, known_us
@@ -264,7 +271,7 @@ class OutcomeWatch:
             assert self._day is not None
             self._day.note("calibration", level)
             if self._aged is None and self._exceeds("calibration", level) and level > self._told.get(number, 0.0):
-                self._age_by_calibration(now_us, level, figures, found.groups)
+                self._age_by_calibration(now_us, level, figures, found.groups, number * length)
             self._told[number] = level
 
     def _age_by_calibration(
@@ -273,6 +280,7 @@ class OutcomeWatch:
         level: float,
         figures: Mapping[str, float | None],
         groups: Sequence[tuple[float, float, int]],
+        label_us: int,
     ) -> None:
         errors = np.array(self._errors or [0.0])
         limit = (self._limit or LEAST_LEVEL) * self._scales.get("calibration", 1.0)
@@ -285,7 +293,8 @@ class OutcomeWatch:
             "reliability": [[round(said, 4), round(share, 4), rows] for said, share, rows in groups],
             "others": "no other incident was open when these were predicted",
         }
-        self._observe(known_us, self._evidence.of(Finding(AGED, 0.5, evidence), sum(rows for *_, rows in groups)))
+        finding = Finding(AGED, 0.5, evidence)
+        self._observe(known_us, self._evidence.of(finding, self._evidence.known_since(label_us)))
 
     def _calibrate(self) -> None:
         """One limit for all looks, by what they reached together on the good days.

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from samestream.console.declared_monitors import fields
 from samestream.monitors import instant_watch
 from samestream.monitors.declared import Monitors, drift, quality
 from samestream.monitors.incidents import HOUR_US, Finding
@@ -325,6 +326,8 @@ def test_fields_that_a_model_reads_are_watched_whatever_their_kind() -> None:
     app = App("sales", {"Sale": Sale}, {"ShopNow": ShopNow}, {"Returned": Returned}, {"Health": Health})
     plan = compile_app(app)
     (source,) = make_watch(plan, plan.models["Returned"], Health.__monitors__)._sources.values()
+    ((event, watched, _),) = fields(plan, Health.__monitors__)  # as `samestream plan` tells it
+    assert (event, set(watched)) == ("Sale", set(source.spec.fields))
     spec = source.spec
     assert (spec.numeric_fields, spec.text_fields) == (("amount",), ("shop",))
     assert (spec.flag_fields, spec.instant_fields) == (("express",), ("promised",))

@@ -102,6 +102,26 @@ def test_predictions_made_during_an_incident_are_explained_by_it_whenever_their_
     assert [record.event for record in found][:1] == ([] if told else ["open"])
 
 
+def test_what_is_told_of_an_incident_that_is_closed_does_not_open_it_again() -> None:
+    one = watch()
+    opened_us = START + NEEDED * DAY
+    for event, at_us in (("open", opened_us), ("close", opened_us + DAY), ("update", opened_us + DAY - 1)):
+        one.on_incident("a", event, "M.x", "unit", opened_us, at_us)
+    assert fed(one, life(NEEDED + 20, aged_from=NEEDED + 10))[0].event == "open"
+
+
+def test_of_few_labels_a_day_an_aged_model_is_accepted_after_two_weeks_too() -> None:
+    # all of the history, then one label in six: forty a day
+    rows = [
+        (at_us, row)
+        for number, (at_us, row) in enumerate(life(NEEDED + 40, aged_from=NEEDED + 5))
+        if at_us < START + (NEEDED + 6) * DAY or number % 6 == 0
+    ]
+    told = [one for one in fed(watch(Performance()), iter(rows)) if one.event != "update"]
+    assert [one.event for one in told] == ["open", "close"]
+    assert ACCEPTED_US <= told[1].at_us - told[0].at_us < ACCEPTED_US + DAY
+
+
 def test_two_weeks_without_data_are_no_incident() -> None:
     rows = [(at_us + (14 * DAY if at_us >= START + (NEEDED + 5) * DAY else 0), row) for at_us, row in life(NEEDED + 20)]
     for at_us, row in rows:

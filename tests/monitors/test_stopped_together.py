@@ -62,6 +62,30 @@ def test_one_that_stops_after_the_incident_was_closed_opens_its_own() -> None:
     assert [one.event for one in book.records()] == ["open", "close", "open"]
 
 
+def test_what_is_wrong_with_a_joined_one_once_it_is_back_is_an_incident_of_its_own() -> None:
+    book = IncidentBook(LINEAGE, 1.0)
+    book.observe("Flight", silent(0), HOUR)
+    book.observe("Weather", silent(0), 2 * HOUR)
+    book.records()
+    book.observe("Weather", [Finding("unit", 1.0, {}, 12.0)], 3 * HOUR)
+    book.observe("Flight", silent(0), 3 * HOUR)
+    (opened,) = book.records()
+    assert (opened.event, opened.cause, opened.verdict) == ("open", "Weather", "unit")
+    for hour in (4, 10):
+        for cause in ("Flight", "Weather"):
+            book.observe(cause, [], hour * HOUR)
+    assert sorted((one.event, one.cause) for one in book.records()) == [("close", "Flight"), ("close", "Weather")]
+
+
+def test_one_that_is_back_and_stops_again_with_another_is_one_incident() -> None:
+    book = IncidentBook(LINEAGE, 1.0)
+    book.observe("Flight", silent(0), HOUR)
+    book.observe("Flight", [], 3 * HOUR)
+    book.observe("Flight", silent(4 * HOUR), 6 * HOUR)
+    book.observe("Weather", silent(4 * HOUR), 6 * HOUR)
+    assert [one.event for one in book.records()] == ["open", "update"]
+
+
 def test_an_incident_whose_source_stops_later_is_joined_from_then_on() -> None:
     book = IncidentBook(LINEAGE, 1.0)
     book.observe("Flight", [Finding("late_data", 1.0, {}, 12.0)], HOUR)
