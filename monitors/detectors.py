@@ -84,3 +84,8 @@ class Detectors:
         """Look no longer: what was found is over."""
         self.restart()
         self.active = {}
+
+    def stop_one(self, place: int) -> None:
+        """The same of one detector."""
+        self.levels[place] = self.scores[place] = self.peaks[place] = 0.0
+        self.active.pop(place, None)

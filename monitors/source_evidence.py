@@ -121,6 +121,8 @@ class SourceEvidence:
     def _marked(self, field: str, finding: Finding, rows: _Rows) -> Bools:
         """Which events show a finding, shape (n,)."""
         verdict, none = finding.verdict, np.zeros(len(rows.known_us), np.bool_)
+        if any(name in self._texts and name not in rows.codes for name in _fields(field, finding)):
+            return none  # there are too many texts by now
         if verdict == "duplicated":
             return rows.again
         if verdict in OF_LAGS:
@@ -151,9 +153,7 @@ class SourceEvidence:
 
     def _swapped(self, finding: Finding, rows: _Rows) -> Bools:
         """Events of which two values fit better the other way round."""
-        start = len(self._spec.event) + 1
-        names = [cause[start:] for cause in finding.evidence["exchanged"]]
-        usual = []
+        names, usual = _fields("", finding), []
         for name in names:
             watch = self._texts.get(name) or self._numbers[name]
             if watch.table is None:
@@ -177,7 +177,7 @@ class SourceEvidence:
         chosen = _chosen(rows, since_us)
         if finding.verdict in OF_LAGS:
             return self._traffic.lags_side_by_side(_lags_s(rows)[chosen])
-        table = self._texts[field].table if field in self._texts else None
+        table = self._texts[field].table if field in rows.codes else None
         return {} if table is None else texts_side_by_side(table.usual, rows.codes[field][chosen], self._said)
 
     def _sitting(self, field: str, rows: _Rows, marked: Bools) -> dict[str, Any]:
@@ -195,7 +195,7 @@ class SourceEvidence:
     def _examples(self, field: str, finding: Finding, rows: _Rows, marked: Bools) -> list[dict[str, Any]]:
         """The latest events of different keys that show it: where they lie, when they happened and what they say."""
         told: dict[Any, dict[str, Any]] = {}
-        fields = [cause.split(".", 1)[1] for cause in finding.evidence.get("exchanged", ())] or [field]
+        fields = _fields(field, finding)
         for place in np.flatnonzero(marked)[::-1].tolist():
             key = rows.keys[place]
             if (place if key is None else key) in told:
@@ -220,6 +220,11 @@ class SourceEvidence:
         if name in self._spec.flag_fields:
             return bool(values[place])
         return instant(int(values[place])) if name in self._spec.instant_fields else short(values[place])
+
+
+def _fields(field: str, finding: Finding) -> list[str]:
+    """The fields that a finding is about: its own, or two that may be exchanged."""
+    return [cause.split(".", 1)[1] for cause in finding.evidence.get("exchanged", ())] or [field]
 
 
 def _shares(finding: Finding, rows: _Rows, marked: Bools, since_us: int | None) -> dict[str, Any]:

@@ -63,6 +63,9 @@ class TextSwaps:
         if not self._usual:
             return
         for at, (one, other) in enumerate(self.pairs):
+            if self._fields[one].crowded or self._fields[other].crowded:
+                self.detectors.stop_one(at)
+                continue
             swapped_texts(
                 columns[one], columns[other], self._usual[one], self._usual[other], at, *self.detectors.arrays
             )
