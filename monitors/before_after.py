@@ -55,8 +55,9 @@ def texts_side_by_side(usual: Floats, codes: Ints, said: Sequence[str]) -> dict[
         return {}
     before /= before.sum()
     after = np.bincount(present, minlength=size) / len(present)
-    shown = np.argsort(-np.maximum(before, after), kind="stable")[:TEXTS_SHOWN]
-    shown = shown[np.maximum(before, after)[shown] > 0]
+    most = np.maximum(before, after)
+    common = sorted(np.flatnonzero(most).tolist(), key=lambda code: (-most[code], said[code]))
+    shown = np.array(common[:TEXTS_SHOWN], np.int64)
     return {
         "histogram": {
             "texts": [*(said[code] for code in shown.tolist()), None],

@@ -30,6 +30,13 @@ class Rows:
         """Known time of the first row held."""
         return int(self._chunks[0][0][0]) if self._chunks else None
 
+    def cut(self, ends_us: Ints) -> tuple[tuple[npt.NDArray[Any], ...] | None, list[int]]:
+        """The rows known before the last of these instants, and how many of them were known before each; 0 comes first."""
+        taken = self.take(int(ends_us[-1]))
+        if taken is None:
+            return None, [0] * (len(ends_us) + 1)
+        return taken, [0, *np.searchsorted(taken[0], ends_us, side="left").tolist()]
+
     def take(self, before_us: int) -> tuple[npt.NDArray[Any], ...] | None:
         """Remove and return the rows known before an instant; None if there are none."""
         taken, kept = [], []

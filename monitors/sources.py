@@ -120,7 +120,8 @@ class SourceWatch:
             columns += [np.asarray(fields[name][0], np.float64), np.asarray(fields[name][1], np.bool_)]
         for at, name in enumerate(self.spec.text_fields):
             watched = self._quality and not self.texts[at].crowded
-            columns.append(self._coded(*fields[name]) if watched else np.full(len(known_us), -1))
+            values, valid = fields[name]
+            columns.append(np.where(valid, values, _NO_TEXT) if watched else np.full(len(known_us), -1))
         for name in self.spec.flag_fields:
             values, valid = fields[name]
             columns.append(np.where(valid, values, -1).astype(np.int64))
@@ -130,12 +131,11 @@ class SourceWatch:
         columns += [group.number(*fields[group.field]) for group in self.groups]
         self.rows.add(known_us, *columns)
 
-    def codes_of(self, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Ints:
-        """Texts as `add` would number them: a caller that hands over many pieces may number them once."""
-        return self._codes.of(values.tolist(), valid)
-
-    def _coded(self, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Ints:
-        return values if values.dtype == np.int64 else self.codes_of(values, valid)
+    def _numbered(self, rows: tuple[npt.NDArray[Any], ...]) -> tuple[npt.NDArray[Any], ...]:
+        """A tick's rows, with the texts that are watched as numbers."""
+        start, end = (7 + 2 * len(self.spec.numeric_fields) + more for more in (0, len(self.texts)))
+        texts = (watch.number(texts) for watch, texts in zip(self.texts, rows[start:end], strict=True))
+        return (*rows[:start], *texts, *rows[end:]) if len(rows[0]) else rows
 
     @property
     def _others(self) -> list[TextWatch | FlagWatch | InstantWatch]:
@@ -163,6 +163,7 @@ class SourceWatch:
 
     def look(self, rows: tuple[npt.NDArray[Any], ...], rejected: int, at_us: int, observe: Observe) -> None:
         """Look at one tick's rows, none or more, that ended at an instant."""
+        rows = self._numbered(rows)
         known_us, time_us, identities, partitions, keys, _, _, *columns = rows
         some = len(known_us) > 0
         again = np.zeros(len(known_us), np.bool_) if some else _NO_REPEATS
@@ -314,9 +315,7 @@ class SourceFamily:
             return
         start, self._tick = self._tick, end
         ends_us = np.arange(start + 1, end + 1, dtype=np.int64) * TICK_US
-        cut = {
-            name: (_cut(source.rows, ends_us), _cut(source.rejected, ends_us)) for name, source in self.sources.items()
-        }
+        cut = {name: (source.rows.cut(ends_us), source.rejected.cut(ends_us)) for name, source in self.sources.items()}
         for at in range(len(ends_us)):
             at_us = int(ends_us[at])
             for name, source in self.sources.items():
@@ -374,6 +373,7 @@ class SourceFamily:
 
 _NO_TIMES: Ints = np.zeros(0, np.int64)
 _NO_REPEATS = np.zeros(0, np.bool_)
+_NO_TEXT = np.array(None, object)
 
 
 def _nothing(spec: SourceSpec) -> tuple[npt.NDArray[Any], ...]:
@@ -383,14 +383,6 @@ def _nothing(spec: SourceSpec) -> tuple[npt.NDArray[Any], ...]:
     groups = () if spec.is_table else spec.group_fields
     others = (*spec.text_fields, *spec.flag_fields, *spec.instant_fields, *groups)
     return (*columns, *(_NO_TIMES for _ in others))
-
-
-def _cut(rows: Rows, ends_us: Ints) -> tuple[tuple[npt.NDArray[Any], ...] | None, list[int]]:
-    """The rows known before the last of these instants, and how many of them were known before each; 0 comes first."""
-    taken = rows.take(int(ends_us[-1]))
-    if taken is None:
-        return None, [0] * (len(ends_us) + 1)
-    return taken, [0, *np.searchsorted(taken[0], ends_us, side="left").tolist()]
 
 
 def _objects(keys: Sequence[Any] | None, count: int) -> npt.NDArray[Any]:

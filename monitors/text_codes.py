@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
 
 NO_FORM = -1
 """Of a text of which nothing is left, such as a dash: it is no spelling of another."""
@@ -33,12 +32,12 @@ class TextCodes:
         """The number of each text's normal form, `NO_FORM` where it has none; shape (texts,)."""
         return self._forms[: len(self.said)]
 
-    def of(self, texts: Iterable[Any], valid: Bools) -> Ints:
-        """The number of each text, -1 where there is none, shape (n,)."""
-        found = np.full(len(valid), -1, np.int64)
+    def of(self, texts: Sequence[Any]) -> Ints:
+        """The number of each text, -1 for None, shape (n,)."""
+        found = np.full(len(texts), -1, np.int64)
         codes = self._codes
-        for row, (text, there) in enumerate(zip(texts, valid.tolist(), strict=True)):
-            if there and text is not None:
+        for row, text in enumerate(texts):
+            if text is not None:
                 code = codes.get(text)
                 found[row] = self._new(text) if code is None else code
         return found

@@ -24,7 +24,7 @@ MANY = 20_000
 class TextWatch:
     """See the module. codes : the numbers of texts, shared by the fields of a source, so that they can be exchanged.
 
-    crowded : so many texts came that the field is no longer watched; they need not be numbered any more.
+    crowded : so many texts came that the field is no longer watched; they are numbered no more.
     """
 
     def __init__(self, cause: str, codes: TextCodes) -> None:
@@ -34,10 +34,27 @@ class TextWatch:
         self.crowded = False
         self._codes = codes
         self._usual = UsualTexts()
+        self._came: set[int] = set()  # codes, on good days and on others
         self._days = 0
         self._previous = np.full(1, -2, np.int64)
         self._today: list[tuple[Ints, int]] = []
         self._latest: Ints = np.zeros(0, np.int64)
+
+    def number(self, texts: npt.NDArray[Any]) -> Ints:
+        """The numbers of a tick's texts, None for null, shape (n,); -1 for all once the field is crowded.
+
+        By ticks, so that neither the numbers nor how many there are depend on how events were handed over.
+        """
+        if self.crowded:
+            return np.full(len(texts), -1, np.int64)
+        codes = self._codes.of(texts.tolist())
+        self._came.update(codes.tolist())
+        self._came.discard(-1)
+        if len(self._came) >= MANY:
+            self.crowded = True
+            self.detectors.stop()
+            self._today, self._came = [], set()
+        return codes
 
     def look(self, codes: Ints, known_us: Ints, hour: int) -> list[Finding]:
         """Look at the next texts, none or more, and return what holds now.
@@ -67,9 +84,6 @@ class TextWatch:
             self._usual.learn(codes, groups, self._codes.forms, self._days)
             self._days += 1
             self.table = self._usual.table()
-        if not self.crowded and self._usual.different(codes) >= MANY:
-            self.crowded = True
-            self.detectors.stop()
         self._today = []
 
     def _finding(self, place: int, since_us: int) -> Finding:
@@ -107,12 +121,15 @@ class TextWatch:
         if forms[code] < 0:
             return None
         same = np.flatnonzero((forms[: len(known)] == forms[code]) & (known > -np.inf))
-        return self._codes.said[int(same[np.argmax(known[same])])] if len(same) else None
+        said = self._codes.said
+        best = min(same.tolist(), key=lambda code: (-known[code], said[code]), default=None)
+        return None if best is None else said[best]
 
     def _gone(self) -> list[str]:
-        """Known texts that should have come by now and did not, but for a chance of one in ten thousand each."""
+        """Known texts that should have come by now and did not, but for a chance of one in ten thousand each; commonest first."""
         assert self.table is not None
         with np.errstate(invalid="ignore"):
             expected = np.exp(self.table.usual) * len(self._latest)
-        common = np.flatnonzero(expected > 9.3)
-        return [self._codes.said[code] for code in common.tolist() if not np.any(self._latest == code)]
+        said = self._codes.said
+        common = sorted(np.flatnonzero(expected > 9.3).tolist(), key=lambda code: (-expected[code], said[code]))
+        return [said[code] for code in common if not np.any(self._latest == code)]

@@ -69,12 +69,6 @@ class UsualTexts:
         twin._days = list(self._days)
         return twin
 
-    def different(self, codes: Ints) -> int:
-        """How many different texts were learned, with these that may not be. codes : -1 for null."""
-        found = np.unique(codes[codes >= 0])
-        known = found[found < len(self._ever)]
-        return int(np.count_nonzero(self._ever)) + len(found) - int(np.count_nonzero(self._ever[known]))
-
     def learn(self, codes: Ints, groups: Ints, forms: Ints, days: int) -> None:
         """Add a good day. codes, groups : of each text, -1 for null; shape (n,). forms : of each code, -1 for none.
 
@@ -111,7 +105,7 @@ class UsualTexts:
         # of texts to come as many will be new as came once so far (Good and Turing): there may be many still to come
         new = max(int(new), int(np.count_nonzero(whole == 1)))
         repeats = np.sum([day.repeats for day in self._days], axis=0)
-        share = (whole + 0.5) / (n + 0.5 * len(self._ever) + 1)
+        share = (whole + 0.5) / (n + 0.5 * np.count_nonzero(self._ever) + 1)  # codes are shared with other fields
         parts = self._counts.sum(axis=1, keepdims=True)
         by_group = (self._counts + PART_WEIGHT * share) / (parts + PART_WEIGHT)
         with np.errstate(divide="ignore"):

@@ -283,7 +283,7 @@ def test_detectors_without_a_say_are_told_with_their_field() -> None:
 def test_texts_of_one_normal_form_are_one_but_for_their_spelling() -> None:
     codes = TextCodes()
     texts = ["São-Paulo", "sao paulo", None, "Rio", "-", "—", "SAO PAULO"]
-    found = codes.of(texts, np.array([text is not None for text in texts]))
+    found = codes.of(texts)
     assert found.tolist() == [0, 1, -1, 2, 3, 4, 5]
     assert codes.forms.tolist() == [0, 0, 1, NO_FORM, NO_FORM, 0]
 
