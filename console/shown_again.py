@@ -23,7 +23,7 @@ from samestream.monitors.incidents import DAY_US, HOUR_US, IncidentRecord
 from samestream.monitors.parity_figures import PathFigures
 from samestream.monitors.recent_sql import RecentSql
 from samestream.monitors.score_parity import SWAPPED, score_again
-from samestream.monitors.vector_match import Trigger
+from samestream.monitors.vector_match import Trigger, bits, trigger_of
 from samestream.schemas.avro import Codec
 from samestream.schemas.errors import ArtifactError, FeatureLogError
 from samestream.streams.columns import Float64Array
@@ -92,7 +92,7 @@ def _parity(
                 required.update(found if entry.fingerprint == plan.fingerprint else ())
     yield f"{len(served):,} vectors of {topic}, known from {instant(from_us)} to {instant(to_us)}"
     wrong = {
-        trigger: [name for name in model.outputs if _bits(one[name]) != _bits(replayed[trigger][name])]
+        trigger: [name for name in model.outputs if bits(one[name]) != bits(replayed[trigger][name])]
         for trigger, one in served.items()
         if trigger in replayed
     }
@@ -121,11 +121,7 @@ def _between(
         for record, is_wanted in zip(encoder.records(vectors), wanted.tolist(), strict=True):
             if is_wanted:
                 found = codec.decode(record.value or b"")
-                yield _trigger(found), found
-
-
-def _trigger(record: Mapping[str, Any]) -> Trigger:
-    return record["trigger_topic"], record["trigger_partition"], record["trigger_offset"]
+                yield trigger_of(found), found
 
 
 def _beside(wrong: Mapping[Trigger, tuple[dict[str, Any], dict[str, Any], list[str]]]) -> Iterator[str]:
@@ -295,7 +291,7 @@ def _served(model: ModelPlan, table: pa.Table) -> dict[Trigger, dict[str, Any]]:
     mine = table.filter(pc.field("fingerprint") == model.fingerprint)
     columns = {name: _plain(mine[name]) for name in mine.column_names}
     rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
-    return {_trigger(one): one for one in rows}
+    return {trigger_of(one): one for one in rows}
 
 
 def _plain(column: pa.ChunkedArray[Any]) -> list[Any]:
@@ -315,8 +311,3 @@ def _numbers(column: pa.ChunkedArray[Any]) -> Float64Array:
 def _triggers(table: pa.Table) -> list[tuple[int, int]]:
     places = (table[name].to_numpy().tolist() for name in ("trigger_partition", "trigger_offset"))
     return list(zip(*places, strict=True))
-
-
-def _bits(value: Any) -> Any:
-    """Floats by their bits, so that -0.0 and 0.0 differ as they do in the record."""
-    return value.hex() if isinstance(value, float) else value

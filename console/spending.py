@@ -10,9 +10,9 @@ from samestream.monitors.achieved import Rate, rate
 from samestream.monitors.budget_state import BudgetState, FamilyState
 from samestream.monitors.declared import Declared
 from samestream.monitors.families import families
+from samestream.monitors.incidents import DAY_US
 from samestream.streams.engine.measures import Measure
 
-DAY_US = 86_400_000_000
 WEEK_US = 7 * DAY_US
 LATELY_DAYS = (7, 28)
 LEAST_WEEKS = 1.0

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from samestream.monitors.cells import cell_of
 from samestream.monitors.evidence import COMMON, STUCK, step
+from samestream.monitors.incidents import HOUR_US
 from samestream.streams.engine.compiling import compiled
 
 Floats = npt.NDArray[np.float64]
@@ -24,7 +25,6 @@ NULLS, FROZEN, SHIFTED = range(3)
 """Detectors."""
 NO_INSTANT = int(np.iinfo(np.int64).min)
 """Stands for null."""
-HOUR_US = 3_600_000_000
 SHIFTED_SHARE = 0.2
 """Share of instants that are elsewhere."""
 KAPPA = 0.2

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from samestream.monitors import instant_evidence
 from samestream.monitors.cells import BUCKETS, CELLS, cells_of
 from samestream.monitors.detectors import Detectors
-from samestream.monitors.incidents import Finding
+from samestream.monitors.incidents import HOUR_US, Finding
 from samestream.monitors.instant_evidence import NO_INSTANT, hours_between
 from samestream.monitors.usual import DAYS_KEPT, GROUPS, HOURS_A_GROUP, ODD
 from samestream.streams.models.profile import BUCKET_LOW
@@ -201,7 +201,7 @@ class InstantWatch:
     def _odd(self, instants_us: Floats, time_us: Ints) -> npt.NDArray[np.bool_]:
         """Which instants are where hardly any was before, to a few seconds, which other units may have cost."""
         assert self.table is not None
-        hours = np.round((instants_us - time_us) / instant_evidence.HOUR_US, 3)
+        hours = np.round((instants_us - time_us) / HOUR_US, 3)
         return np.asarray(self.table.rarity[cells_of(hours)] < ODD)
 
     def _side_by_side(self, hours: Floats) -> dict[str, Any]:

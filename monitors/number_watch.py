@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from samestream.monitors.before_after import numbers_side_by_side
 from samestream.monitors.cells import CELLS, cells_of, restored_cells
 from samestream.monitors.detectors import Detectors
 from samestream.monitors.diagnosis import Unit, units_of
 from samestream.monitors.evidence import MOST
 from samestream.monitors.incidents import Finding
 from samestream.monitors.number_evidence import CANDIDATES, KEPT, LEVEL, SCORE, UNITS_FROM, VALUE, WAS, WINDOW, numbers
+from samestream.monitors.side_by_side import numbers_side_by_side
 from samestream.monitors.slots import MANY, Slots
 from samestream.monitors.usual import HOURS_A_GROUP, NumbersTable, UsualNumbers
 from samestream.monitors.witnesses import Beside, nothing_beside

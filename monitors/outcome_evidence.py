@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from samestream.monitors.before_after import numbers_side_by_side
 from samestream.monitors.diagnosis import instant
 from samestream.monitors.drift_evidence import bounded
 from samestream.monitors.incidents import DAY_US, Finding
+from samestream.monitors.side_by_side import numbers_side_by_side
 from samestream.monitors.slices import LEAST_ROWS, TOLD_ROWS, SampledRows, keys_of, short, where_marked
 from samestream.schemas.outputs import Output
 from samestream.streams.models.profile import BUCKETS, buckets_of

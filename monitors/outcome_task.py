@@ -12,7 +12,7 @@ from typing import Any
 from samestream.monitors.budget import shortest_days
 from samestream.monitors.budget_state import BudgetState, FamilyState
 from samestream.monitors.declared import Calibration, Declared, Performance
-from samestream.monitors.incidents import Lineage
+from samestream.monitors.incidents import DAY_US, Lineage
 from samestream.monitors.kept_watch import KeptWatch
 from samestream.monitors.outcome_watch import OutcomeWatch
 from samestream.monitors.task import record_of
@@ -26,7 +26,6 @@ from samestream.streams.engine.task import Emitted
 from samestream.streams.plan import Input, Plan
 from samestream.streams.wire.decode import vector_input
 
-_DAY_US = 86_400_000_000
 _INCIDENT_COLUMNS = {
     "incident": Kind.STRING, "event": Kind.STRING, "subject": Kind.STRING, "verdict": Kind.STRING, "opened_at": Kind.TIME,
     "at": Kind.TIME,
@@ -55,7 +54,7 @@ class OutcomeMonitorTask(KeptWatch[OutcomeWatch]):
             Input("incidents", plan.drift, records.INCIDENT, _INCIDENT_COLUMNS, frozenset(), "", ""),
         )
         labels = plan.events[model.label.event].gate
-        settle_us = min(labels.lateness_us if labels is not None else 0, _DAY_US)
+        settle_us = min(labels.lateness_us if labels is not None else 0, DAY_US)
         self._watch = OutcomeWatch(Lineage(model.name, tuple(model.outputs), {}), model.output, declared, settle_us)
         self._opened = 0
         self._known_us = self._told_day = 0
@@ -83,7 +82,7 @@ class OutcomeMonitorTask(KeptWatch[OutcomeWatch]):
 
     def _budget_told(self) -> tuple[str, ...]:
         """What its part of the budget rests on, for the journal, once a day of known time."""
-        day = self._known_us // _DAY_US
+        day = self._known_us // DAY_US
         if day == self._told_day:
             return ()
         self._told_day = day

@@ -24,7 +24,7 @@ from samestream.monitors.budget import OUTCOMES_SHARE, allowed
 from samestream.monitors.declared import Calibration as CalibrationCheck
 from samestream.monitors.declared import Declared, Performance
 from samestream.monitors.error_change import ErrorChange
-from samestream.monitors.incidents import HOUR_US, Finding, IncidentBook, IncidentRecord, Lineage
+from samestream.monitors.incidents import DAY_US, HOUR_US, Finding, IncidentBook, IncidentRecord, Lineage
 from samestream.monitors.label_windows import LabelWindows, error_of
 from samestream.monitors.outcome_evidence import OutcomeEvidence
 from samestream.schemas.errors import SettingsError
@@ -32,7 +32,6 @@ from samestream.schemas.outputs import Output
 
 Floats = npt.NDArray[np.float64]
 
-DAY_US = 24 * HOUR_US
 AGED, PLACE = "model_aged", "labels"
 LEAST_LEVEL = 8.0
 ACCEPTED_US = 14 * DAY_US

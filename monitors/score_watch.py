@@ -11,9 +11,8 @@ from samestream.monitors import score_parity
 from samestream.monitors.checks import NO_FILTERS, Filters
 from samestream.monitors.drift_budget import Levels, PastWindow, Share
 from samestream.monitors.drift_evidence import evidence_of
-from samestream.monitors.incidents import Finding, Incident, IncidentBook, Lineage
+from samestream.monitors.incidents import DAY_US, Finding, Incident, IncidentBook, Lineage
 from samestream.monitors.slices import CalmRows
-from samestream.monitors.sources import DAY_US
 from samestream.monitors.vectors import FeatureWatch, Reference
 from samestream.monitors.windows import Limit, Measured, Persistence, Window, Windows, psi_limit
 from samestream.streams.models.category_profile import Profile, merged

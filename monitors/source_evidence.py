@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from samestream.monitors.before_after import texts_side_by_side
 from samestream.monitors.cells import cells_of, restored_cells
 from samestream.monitors.diagnosis import instant
 from samestream.monitors.drift_evidence import bounded
@@ -19,6 +18,7 @@ from samestream.monitors.incidents import HOUR_US, Finding
 from samestream.monitors.instant_evidence import NO_INSTANT
 from samestream.monitors.latest_rows import Columns, LatestRows
 from samestream.monitors.number_watch import NumberWatch
+from samestream.monitors.side_by_side import texts_side_by_side
 from samestream.monitors.slices import FEW, TOLD_ROWS, SampledRows, keys_of, short, where_marked
 from samestream.monitors.source_spec import SourceSpec
 from samestream.monitors.text_watch import TextWatch

@@ -22,7 +22,7 @@ from samestream.monitors.evidence import CEILING
 from samestream.monitors.flag_watch import FlagWatch
 from samestream.monitors.group_silence import silences
 from samestream.monitors.held_back import HeldBack
-from samestream.monitors.incidents import HOUR_US, Finding
+from samestream.monitors.incidents import DAY_US, HOUR_US, MINUTE_US, Finding
 from samestream.monitors.instant_evidence import NO_INSTANT
 from samestream.monitors.instant_watch import InstantWatch
 from samestream.monitors.number_watch import NumberWatch
@@ -43,9 +43,7 @@ Ints = npt.NDArray[np.int64]
 Columns = Mapping[str, tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]]
 Observe = Callable[[str, Sequence[Finding], int], bool]
 
-MINUTE_US = 60_000_000
 TICK_US = 5 * MINUTE_US
-DAY_US = 24 * HOUR_US
 LEARNING_DAYS = 3
 """Days whose levels say nothing, for there was nothing yet to compare with."""
 SHORTEST_DAYS = 18

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from samestream.monitors.before_after import numbers_side_by_side
 from samestream.monitors.cells import cells_of
 from samestream.monitors.detectors import GONE, Detectors
 from samestream.monitors.diagnosis import instant
 from samestream.monitors.evidence import ABOVE, CEILING, MOST
-from samestream.monitors.incidents import HOUR_US, Finding
+from samestream.monitors.incidents import DAY_US, HOUR_US, Finding
+from samestream.monitors.side_by_side import numbers_side_by_side
 from samestream.monitors.traffic_evidence import (
     CLOCK_AHEAD,
     CLOCK_BACK,
@@ -34,7 +34,6 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-DAY_US = 24 * HOUR_US
 SECOND_US = 1_000_000
 SLOT_US = DAY_US // SLOTS
 LATE_MARGIN_S = 15 * 60

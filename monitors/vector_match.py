@@ -7,7 +7,8 @@ by which they find together again after a vector that is missing, or too many.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from samestream.streams.transport import Fetched, Partition
 
@@ -16,6 +17,16 @@ Served = tuple[bytes | None, bytes | None, int]
 """Key, value, known time."""
 Expected = tuple[Served, Trigger, bool]
 """With its trigger, and whether it must have been served."""
+
+
+def trigger_of(record: Mapping[str, Any]) -> Trigger:
+    """The position of the event that a vector, or what was made of it, is of: topic, partition and offset."""
+    return record["trigger_topic"], record["trigger_partition"], record["trigger_offset"]
+
+
+def bits(value: Any) -> Any:
+    """Floats by their bits, so that -0.0 and 0.0 differ as they do in the record."""
+    return value.hex() if isinstance(value, float) else value
 
 
 class VectorMatch:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from samestream.monitors.parity_figures import NEVER, OTHER, TWICE, Spell
 from samestream.monitors.sql_parity import compare_whole
-from samestream.monitors.vector_match import Expected, Served, Trigger, VectorMatch
+from samestream.monitors.vector_match import Expected, Served, Trigger, VectorMatch, bits, trigger_of
 from samestream.schemas.avro import Codec
 from samestream.streams.columns import Int64Array
 from samestream.streams.deploy import provision
@@ -247,7 +247,7 @@ class _Served:
         return value
 
     def _trigger(self, value: bytes) -> Trigger:
-        return _trigger(self._codec.decode(value))
+        return trigger_of(self._codec.decode(value))
 
 
 def _explain(
@@ -260,7 +260,7 @@ def _explain(
     required = {trigger for _, trigger, needed in ours if needed}
     seen: dict[Trigger, None] = {}
     for record, served in _decoded(codec, theirs):
-        trigger = _trigger(record)
+        trigger = trigger_of(record)
         if trigger in seen or (trigger not in expected and match.was_matched(trigger)):
             found.doubled += 1
             found.mismatched += 1
@@ -270,7 +270,7 @@ def _explain(
         seen[trigger] = None
         wanted = expected.get(trigger)
         want = wanted[0] if wanted else None
-        differing = [name for name in record if want is None or _bits(record[name]) != _bits(want[name])]
+        differing = [name for name in record if want is None or bits(record[name]) != bits(want[name])]
         if not differing and wanted and served != wanted[1]:
             differing = [OTHER]
         if not differing:
@@ -324,7 +324,7 @@ def _spell(
     spell.show(
         {
             "entity": record["entity"],
-            "trigger": list(_trigger(record)),
+            "trigger": list(trigger_of(record)),
             "event_time_us": record["event_time"],
             "known_us": known_us,
             "differs": dict(list(differs.items())[:_EXAMPLES]),
@@ -337,12 +337,3 @@ def _decoded(codec: Codec, records: list[Served]) -> Iterator[tuple[dict[str, An
     for served in records:
         assert served[1] is not None
         yield codec.decode(served[1]), served
-
-
-def _trigger(record: Mapping[str, Any]) -> Trigger:
-    return record["trigger_topic"], record["trigger_partition"], record["trigger_offset"]
-
-
-def _bits(value: Any) -> Any:
-    """Floats by their bits, so that -0.0 and 0.0 differ as they do in the record."""
-    return value.hex() if isinstance(value, float) else value

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from samestream.monitors.parity_figures import NEVER, OTHER, TWICE, WORST, PathFigures, Spell
+from samestream.monitors.vector_match import Trigger, bits, trigger_of
 from samestream.schemas.avro import Codec
 from samestream.streams.engine.columnar import Vectors
 from samestream.streams.engine.feature_task import VectorEncoder
@@ -19,7 +20,6 @@ from samestream.streams.transport import Fetched, Partition, partition_of
 from samestream.streams.wire.schema_store import SchemaStore
 
 Record = tuple[bytes | None, bytes | None, int]  # key, value, known time
-Trigger = tuple[str, int, int]
 
 
 class VectorStream:
@@ -110,16 +110,14 @@ class VectorStream:
         figures: PathFigures,
     ) -> None:
         """Match what is left of a partition by trigger. What is served beyond the replay stays for the next time."""
-        wanted = {
-            self._trigger(found): (record, required, found) for record, required, found in self._decoded(expected)
-        }
+        wanted = {trigger_of(found): (record, required, found) for record, required, found in self._decoded(expected)}
         order = {trigger: number for number, trigger in enumerate(wanted)}
         seen: dict[Trigger, None] = {}
         beyond: deque[tuple[int, Record]] = deque()
         last = -1
         for offset, record in served:
             found = self._codec.decode(record[1] or b"")
-            trigger = self._trigger(found)
+            trigger = trigger_of(found)
             if trigger not in wanted and trigger[2] >= ends.get(Partition(trigger[0], trigger[1]), 0):
                 beyond.append((offset, record))
                 continue
@@ -130,7 +128,7 @@ class VectorStream:
                 continue
             seen[trigger] = None
             right, _, want = wanted[trigger]
-            differing = [name for name in found if _bits(found[name]) != _bits(want[name])]
+            differing = [name for name in found if bits(found[name]) != bits(want[name])]
             if not differing and (record != right or order[trigger] < last):
                 differing = [OTHER]
             last = max(last, order[trigger])
@@ -166,7 +164,7 @@ class VectorStream:
         spell.show(
             {
                 "entity": told["entity"],
-                "trigger": list(self._trigger(told)),
+                "trigger": list(trigger_of(told)),
                 "event_time_us": told["event_time"],
                 "known_us": known_us,
                 "differs": {name: [(found or {}).get(name), (want or {}).get(name)] for name in differing[:WORST]},
@@ -176,12 +174,3 @@ class VectorStream:
 
     def _decoded(self, expected: deque[tuple[Record, bool]]) -> list[tuple[Record, bool, dict[str, Any]]]:
         return [(record, required, self._codec.decode(record[1] or b"")) for record, required in expected]
-
-    @staticmethod
-    def _trigger(record: Mapping[str, Any]) -> Trigger:
-        return record["trigger_topic"], record["trigger_partition"], record["trigger_offset"]
-
-
-def _bits(value: Any) -> Any:
-    """Floats by their bits, so that -0.0 and 0.0 differ as they do in the record."""
-    return value.hex() if isinstance(value, float) else value

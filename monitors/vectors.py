@@ -19,10 +19,9 @@ from samestream.monitors.checks import NO_FILTERS, Filters
 from samestream.monitors.diagnosis import PARITY_BROKEN
 from samestream.monitors.drift_budget import Levels, PastWindow, Share, groups_of
 from samestream.monitors.drift_evidence import evidence_of
-from samestream.monitors.incidents import PARITY, Finding, Incident, IncidentBook, Lineage
+from samestream.monitors.incidents import DAY_US, PARITY, Finding, Incident, IncidentBook, Lineage
 from samestream.monitors.matched import Matched
 from samestream.monitors.slices import CalmRows
-from samestream.monitors.sources import DAY_US
 from samestream.monitors.trailing import Trailing
 from samestream.monitors.windows import Limit, Measured, Persistence, Window, Windows, apart_without
 from samestream.streams.models.category_profile import Profile, read_profile

@@ -15,9 +15,9 @@ import pytest
 from alarm_law import keeps_within
 
 from samestream.monitors.budget import SOURCES_SHARE
-from samestream.monitors.incidents import HOUR_US, Finding
+from samestream.monitors.incidents import DAY_US, HOUR_US, Finding
 from samestream.monitors.source_spec import SourceSpec
-from samestream.monitors.sources import DAY_US, LEARNING_DAYS, SourceFamily, SourceWatch
+from samestream.monitors.sources import LEARNING_DAYS, SourceFamily, SourceWatch
 
 LONG = os.environ.get("LAW") == "long"
 REPETITIONS = 200 if LONG else 3

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from samestream.console.declared_monitors import fields
 from samestream.monitors import instant_watch
 from samestream.monitors.declared import Monitors, drift, quality
-from samestream.monitors.incidents import HOUR_US, Finding
+from samestream.monitors.incidents import DAY_US, HOUR_US, Finding
 from samestream.monitors.source_spec import SourceSpec
-from samestream.monitors.sources import DAY_US, SourceFamily, SourceWatch
+from samestream.monitors.sources import SourceFamily, SourceWatch
 from samestream.monitors.task import make_watch
 from samestream.monitors.text_codes import NO_FORM, TextCodes
 from samestream.monitors.text_watch import MANY

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from samestream.monitors.budget import RESTLESS, RESTLESS_BY_CHANCE, calibrated
-from samestream.monitors.sources import DAY_US, TICK_US
+from samestream.monitors.incidents import DAY_US
+from samestream.monitors.sources import TICK_US
 from samestream.monitors.traffic_evidence import PACE_WEIGHT, PARTITIONS_FROM, unheard
 from samestream.monitors.traffic_watch import TrafficWatch
 

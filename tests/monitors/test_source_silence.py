@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from samestream.monitors.sources import DAY_US, TICK_US
+from samestream.monitors.incidents import DAY_US
+from samestream.monitors.sources import TICK_US
 from samestream.monitors.traffic_watch import SLOT_US, TrafficWatch
 from samestream.monitors.usual import SLOTS, UsualTraffic
 

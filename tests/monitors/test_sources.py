@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from samestream.monitors.diagnosis import UNITS, VERDICTS, Unit, units_of
-from samestream.monitors.incidents import HOUR_US, Finding
+from samestream.monitors.incidents import DAY_US, HOUR_US, Finding
 from samestream.monitors.number_evidence import SENTINEL
 from samestream.monitors.number_watch import NumberWatch
 from samestream.monitors.rows import Rows
 from samestream.monitors.slots import Keys, Slots
 from samestream.monitors.source_spec import SourceSpec
-from samestream.monitors.sources import DAY_US, SourceFamily, SourceWatch
+from samestream.monitors.sources import SourceFamily, SourceWatch
 from samestream.streams.zones import offset_us
 
 LIMIT = 12.0

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from samestream.monitors.before_after import texts_side_by_side
-from samestream.monitors.incidents import HOUR_US, Finding
+from samestream.monitors.incidents import DAY_US, HOUR_US, Finding
+from samestream.monitors.side_by_side import texts_side_by_side
 from samestream.monitors.source_spec import SourceSpec
-from samestream.monitors.sources import DAY_US, TICK_US, SourceFamily, SourceWatch
+from samestream.monitors.sources import TICK_US, SourceFamily, SourceWatch
 from samestream.monitors.text_codes import TextCodes
 from samestream.monitors.text_watch import MANY, TextWatch
 
